@@ -1,0 +1,1 @@
+"""A file per measure: each an accumulator with `update` and `compute` (see `measure.py`)."""

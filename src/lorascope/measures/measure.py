@@ -1,0 +1,156 @@
+"""The contract between tracing and the measures: what a measure is given, and what it must offer.
+
+A measure is an accumulator. Tracing runs every model over every batch once, hands each measure the parts that
+it asked for as they are produced, and the measure reduces them at once; nothing grows with the number of frames.
+This module knows nothing of how parts are captured, nor of training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+#: Names of the forward parts, in the order in which one block produces them.
+FORWARD_PARTS = ("resid_pre", "lora_a", "lora_b", "attn_out", "mlp_out", "resid_post", "final_norm", "logits")
+#: Gradients of the loss summed over clips; they arrive in reverse order of layers.
+GRADIENT_PARTS = ("grad_lora_b", "grad_lora_a")
+
+
+@dataclass(frozen=True)
+class Factors:
+    """The two factors of one adapted linear layer: its update is `scale * b @ a`.
+
+    `a` is [rank, width_in], `b` is [width_out, rank], both float64 on the CPU.
+    """
+
+    a: Tensor
+    b: Tensor
+    scale: float
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is analysed: the clips in a fixed order, the models, and the shape of their encoder.
+
+    `clips` has one row a clip: `clip` (id), `speaker`, `emotion` (class name), `label` (index into `classes`),
+    `frames` (frames that hold speech). `models` are the names under which parts arrive, e.g. "frozen", "trained", "gaussian",
+    "peft-init", "norm-matched", "permuted". `modules` are the adapted linear layers of a block, e.g. ("v_proj",).
+    `factors[model][layer, module]` are the adapter's factors; "frozen" has none. `headless` names models with no trained head.
+    `draws` is the number of bootstrap and of permutation draws.
+    """
+
+    clips: pd.DataFrame
+    classes: tuple[str, ...]
+    models: tuple[str, ...]
+    layers: int
+    width: int
+    modules: tuple[str, ...]
+    factors: Mapping[str, Mapping[tuple[int, str], Factors]]
+    headless: frozenset[str] = frozenset()
+    seed: int = 42
+    draws: int = 500
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Gold class of every clip, [clips], int."""
+        return self.clips["label"].to_numpy()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some clips of one length.
+
+    `rows` [clips] are their rows in `Study.clips`; `features` [clips, mels, 2 * frames]; `valid` [clips] counts the
+    frames that hold speech; `labels` [clips]. `pools_valid` says whether the head pools over the valid frames or over all.
+    """
+
+    rows: Tensor
+    features: Tensor
+    valid: Tensor
+    labels: Tensor
+    pools_valid: bool
+
+    @cached_property
+    def mask(self) -> Tensor:
+        """True where a frame holds speech, [clips, frames], bool."""
+        frames = torch.arange(self.features.shape[-1] // 2, device=self.valid.device)
+        return frames[None, :] < self.valid[:, None]
+
+    def mean(self, tensor: Tensor, valid: bool) -> Tensor:
+        """Mean of [clips, frames, ...] over each clip's valid frames, or over all, [clips, ...]."""
+        if not valid:
+            return tensor.mean(dim=1)
+        mask = self.mask.reshape(*self.mask.shape, *[1] * (tensor.dim() - 2)).to(tensor.dtype)
+        return (tensor * mask).sum(dim=1) / mask.sum(dim=1)
+
+    def pool(self, tensor: Tensor) -> Tensor:
+        """Mean of [clips, frames, width] over the frames that the model's own head pools over, [clips, width]."""
+        return self.mean(tensor, self.pools_valid)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One named tensor of one batch in one model.
+
+    `tensor` is [clips, frames, width] (rank for the A-side), or [clips, classes] for `logits`; detached; float32 or float64.
+    `layer` counts blocks from 0; `module` names the adapted linear layer for `lora_*` parts, else it is None. `final_norm(x)` applies the encoder's last
+    LayerNorm and `head(pooled)` the model's own head to [clips, width], giving [clips, classes].
+    """
+
+    model: str
+    name: str
+    layer: int
+    module: str | None
+    tensor: Tensor
+    batch: Batch
+    final_norm: Callable[[Tensor], Tensor]
+    head: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """The means to run pieces of one model again on one batch, after its trace.
+
+    `resid_pre[l]` [clips, frames, width] are the inputs of its blocks; `reference` the same of the frozen model, None where there is no
+    such model. `block(l, h)` runs block l on h and gives (attn_out, mlp_out); `from_layer(l, h)` runs blocks
+    l.. on h, then final LayerNorm, pooling and head, and gives logits [clips, classes] (l = layers: norm and head only).
+    All of it without gradients.
+    """
+
+    model: str
+    batch: Batch
+    resid_pre: list[Tensor]
+    reference: list[Tensor] | None
+    block: Callable[[int, Tensor], tuple[Tensor, Tensor]]
+    from_layer: Callable[[int, Tensor], Tensor]
+
+
+class Measure(Protocol):
+    """An accumulator over batches. Constructed with the `Study`."""
+
+    def parts(self, model: str) -> frozenset[str]:
+        """Names of the parts wanted of this model."""
+        ...
+
+    def replays(self, model: str) -> bool:
+        """Whether `replay` is to be called for this model."""
+        ...
+
+    def update(self, part: Part) -> None:
+        """Take one part of one batch and reduce it."""
+        ...
+
+    def replay(self, replay: Replay) -> None:
+        """Run pieces of the model again, for measures that intervene."""
+        ...
+
+    def compute(self) -> dict[str, pd.DataFrame]:
+        """The tidy tables, keyed by the stem of their file."""
+        ...

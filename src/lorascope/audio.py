@@ -1,0 +1,169 @@
+"""From a file to log-mel features: decode, check, resample, Whisper's own feature extractor, cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .cache import cache_folder
+from .errors import LorascopeError
+
+#: Sample rate that every encoder is fed, Hz.
+SAMPLE_RATE = 16_000
+#: Encoder frames a second (20 ms each).
+FRAMES_PER_SECOND = 50
+#: Whisper's window, in frames.
+WINDOW = 1500
+#: Log-mel columns for each encoder frame.
+COLUMNS_PER_FRAME = 2
+#: Peak amplitude under which a clip counts as silence: one step of 16-bit audio.
+SILENCE = 1 / 32768
+
+
+def load_audio(path: str | Path, start: float | None = None, end: float | None = None) -> np.ndarray:
+    """Mono samples of a file at 16 kHz, [samples], float32; `start` and `end` in seconds cut a piece out of it.
+
+    Any format, rate and channel count that soundfile reads; channels are averaged, soxr (high quality) resamples. Raises `LorascopeError`, naming the file, where it
+    cannot be read, is empty, holds NaN or infinite samples, or nothing but silence.
+    """
+    import soundfile
+    import soxr
+
+    way_out = "mend the file, or leave the clip out with `corpus.exclude`"
+    if not Path(path).is_file():
+        raise LorascopeError(f"{path}: no such file; mend the path, or leave the clip out with `corpus.exclude`")
+    try:
+        with soundfile.SoundFile(path) as file:
+            rate = file.samplerate
+            first = round((start or 0.0) * rate)
+            last = len(file) if end is None else min(round(end * rate), len(file))
+            file.seek(min(first, len(file)))
+            samples = file.read(max(last - first, 0), dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
+        raise LorascopeError(f"{path}: cannot be read as audio ({str(error).splitlines()[0]}); {way_out}") from error
+    if not len(samples):
+        piece = "" if start is None and end is None else f" between {start} s and {end} s"
+        raise LorascopeError(f"{path}: no samples{piece}; {way_out}")
+    if not np.isfinite(samples).all():
+        raise LorascopeError(f"{path}: {int((~np.isfinite(samples)).sum())} samples are NaN or infinite; {way_out}")
+    mono = samples.mean(axis=1)
+    if np.abs(mono).max() < SILENCE:
+        raise LorascopeError(f"{path}: nothing but silence; {way_out}")
+    return mono if rate == SAMPLE_RATE else soxr.resample(mono, rate, SAMPLE_RATE, quality="HQ").astype(np.float32)
+
+
+def frames_of(samples: int) -> int:
+    """Frames that a clip of so many samples at 16 kHz fills: ceil(50 · seconds), at most 1500."""
+    return min(math.ceil(samples * FRAMES_PER_SECOND / SAMPLE_RATE), WINDOW)
+
+
+@dataclass(frozen=True)
+class LogMel:
+    """Log-mel features of one clip within the 30 s window, kept without the constant padding.
+
+    `columns` [mels, kept]: from the last kept column on, all columns up to 3000 are equal to it. `valid` counts the frames that hold speech.
+    """
+
+    columns: np.ndarray
+    valid: int
+
+    def window(self, frames: int = WINDOW) -> np.ndarray:
+        """The first `frames` frames of the clip's 30 s window, [mels, 2 * frames], float32."""
+        wanted = frames * COLUMNS_PER_FRAME
+        kept = self.columns[:, :wanted]
+        return np.pad(kept, ((0, 0), (0, wanted - kept.shape[1])), mode="edge")
+
+
+@dataclass(frozen=True)
+class FeatureSettings:
+    """What decides a log-mel beside the samples: Whisper's feature extractor (80 mel bins, 128 for large-v3)."""
+
+    mels: int = 80
+
+    @cached_property
+    def extractor(self) -> Any:
+        """Hugging Face's `WhisperFeatureExtractor` for these settings."""
+        from transformers import WhisperFeatureExtractor
+
+        return WhisperFeatureExtractor(feature_size=self.mels)
+
+
+def log_mel(samples: np.ndarray, settings: FeatureSettings) -> LogMel:
+    """Whisper's log-mel of [samples] at 16 kHz, computed on the clip padded (or cut) to 30 s.
+
+    Whisper normalises by the loudest cell of the window, so it is computed on the window and cut afterwards.
+    """
+    columns = settings.extractor(samples, sampling_rate=SAMPLE_RATE, return_tensors="np")["input_features"][0]
+    differs = np.any(columns != columns[:, -1:], axis=0)
+    kept = int(np.flatnonzero(differs)[-1]) + 2 if differs.any() else 1
+    return LogMel(np.ascontiguousarray(columns[:, :kept], dtype=np.float32), frames_of(len(samples)))
+
+
+def content_hash(path: str | Path, start: float | None = None, end: float | None = None) -> str:
+    """SHA-256 of a clip: its file's bytes and, for a piece of it, the piece's bounds."""
+    try:
+        digest = hashlib.sha256(Path(path).read_bytes())
+    except OSError as error:
+        raise LorascopeError(
+            f"{path}: {error.strerror}; mend the path, or leave the clip out with `corpus.exclude`"
+        ) from error
+    if start is not None or end is not None:
+        digest.update(f"[{start}, {end}]".encode())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip's features with its content hash and its length in seconds (before the 30 s cut)."""
+
+    hash: str
+    seconds: float
+    features: LogMel
+
+
+def prepare_clip(path: str, settings: FeatureSettings, start: float | None = None, end: float | None = None) -> Clip:
+    """Features of one clip, from the cache where its content was seen before, else computed and cached.
+
+    Raises `LorascopeError` as `load_audio` does.
+    """
+    digest = content_hash(path, start, end)
+    key = hashlib.sha256(json.dumps([digest, settings.mels, _versions()]).encode()).hexdigest()
+    stored = cache_folder() / "features" / key[:2] / f"{key}.npz"
+    if stored.is_file():
+        with np.load(stored) as arrays:
+            return Clip(digest, float(arrays["seconds"]), LogMel(arrays["columns"], int(arrays["valid"])))
+    samples = load_audio(path, start, end)
+    features, seconds = log_mel(samples, settings), len(samples) / SAMPLE_RATE
+    stored.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=stored.parent, suffix=".partial", delete=False) as file:
+        np.savez(file, columns=features.columns, valid=features.valid, seconds=seconds)
+    Path(file.name).replace(stored)
+    return Clip(digest, seconds, features)
+
+
+def _versions() -> list[str]:
+    from importlib.metadata import version
+
+    return [version(package) for package in ("transformers", "soxr", "soundfile")]
+
+
+def prepare_clips(
+    clips: Iterable[tuple[str, str, float | None, float | None]],
+    settings: FeatureSettings,
+    progress: Callable[[], None] = lambda: None,
+) -> dict[str, Clip]:
+    """Features of many clips, (id, path, start, end) each, by id; `progress` is called after every clip."""
+    prepared = {}
+    for name, path, start, end in clips:
+        prepared[name] = prepare_clip(path, settings, start, end)
+        progress()
+    return prepared

@@ -1,0 +1,265 @@
+"""Ways of adapting a backbone, and their folders: PEFT adapters with projector and classifier among the saved modules.
+
+A trained cell is saved as PEFT saves, with one small file beside it (`lorascope.json`) that records what PEFT has no room for: the classes, the
+context and the backbone's fingerprint. Folders made elsewhere need not have it.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft.utils.save_and_load import load_peft_weights
+from torch import Tensor, nn
+
+from ..errors import LorascopeError
+from .backbone import Backbone
+from .classifier import Head, SpeechClassifier
+
+HEAD = ("projector", "classifier")
+RECORD = "lorascope.json"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What lorascope notes beside an adapter: its method, classes in the order of the logits, context, backbone."""
+
+    method: str
+    classes: tuple[str, ...]
+    context: str
+    backbone: str
+    fingerprint: str
+    lorascope: str
+
+
+def add_lora(
+    model: SpeechClassifier, rank: int, alpha: float, dropout: float, targets: Sequence[str], seed: int
+) -> PeftModel:
+    """Add LoRA to the encoder's attention projections; adapter and head are trainable, all else is frozen.
+
+    A is drawn as PEFT draws it (Kaiming uniform) from `seed`, B is zero.
+    """
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,  # pyright: ignore[reportArgumentType]  # a float works and keeps alpha / rank exact
+        lora_dropout=dropout,
+        target_modules=list(targets),
+        modules_to_save=list(HEAD),
+        bias="none",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _wrap(model, config)
+
+
+def add_head_only(model: SpeechClassifier, head: Head) -> PeftModel:
+    """A frozen encoder with a trained head, in a form that PEFT saves and loads.
+
+    PEFT has no adapter that consists of saved modules alone, so a rank-1 LoRA with B = 0 on one projection carries them: its update is exactly zero.
+    """
+    config = LoraConfig(
+        r=1,
+        lora_alpha=1,
+        target_modules=["v_proj"],
+        layers_to_transform=[0],
+        layers_pattern="layers",
+        modules_to_save=list(HEAD),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        peft = _wrap(model, config)
+    for name in HEAD:
+        saved = getattr(peft.base_model.model, name).modules_to_save["default"]
+        saved.load_state_dict(getattr(head, name).state_dict())
+    return peft
+
+
+def _wrap(model: SpeechClassifier, config: LoraConfig) -> PeftModel:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        peft = get_peft_model(model, config)
+    assert isinstance(peft, PeftModel)
+    return peft
+
+
+def save_adapter(peft: PeftModel, folder: Path, record: Record) -> None:
+    """Write a PEFT folder (adapter_config.json, adapter_model.safetensors) and the record beside it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        peft.save_pretrained(str(folder))
+    (folder / "README.md").unlink(missing_ok=True)
+    (folder / RECORD).write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
+
+
+def read_record(folder: Path) -> Record | None:
+    """The record beside an adapter or backbone, None for folders made elsewhere."""
+    file = folder / RECORD
+    if not file.is_file():
+        return None
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+        return Record(**{**data, "classes": tuple(data["classes"])})
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise LorascopeError(
+            f"{file}: damaged ({error}); delete it and name classes and context with --labels and --context"
+        ) from error
+
+
+def read_adapter(folder: Path) -> tuple[LoraConfig, dict[str, Tensor]]:
+    """Configuration and tensors of a PEFT folder.
+
+    Raises `LorascopeError` where there is no adapter, no weights, or another kind of adapter than LoRA.
+    """
+    if not folder.is_dir():
+        raise LorascopeError(f"adapter {folder}: no such folder; give a folder that PEFT's save_pretrained wrote")
+    if not (folder / "adapter_config.json").is_file():
+        raise LorascopeError(
+            f"adapter {folder}: no adapter_config.json; give a folder that PEFT's save_pretrained wrote"
+        )
+    if not any((folder / name).is_file() for name in ("adapter_model.safetensors", "adapter_model.bin")):
+        raise LorascopeError(
+            f"adapter {folder}: no adapter_model.safetensors; the weights are missing: save or copy it again"
+        )
+    try:
+        config = PeftConfig.from_pretrained(str(folder))
+        tensors = load_peft_weights(str(folder), device="cpu")
+    except Exception as error:  # safetensors, JSON and PEFT each have their own
+        raise LorascopeError(
+            f"adapter {folder}: cannot be read ({_first_line(error)}); save or copy it again"
+        ) from error
+    if not isinstance(config, LoraConfig):
+        raise LorascopeError(f"adapter {folder}: a {config.peft_type} adapter, but only LoRA can be analysed")
+    if config.use_dora:
+        raise LorascopeError(
+            f"adapter {folder}: DoRA rescales the frozen weight, so its update is not B A alone; only plain LoRA can be analysed"
+        )
+    return config, tensors
+
+
+def head_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Projector and classifier among a folder's tensors, as `projector.weight`, ...; empty where it has none."""
+    found = {}
+    for name, tensor in tensors.items():
+        for part in HEAD:
+            if f".{part}." in f".{name}":
+                found[f"{part}.{name.rsplit('.', 1)[1]}"] = tensor
+    return found
+
+
+def load_adapter(backbone: Backbone, folder: Path) -> PeftModel:
+    """Put a LoRA adapter with its head onto a backbone, in eval mode.
+
+    Raises `LorascopeError` where the adapter belongs to another backbone, has another number of classes, or no head.
+    """
+    config, tensors = read_adapter(folder)
+    record = read_record(folder)
+    if record is not None and record.fingerprint != backbone.fingerprint:
+        raise LorascopeError(
+            f"adapter {folder}: made for {record.backbone}, not for {backbone.name} (the encoders' weights differ); give its own backbone with --backbone"
+        )
+    model = backbone.model
+    head = head_tensors(tensors)
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items() if name.split(".")[0] in HEAD}
+    if set(head) != set(wanted):
+        raise LorascopeError(
+            f"adapter {folder}: no trained projector and classifier; save the adapter with modules_to_save=['projector', 'classifier']"
+        )
+    if head["classifier.weight"].shape[0] != wanted["classifier.weight"][0]:
+        raise LorascopeError(
+            f"adapter {folder}: its classifier has {head['classifier.weight'].shape[0]} classes, the backbone {backbone.name} has {wanted['classifier.weight'][0]}; "
+            "give the backbone that it was trained on"
+        )
+    if any(tuple(head[name].shape) != shape for name, shape in wanted.items()):
+        raise LorascopeError(
+            f"adapter {folder}: its head does not fit the backbone {backbone.name} (width {backbone.width}); give the backbone that it was trained on"
+        )
+    _check_factors(config, tensors, backbone, folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            peft = PeftModel.from_pretrained(model, str(folder))
+        except (RuntimeError, ValueError) as error:
+            raise LorascopeError(
+                f"adapter {folder}: does not fit the backbone {backbone.name} ({_first_line(error)}); give the backbone that it was trained on"
+            ) from error
+    return peft.eval()
+
+
+def _check_factors(config: LoraConfig, tensors: Mapping[str, Tensor], backbone: Backbone, folder: Path) -> None:
+    state = {name: tensor.shape for name, tensor in backbone.model.state_dict().items()}
+    for name, tensor in tensors.items():
+        if ".lora_A." not in name:
+            continue
+        target = name.removeprefix("base_model.model.").split(".lora_A.")[0] + ".weight"
+        shape = state.get(target)
+        if shape is None or shape[1] != tensor.shape[1]:
+            found = "which it has not" if shape is None else f"whose input is {shape[1]} wide, not {tensor.shape[1]}"
+            raise LorascopeError(
+                f"adapter {folder}: made for another backbone: it adapts {target.removesuffix('.weight')}, {found} in {backbone.name} ({backbone.layers} layers, "
+                f"width {backbone.width}); give the backbone that it was trained on"
+            )
+    indices = {
+        int(name.split(".layers.")[1].split(".")[0]) for name in tensors if ".lora_A." in name and ".layers." in name
+    }
+    if indices and config.layers_to_transform is None and len(indices) != backbone.layers:
+        raise LorascopeError(
+            f"adapter {folder}: made for another backbone: it adapts {len(indices)} layers, {backbone.name} has {backbone.layers}; give the backbone that it was trained on"
+        )
+
+
+def load_frozen_head(folder: Path, backbone: Backbone) -> dict[str, Tensor]:
+    """The trained head of a frozen baseline, from a PEFT folder or one that `save_pretrained` wrote.
+
+    Raises `LorascopeError` where the folder's encoder is not the backbone's, or it adapts anything.
+    """
+    if (folder / "adapter_config.json").is_file():
+        _, tensors = read_adapter(folder)
+        record = read_record(folder)
+        if record is not None and record.fingerprint != backbone.fingerprint:
+            raise LorascopeError(
+                f"frozen {folder}: made for {record.backbone}, not for {backbone.name}; give the baseline of the same backbone"
+            )
+        if any(".lora_B." in name and bool(tensor.any()) for name, tensor in tensors.items()):
+            raise LorascopeError(
+                f"frozen {folder}: its LoRA is not zero, so the encoder is not frozen; give a folder in which only the head was trained"
+            )
+        head = head_tensors(tensors)
+    else:
+        from .backbone import load_backbone
+
+        whole = load_backbone(str(folder))
+        if not whole.has_head:
+            raise LorascopeError(
+                f"frozen {folder}: no trained projector and classifier; give a folder with a trained head"
+            )
+        if whole.fingerprint != backbone.fingerprint:
+            raise LorascopeError(
+                f"frozen {folder}: its encoder is not that of {backbone.name}; give the baseline of the same backbone"
+            )
+        head = {name: tensor for name, tensor in whole.model.state_dict().items() if name.split(".")[0] in HEAD}
+    wanted = {name: tensor.shape for name, tensor in backbone.model.state_dict().items() if name.split(".")[0] in HEAD}
+    if {name: tensor.shape for name, tensor in head.items()} != wanted:
+        raise LorascopeError(
+            f"frozen {folder}: its head does not fit: expected {_shapes(wanted)}, found {_shapes({k: v.shape for k, v in head.items()})}"
+        )
+    return head
+
+
+def trainable_parameters(model: nn.Module) -> int:
+    """How many parameters are trained."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def _shapes(shapes: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {list(shape)}" for name, shape in sorted(shapes.items())) or "no head"
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(":.") if lines else type(error).__name__

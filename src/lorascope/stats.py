@@ -1,0 +1,334 @@
+"""The statistics that measures and metrics share: spectra from Gram matrices, CKA, resampling, paired tests.
+
+Nothing here knows of models, clips' audio or tables; arrays go in and numbers come out. Torch is not imported: a `Gram`
+only calls methods of the tensors that it is handed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+from scipy import stats as scipy_stats
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Estimator = Literal["biased", "debiased"]
+
+
+# ---------------------------------------------------------------------------------------------------- spectra
+
+
+class Gram:
+    """Running sum of xᵀx over the rows of every block given, in float64; its memory is constant in the number of rows.
+
+    A block's own product is taken in the block's precision and on its device; only the sum is float64.
+    """
+
+    def __init__(self) -> None:
+        self._sum: Tensor | None = None
+
+    def update(self, block: Tensor) -> None:
+        """Add a block [..., width]; all but the last axis count rows."""
+        rows = block.reshape(-1, block.shape[-1])
+        product = (rows.T @ rows).double()
+        self._sum = product if self._sum is None else self._sum.add_(product)
+
+    def compute(self) -> np.ndarray:
+        """The Gram matrix, [width, width] float64. Raises ValueError before the first update."""
+        if self._sum is None:
+            raise ValueError("a Gram that was never updated has no value")
+        return self._sum.cpu().numpy()
+
+
+def power_spectrum(gram: np.ndarray) -> np.ndarray:
+    """Squared singular values, largest first, of matrices whose Gram matrix is `gram` [..., width, width].
+
+    What rounding leaves below zero is set to 0, which is what an exact Gram matrix (positive semi-definite) has there.
+    """
+    return np.clip(np.linalg.eigvalsh((gram + np.swapaxes(gram, -1, -2)) / 2)[..., ::-1], 0.0, None)
+
+
+def energy(power: np.ndarray) -> np.ndarray:
+    """Cumulative energy E_k = Σ_{i≤k} σ_i² / Σ σ_i² of squared singular values [..., width]; NaN where all are 0."""
+    total = power.sum(axis=-1, keepdims=True)
+    return np.cumsum(power, axis=-1) / np.where(total > 0, total, np.nan)
+
+
+def k90(power: np.ndarray, share: float = 0.9) -> np.ndarray:
+    """Least k with E_k ≥ `share`, [...] float; NaN where all of `power` [..., width] is 0."""
+    cumulative = energy(power)
+    # Rounding must not push a spectrum that reaches the share exactly to the next k.
+    first = np.argmax(cumulative >= share - 1e-12, axis=-1) + 1.0
+    return np.where(np.isnan(cumulative[..., -1]), np.nan, first)
+
+
+def participation_ratio(power: np.ndarray) -> np.ndarray:
+    """(Σσ²)² / Σσ⁴ of squared singular values [..., width]: how many directions share the energy; NaN where all are 0."""
+    shares = _shares(power)
+    return 1.0 / (shares**2).sum(axis=-1)
+
+
+def entropy_rank(power: np.ndarray) -> np.ndarray:
+    """exp(H(σ²/Σσ²)), the effective rank by entropy (Roy & Vetterli 2007, on energies), [...]; NaN where all are 0."""
+    shares = _shares(power)
+    return np.exp(-(shares * np.log(np.where(shares > 0, shares, 1.0))).sum(axis=-1))
+
+
+def _shares(power: np.ndarray) -> np.ndarray:
+    total = power.sum(axis=-1, keepdims=True)
+    return power / np.where(total > 0, total, np.nan)
+
+
+# -------------------------------------------------------------------------------------------------------- CKA
+
+
+def linear_kernel(features: np.ndarray) -> np.ndarray:
+    """Inner products of the rows of [clips, columns], [clips, clips] float64."""
+    features = np.asarray(features, dtype=np.float64)
+    return features @ features.T
+
+
+def squared_distances(gram: np.ndarray) -> np.ndarray:
+    """Squared Euclidean distances [clips, clips] of the points whose inner products are `gram`."""
+    # Distances don't move with the origin: taking the mean off first keeps what a large common part would round away.
+    gram = centred(gram, "biased")
+    norms = np.diagonal(gram)
+    distances = np.clip(norms[:, None] + norms[None, :] - 2 * gram, 0.0, None)
+    np.fill_diagonal(distances, 0.0)
+    return distances
+
+
+def rbf_kernel(gram: np.ndarray, gamma: float) -> np.ndarray:
+    """exp(-γ |x_i - x_j|²) - 1 of the points whose inner products are `gram`, [clips, clips].
+
+    The constant 1 is left off because both ways of centring remove it, and because without it a kernel whose values all
+    lie near 1 (tiny gradients) keeps its digits.
+    """
+    return np.expm1(-gamma * squared_distances(gram))
+
+
+def median_gamma(gram: np.ndarray) -> float:
+    """The median heuristic: γ = 1 / (2 m²) with m the median distance between two different clips; NaN where m is 0."""
+    distances = squared_distances(gram)
+    median = float(np.median(distances[np.triu_indices(len(distances), k=1)]))
+    return 1.0 / (2.0 * median) if median > 0 else float("nan")
+
+
+def centred(kernel: np.ndarray, estimator: Estimator) -> np.ndarray:
+    """A kernel [..., clips, clips] centred so that HSIC is an inner product of two such kernels.
+
+    `biased`: HKH (Gretton et al. 2005), HSIC = ⟨K̃, L̃⟩ / (n - 1)². `debiased`: U-centring (Székely & Rizzo 2014), HSIC =
+    ⟨K̃, L̃⟩ / (n (n - 3)), which equals the unbiased estimator HSIC₁ of Song et al. (2012), eq. 5. The latter needs n ≥ 4.
+    """
+    n = kernel.shape[-1]
+    if estimator == "biased":
+        rows = kernel.mean(axis=-1, keepdims=True)
+        return kernel - rows - np.swapaxes(rows, -1, -2) + rows.mean(axis=-2, keepdims=True)
+    if n < 4:
+        raise ValueError(f"debiased HSIC needs at least 4 clips, got {n}")
+    off_diagonal = 1.0 - np.eye(n)
+    kernel = kernel * off_diagonal
+    rows = kernel.sum(axis=-1, keepdims=True)
+    total = rows.sum(axis=-2, keepdims=True)
+    return (kernel - (rows + np.swapaxes(rows, -1, -2)) / (n - 2) + total / ((n - 1) * (n - 2))) * off_diagonal
+
+
+def hsic_biased(k: np.ndarray, l: np.ndarray) -> float:  # noqa: E741 (K and L are the literature's names)
+    """tr(KHLH) / (n - 1)² of two kernels [clips, clips] (Gretton et al. 2005, eq. 9)."""
+    return float((centred(k, "biased") * centred(l, "biased")).sum() / (len(k) - 1) ** 2)
+
+
+def hsic_debiased(k: np.ndarray, l: np.ndarray) -> float:  # noqa: E741
+    """HSIC₁, the unbiased estimator, of two kernels [clips, clips] (Song et al. 2012, eq. 5); may be negative."""
+    return float((centred(k, "debiased") * centred(l, "debiased")).sum() / (len(k) * (len(k) - 3)))
+
+
+def cka(k: np.ndarray, l: np.ndarray, estimator: Estimator) -> np.ndarray:  # noqa: E741
+    """HSIC(K, L) / √(HSIC(K, K) HSIC(L, L)) of kernels [..., clips, clips] (Kornblith et al. 2019, eq. 4), [...].
+
+    `debiased` puts HSIC₁ in all three places (Nguyen et al. 2021, section 2) and may be negative. NaN where a kernel is
+    constant, that is where all clips are alike on one side.
+    """
+    return _cosine(centred(k, estimator), centred(l, estimator), _scale(k), _scale(l))
+
+
+def permutation_null(
+    k: np.ndarray,
+    l: np.ndarray,  # noqa: E741
+    estimator: Estimator,
+    draws: int,
+    seed: int,
+) -> np.ndarray:
+    """CKA of two kernels [clips, clips] after shuffling the clips of the second, [draws]."""
+    a, b = centred(k, estimator), centred(l, estimator)
+    norm = np.sqrt((a**2).sum() * (b**2).sum())
+    if not (_varies(a, _scale(k)) and _varies(b, _scale(l))):
+        return np.full(draws, np.nan)
+    rng = np.random.default_rng(seed)
+    orders = rng.permuted(np.tile(np.arange(len(k)), (draws, 1)), axis=1)
+    # Centring commutes with a shuffle of the clips, so it is done once; a shuffle leaves the norm as it is.
+    return np.array([np.vdot(a, b[np.ix_(order, order)]) for order in orders]) / norm
+
+
+def half_sample_interval(
+    k: np.ndarray,
+    l: np.ndarray,  # noqa: E741
+    estimator: Estimator,
+    draws: int,
+    seed: int,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Interval over clips for the CKA of two kernels [clips, clips], by the half-sample bootstrap.
+
+    A bootstrap with replacement puts the same clip in several rows. Those pairs lie at distance 0 off the diagonal, which the
+    debiased estimator takes for dependence, so its replicates are biased upwards. Instead each draw takes
+    m = n/2 different clips. The mean of m of n clips drawn without replacement has variance (1/m - 1/n) S² = S²/n, that of
+    the mean of n clips, so the replicates' deviations from their own mean spread as the estimate does (Politis, Romano & Wolf 1999), and
+    the bias that the smaller m brings cancels. The interval is the estimate plus the quantiles of these deviations. It is not
+    clamped: next to 1 its end may lie above 1. An RBF kernel keeps the γ of all clips.
+    """
+    rng = np.random.default_rng(seed)
+    n = len(k)
+    replicates = np.empty(draws)
+    scales = _scale(k), _scale(l)
+    for draw in range(draws):
+        half = rng.permutation(n)[: n // 2]
+        picked = np.ix_(half, half)
+        replicates[draw] = _cosine(centred(k[picked], estimator), centred(l[picked], estimator), *scales)
+    value = float(cka(k, l, estimator))
+    # A half whose clips are all alike has no CKA; it tells nothing of the spread of the others.
+    defined = replicates[~np.isnan(replicates)]
+    if np.isnan(value) or len(defined) == 0:
+        return float("nan"), float("nan")
+    low, high = percentile_interval(defined - defined.mean(), level)
+    return value + low, value + high
+
+
+def _scale(kernel: np.ndarray) -> float:
+    """Size of a kernel's entries before centring, against which what centring leaves is judged to be rounding or not."""
+    return float(np.abs(kernel).max(initial=0.0))
+
+
+def _varies(kernel: np.ndarray, scale: float) -> bool:
+    return bool(np.abs(kernel).max() > 1e-13 * scale)
+
+
+def _cosine(a: np.ndarray, b: np.ndarray, a_scale: float, b_scale: float) -> np.ndarray:
+    axes = (-2, -1)
+    constant = (np.abs(a).max(axis=axes) <= 1e-13 * a_scale) | (np.abs(b).max(axis=axes) <= 1e-13 * b_scale)
+    norms = np.sqrt((a**2).sum(axis=axes) * (b**2).sum(axis=axes))
+    return (a * b).sum(axis=axes) / np.where(constant, np.nan, norms)
+
+
+# ----------------------------------------------------------------------------------------------------- recall
+
+
+def unweighted_average_recall(gold: np.ndarray, predicted: np.ndarray, n_classes: int) -> float:
+    """Mean over classes of the share of a class's clips that were recognised (UAR, macro recall), in [0, 1].
+
+    `gold` and `predicted` [clips] are class indices below `n_classes`. A class that has no clip in `gold` has no recall and is left
+    out of the mean; NaN without clips.
+    """
+    gold = np.asarray(gold)
+    return float(weighted_recall(gold, np.asarray(predicted), np.ones((1, len(gold))), n_classes)[0])
+
+
+def weighted_recall(gold: np.ndarray, predicted: np.ndarray, weights: np.ndarray, n_classes: int) -> np.ndarray:
+    """UAR when clip i counts `weights[draw, i]` times, [draws]; classes of weight 0 are left out of that draw's mean."""
+    member = np.asarray(gold)[:, None] == np.arange(n_classes)
+    hits = weights @ (member & (np.asarray(predicted) == gold)[:, None]).astype(float)
+    totals = weights @ member.astype(float)
+    present = totals > 0
+    recalls = np.where(present, hits / np.where(present, totals, 1.0), 0.0)
+    counts = present.sum(axis=1)
+    return recalls.sum(axis=1) / np.where(counts > 0, counts, np.nan)
+
+
+# ------------------------------------------------------------------------------------------------- resampling
+
+
+def speaker_bootstrap(speakers: Sequence[str] | np.ndarray, draws: int, seed: int) -> list[np.ndarray]:
+    """Rows of `draws` bootstrap samples in which whole speakers are drawn with replacement, all their clips with them.
+
+    `speakers` [clips] names each clip's speaker. This is the interval for "another set of speakers"; with one speaker every draw is the same.
+    """
+    groups = _groups(speakers)
+    rng = np.random.default_rng(seed)
+    picks = rng.integers(len(groups), size=(draws, len(groups)))
+    return [np.concatenate([groups[i] for i in pick]) for pick in picks]
+
+
+def bootstrap_rows(speakers: Sequence[str] | np.ndarray, draws: int, seed: int) -> list[np.ndarray]:
+    """Rows of `draws` hierarchical bootstrap samples: speakers with replacement, then clips within each drawn speaker.
+
+    `speakers` [clips] names each clip's speaker. With one speaker only clips are drawn, and the interval speaks of that speaker alone.
+    """
+    groups = _groups(speakers)
+    rng = np.random.default_rng(seed)
+    samples = []
+    for _ in range(draws):
+        pick = rng.integers(len(groups), size=len(groups))
+        samples.append(np.concatenate([rng.choice(groups[i], size=len(groups[i])) for i in pick]))
+    return samples
+
+
+def counts(samples: Sequence[np.ndarray], n: int) -> np.ndarray:
+    """How often each of `n` rows occurs in each sample, [draws, n] float: weights that turn a bootstrap into a product."""
+    return np.stack([np.bincount(rows, minlength=n) for rows in samples]).astype(float)
+
+
+def percentile_interval(replicates: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """The central `level` of bootstrap or permutation replicates [draws], by their percentiles; NaN where one is NaN."""
+    tail = (1 - level) / 2
+    low, high = np.quantile(replicates, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _groups(speakers: Sequence[str] | np.ndarray) -> list[np.ndarray]:
+    # Missing names would otherwise be compared as floats that equal nothing, themselves included.
+    _, codes = np.unique(np.asarray(speakers, dtype=str), return_inverse=True)
+    return [np.flatnonzero(codes == code) for code in range(codes.max() + 1)]
+
+
+# ----------------------------------------------------------------------------------------------- paired tests
+
+
+class PairedT(NamedTuple):
+    """A paired t test: statistic, two-sided p, and the 95 % interval of the mean difference."""
+
+    t: float
+    p: float
+    low: float
+    high: float
+
+
+def corrected_resampled_t(differences: Sequence[float] | np.ndarray, n_train: float, n_test: float) -> PairedT:
+    """Nadeau & Bengio's (2003) corrected resampled t test of a mean difference over folds.
+
+    Training sets of folds overlap, so fold results are not independent: the variance of the mean is s² (1/J + n_test/n_train)
+    instead of s²/J. `differences` [folds] are method minus method; `n_train` and `n_test` are clips a fold (their means where folds differ).
+    All NaN with fewer than two folds; where all differences are equal, t is infinite (0 when they are 0) and the interval a point.
+    """
+    d = np.asarray(differences, dtype=float)
+    folds = len(d)
+    if folds < 2:
+        return PairedT(*[float("nan")] * 4)
+    mean = float(d.mean())
+    error = float(np.sqrt((1.0 / folds + n_test / n_train) * d.var(ddof=1)))
+    if error == 0:
+        return PairedT(0.0, 1.0, 0.0, 0.0) if mean == 0 else PairedT(float(np.copysign(np.inf, mean)), 0.0, mean, mean)
+    t = mean / error
+    reach = float(scipy_stats.t.ppf(0.975, folds - 1)) * error
+    return PairedT(t, float(2 * scipy_stats.t.sf(abs(t), folds - 1)), mean - reach, mean + reach)
+
+
+def wilcoxon(differences: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """Wilcoxon's signed-rank statistic and two-sided p of paired differences [folds]; (0, 1) where all are 0."""
+    d = np.asarray(differences, dtype=float)
+    if not np.any(d):
+        return 0.0, 1.0
+    statistic, p = scipy_stats.wilcoxon(d)
+    return float(statistic), float(p)  # pyright: ignore[reportArgumentType]

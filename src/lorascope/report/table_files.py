@@ -1,0 +1,185 @@
+"""Writes Table 1 and the comparison as files (CSV, Markdown, LaTeX) and prints Table 1 on the terminal.
+
+Numbers come from `tables`; here they only get their form. Marks (synthetic speech, optimistic selection) go wherever numbers go.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lorascope.report.folder import RunFolder
+from lorascope.report.tables import compare, summarise
+
+#: Heads of the formatted Table 1, in order.
+HEADS = ("Backbone", "Method", "Trainable", "Folds", "UAR", "WAR", "Pooled UAR [95 % CI]", "Pooled WAR [95 % CI]")
+
+ABSENT = "–"
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "±": r"$\pm$",
+    "–": "--",
+    "−": "$-$",
+    "α": r"$\alpha$",
+}
+
+
+def write_tables(run: Path) -> list[Path]:
+    """Write table1.{csv,md,tex} and comparison.csv into the run folder; return their paths.
+
+    A run that trained no cell has no Table 1: nothing is written and the list is empty.
+    """
+    table = summarise(run)
+    if table.empty:
+        return []
+    folder = RunFolder(run)
+    comparison = compare(run)
+    files = {
+        "table1.csv": table.to_csv(index=False, lineterminator="\n"),
+        "table1.md": markdown(table, folder.marks),
+        "table1.tex": latex(table, folder.marks),
+        "comparison.csv": comparison.to_csv(index=False, lineterminator="\n"),
+    }
+    for name, text in files.items():
+        (run / name).write_text(text, encoding="utf-8")
+    return [run / name for name in files]
+
+
+def print_table1(run: Path, console: Console) -> None:
+    """Print Table 1, its notes and the comparison's sentence-long rows on a rich console."""
+    table = summarise(run)
+    if table.empty:
+        console.print("No cell was trained, hence no Table 1.")
+        return
+    shown = Table(title="Table 1: unseen speakers, mean ± std over folds")
+    for head in HEADS:
+        shown.add_column(head, justify="left" if head in HEADS[:2] else "right")
+    for row in formatted(table):
+        shown.add_row(*(escape(cell) for cell in row))
+    console.print(shown)
+    for note in notes(table, RunFolder(run).marks):
+        console.print(escape(note), highlight=False)
+    for line in comparison_lines(compare(run)):
+        console.print(escape(line), highlight=False)
+
+
+def formatted(table: pd.DataFrame) -> list[list[str]]:
+    """The cells of Table 1 as text, a list a row, in the order of `HEADS`; an optimistic row's method bears a dagger."""
+    return [
+        [
+            row.backbone,
+            f"{row.label} †" if row.optimistic else row.label,
+            f"{row.trainable_parameters:,}",
+            str(row.folds),
+            _with_spread(row.uar_mean, row.uar_std),
+            _with_spread(row.war_mean, row.war_std),
+            _with_interval(row.pooled_uar, row.pooled_uar_low, row.pooled_uar_high),
+            _with_interval(row.pooled_war, row.pooled_war_low, row.pooled_war_high),
+        ]
+        for row in table.itertuples(index=False)
+    ]
+
+
+def notes(table: pd.DataFrame, marks: list[str]) -> list[str]:
+    """The sentences that belong under Table 1: what the numbers are, chance level, and the marks."""
+    first = table.iloc[0]
+    lines = [
+        f"Guessing gives a UAR of {first['chance']:.3f}. ± is the standard deviation over folds; intervals are bootstraps "
+        f"over the test speakers ({_range(table['speakers'])}; {_range(table['clips'])} clips)."
+    ]
+    if table["uar_std"].isna().any():
+        lines.append(f"{ABSENT} for a spread: one fold has none.")
+    if table["pooled_uar_low"].isna().any():
+        lines.append(f"{ABSENT} for an interval: one speaker has none.")
+    for mark in marks:
+        dagger = "† " if mark.startswith("optimistic") else ""
+        lines.append(f"{dagger}{mark[0].upper()}{mark[1:]}.")
+    return lines
+
+
+def comparison_lines(comparison: pd.DataFrame) -> list[str]:
+    """One sentence a row of the comparison, which calls a difference only what its interval calls one."""
+    lines = []
+    for row in comparison.itertuples(index=False):
+        pair = f"{row.label} − {row.reference}: {row.metric.upper()} {row.difference:+.3f} over {row.folds} folds"
+        if math.isnan(row.low):
+            lines.append(f"{pair}; too few or all-equal folds for a test.")
+            continue
+        verdict = "no clear difference" if row.low <= 0 <= row.high else "higher" if row.low > 0 else "lower"
+        tests = (
+            f"95 % CI {row.low:+.3f} to {row.high:+.3f}, corrected t p = {row.p:.3f}, Wilcoxon p = {row.wilcoxon_p:.3f}"
+        )
+        lines.append(f"{pair} ({tests}): {verdict}.")
+    return lines
+
+
+def markdown(table: pd.DataFrame, marks: list[str]) -> str:
+    """Table 1 as Markdown, its notes below."""
+    lines = ["| " + " | ".join(HEADS) + " |", "|---|---|" + "---:|" * (len(HEADS) - 2)]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in formatted(table)]
+    return "\n".join([*lines, "", *(f"{note}\n" for note in notes(table, marks))])
+
+
+def latex(table: pd.DataFrame, marks: list[str]) -> str:
+    """Table 1 as a LaTeX table for the package booktabs, its notes below."""
+    rows = [" & ".join(escape_latex(cell) for cell in row) + r" \\" for row in formatted(table)]
+    under = [r"\par\smallskip\footnotesize " + escape_latex(note) for note in notes(table, marks)]
+    return "\n".join(
+        [
+            "% Needs \\usepackage{booktabs}",
+            r"\begin{table}",
+            r"\centering\small\setlength{\tabcolsep}{4pt}",
+            r"\caption{Emotion recognition on unseen speakers (mean $\pm$ standard deviation over folds).}",
+            r"\begin{tabular}{llrrrrrr}",
+            r"\toprule",
+            " & ".join(escape_latex(head) for head in HEADS) + r" \\",
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}",
+            *under,
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def escape_latex(text: str) -> str:
+    """Text in which nothing is a LaTeX command any more.
+
+    >>> escape_latex("50 % of r_1 & {A}")
+    '50 \\\\% of r\\\\_1 \\\\& \\\\{A\\\\}'
+    """
+    return "".join(_LATEX.get(character, character) for character in text).replace("†", r"$\dagger$")
+
+
+def _with_spread(mean: float, spread: float) -> str:
+    return f"{mean:.3f} ± {ABSENT if math.isnan(spread) else f'{spread:.3f}'}"
+
+
+def _with_interval(value: float, low: float, high: float) -> str:
+    return f"{value:.3f} [{ABSENT if math.isnan(low) else f'{low:.3f}, {high:.3f}'}]"
+
+
+def _range(counts: pd.Series) -> str:
+    low, high = int(counts.min()), int(counts.max())
+    return str(low) if low == high else f"{low} to {high}"

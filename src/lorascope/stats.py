@@ -86,15 +86,22 @@ def _shares(power: np.ndarray) -> np.ndarray:
 
 
 def linear_kernel(features: np.ndarray) -> np.ndarray:
-    """Inner products of the rows of [clips, columns], [clips, clips] float64."""
-    features = np.asarray(features, dtype=np.float64)
+    """Inner products of the rows of [clips, columns], the mean row taken off, [clips, clips] float64.
+
+    HSIC and distances don't move with the origin, so the mean is taken off first, where that loses no digits.
+    """
+    features = centred_columns(np.asarray(features, dtype=np.float64))
     return features @ features.T
+
+
+def centred_columns(features: np.ndarray) -> np.ndarray:
+    """[clips, columns] less its mean row; a column that is the same in all clips becomes exactly 0."""
+    # The mean of equal numbers is not always that number, and the leftover would pass for a signal once it is normalised.
+    return np.where(np.ptp(features, axis=0) > 0, features - features.mean(axis=0), 0.0)
 
 
 def squared_distances(gram: np.ndarray) -> np.ndarray:
     """Squared Euclidean distances [clips, clips] of the points whose inner products are `gram`."""
-    # Distances don't move with the origin: taking the mean off first keeps what a large common part would round away.
-    gram = centred(gram, "biased")
     norms = np.diagonal(gram)
     distances = np.clip(norms[:, None] + norms[None, :] - 2 * gram, 0.0, None)
     np.fill_diagonal(distances, 0.0)
@@ -136,46 +143,45 @@ def centred(kernel: np.ndarray, estimator: Estimator) -> np.ndarray:
     return (kernel - (rows + np.swapaxes(rows, -1, -2)) / (n - 2) + total / ((n - 1) * (n - 2))) * off_diagonal
 
 
-def hsic_biased(k: np.ndarray, l: np.ndarray) -> float:  # noqa: E741 (K and L are the literature's names)
+def hsic_biased(first: np.ndarray, second: np.ndarray) -> float:
     """tr(KHLH) / (n - 1)² of two kernels [clips, clips] (Gretton et al. 2005, eq. 9)."""
-    return float((centred(k, "biased") * centred(l, "biased")).sum() / (len(k) - 1) ** 2)
+    return float((centred(first, "biased") * centred(second, "biased")).sum() / (len(first) - 1) ** 2)
 
 
-def hsic_debiased(k: np.ndarray, l: np.ndarray) -> float:  # noqa: E741
+def hsic_debiased(first: np.ndarray, second: np.ndarray) -> float:
     """HSIC₁, the unbiased estimator, of two kernels [clips, clips] (Song et al. 2012, eq. 5); may be negative."""
-    return float((centred(k, "debiased") * centred(l, "debiased")).sum() / (len(k) * (len(k) - 3)))
+    return float((centred(first, "debiased") * centred(second, "debiased")).sum() / (len(first) * (len(first) - 3)))
 
 
-def cka(k: np.ndarray, l: np.ndarray, estimator: Estimator) -> np.ndarray:  # noqa: E741
+def cka(first: np.ndarray, second: np.ndarray, estimator: Estimator) -> np.ndarray:
     """HSIC(K, L) / √(HSIC(K, K) HSIC(L, L)) of kernels [..., clips, clips] (Kornblith et al. 2019, eq. 4), [...].
 
     `debiased` puts HSIC₁ in all three places (Nguyen et al. 2021, section 2) and may be negative. NaN where a kernel is
     constant, that is where all clips are alike on one side.
     """
-    return _cosine(centred(k, estimator), centred(l, estimator), _scale(k), _scale(l))
+    a, b = centred(first, estimator), centred(second, estimator)
+    return (a * b).sum(axis=(-2, -1)) / (_norm(a, first) * _norm(b, second))
 
 
 def permutation_null(
-    k: np.ndarray,
-    l: np.ndarray,  # noqa: E741
+    first: np.ndarray,
+    second: np.ndarray,
     estimator: Estimator,
     draws: int,
     seed: int,
 ) -> np.ndarray:
     """CKA of two kernels [clips, clips] after shuffling the clips of the second, [draws]."""
-    a, b = centred(k, estimator), centred(l, estimator)
-    norm = np.sqrt((a**2).sum() * (b**2).sum())
-    if not (_varies(a, _scale(k)) and _varies(b, _scale(l))):
-        return np.full(draws, np.nan)
+    a, b = centred(first, estimator), centred(second, estimator)
     rng = np.random.default_rng(seed)
-    orders = rng.permuted(np.tile(np.arange(len(k)), (draws, 1)), axis=1)
+    orders = (rng.permutation(len(first)) for _ in range(draws))
     # Centring commutes with a shuffle of the clips, so it is done once; a shuffle leaves the norm as it is.
-    return np.array([np.vdot(a, b[np.ix_(order, order)]) for order in orders]) / norm
+    products = np.array([np.vdot(a, b[np.ix_(order, order)]) for order in orders])
+    return products / (_norm(a, first) * _norm(b, second))
 
 
 def half_sample_interval(
-    k: np.ndarray,
-    l: np.ndarray,  # noqa: E741
+    first: np.ndarray,
+    second: np.ndarray,
     estimator: Estimator,
     draws: int,
     seed: int,
@@ -186,41 +192,25 @@ def half_sample_interval(
     A bootstrap with replacement puts the same clip in several rows. Those pairs lie at distance 0 off the diagonal, which the
     debiased estimator takes for dependence, so its replicates are biased upwards. Instead each draw takes
     m = n/2 different clips. The mean of m of n clips drawn without replacement has variance (1/m - 1/n) S² = S²/n, that of
-    the mean of n clips, so the replicates' deviations from their own mean spread as the estimate does (Politis, Romano & Wolf 1999), and
-    the bias that the smaller m brings cancels. The interval is the estimate plus the quantiles of these deviations. It is not
-    clamped: next to 1 its end may lie above 1. An RBF kernel keeps the γ of all clips.
+    the mean of n clips, so the replicates' deviations from their own mean spread as the estimate does (Politis, Romano & Wolf
+    1999, on subsampling), and the bias that the smaller m brings cancels. The interval is the estimate plus the quantiles of these
+    deviations. It is not clamped: next to 1 its end may lie above 1. An RBF kernel keeps the γ of all clips. NaN where
+    the estimate or any replicate is.
     """
     rng = np.random.default_rng(seed)
-    n = len(k)
-    replicates = np.empty(draws)
-    scales = _scale(k), _scale(l)
-    for draw in range(draws):
-        half = rng.permutation(n)[: n // 2]
-        picked = np.ix_(half, half)
-        replicates[draw] = _cosine(centred(k[picked], estimator), centred(l[picked], estimator), *scales)
-    value = float(cka(k, l, estimator))
-    # A half whose clips are all alike has no CKA; it tells nothing of the spread of the others.
-    defined = replicates[~np.isnan(replicates)]
-    if np.isnan(value) or len(defined) == 0:
-        return float("nan"), float("nan")
-    low, high = percentile_interval(defined - defined.mean(), level)
+    halves = np.stack([rng.permutation(len(first))[: len(first) // 2] for _ in range(draws)])
+    picked = halves[:, :, None], halves[:, None, :]
+    replicates = cka(first[picked], second[picked], estimator)
+    low, high = percentile_interval(replicates - replicates.mean(), level)
+    value = float(cka(first, second, estimator))
     return value + low, value + high
 
 
-def _scale(kernel: np.ndarray) -> float:
-    """Size of a kernel's entries before centring, against which what centring leaves is judged to be rounding or not."""
-    return float(np.abs(kernel).max(initial=0.0))
-
-
-def _varies(kernel: np.ndarray, scale: float) -> bool:
-    return bool(np.abs(kernel).max() > 1e-13 * scale)
-
-
-def _cosine(a: np.ndarray, b: np.ndarray, a_scale: float, b_scale: float) -> np.ndarray:
-    axes = (-2, -1)
-    constant = (np.abs(a).max(axis=axes) <= 1e-13 * a_scale) | (np.abs(b).max(axis=axes) <= 1e-13 * b_scale)
-    norms = np.sqrt((a**2).sum(axis=axes) * (b**2).sum(axis=axes))
-    return (a * b).sum(axis=axes) / np.where(constant, np.nan, norms)
+def _norm(centred_kernel: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """Frobenius norm of a centred kernel; NaN where centring leaves but rounding of the kernel it was made from."""
+    largest = np.abs(centred_kernel).max(axis=(-2, -1))
+    norm = np.sqrt((centred_kernel**2).sum(axis=(-2, -1)))
+    return np.where(largest > 1e-13 * np.abs(kernel).max(axis=(-2, -1)), norm, np.nan)
 
 
 # ----------------------------------------------------------------------------------------------------- recall

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lorascope.report.folder import RunFolder
+from lorascope.report.folder import RunFolder, records
 from lorascope.report.tables import compare, summarise
 
 #: Heads of the formatted Table 1, in order.
@@ -35,7 +35,7 @@ _LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': "''",
     "±": r"$\pm$",
     "–": "--",
     "−": "$-$",
@@ -86,16 +86,16 @@ def formatted(table: pd.DataFrame) -> list[list[str]]:
     """The cells of Table 1 as text, a list a row, in the order of `HEADS`; an optimistic row's method bears a dagger."""
     return [
         [
-            row.backbone,
-            f"{row.label} †" if row.optimistic else row.label,
-            f"{row.trainable_parameters:,}",
-            str(row.folds),
-            _with_spread(row.uar_mean, row.uar_std),
-            _with_spread(row.war_mean, row.war_std),
-            _with_interval(row.pooled_uar, row.pooled_uar_low, row.pooled_uar_high),
-            _with_interval(row.pooled_war, row.pooled_war_low, row.pooled_war_high),
+            row["backbone"],
+            f"{row['label']} †" if row["optimistic"] else row["label"],
+            f"{row['trainable_parameters']:,}",
+            str(row["folds"]),
+            _with_spread(row["uar_mean"], row["uar_std"]),
+            _with_spread(row["war_mean"], row["war_std"]),
+            _with_interval(row["pooled_uar"], row["pooled_uar_low"], row["pooled_uar_high"]),
+            _with_interval(row["pooled_war"], row["pooled_war_low"], row["pooled_war_high"]),
         ]
-        for row in table.itertuples(index=False)
+        for row in records(table)
     ]
 
 
@@ -119,14 +119,15 @@ def notes(table: pd.DataFrame, marks: list[str]) -> list[str]:
 def comparison_lines(comparison: pd.DataFrame) -> list[str]:
     """One sentence a row of the comparison, which calls a difference only what its interval calls one."""
     lines = []
-    for row in comparison.itertuples(index=False):
-        pair = f"{row.label} − {row.reference}: {row.metric.upper()} {row.difference:+.3f} over {row.folds} folds"
-        if math.isnan(row.low):
+    for row in records(comparison):
+        metric, low, high = row["metric"].upper(), row["low"], row["high"]
+        pair = f"{row['label']} − {row['reference']}: {metric} {row['difference']:+.3f} over {row['folds']} folds"
+        if math.isnan(low):
             lines.append(f"{pair}; too few or all-equal folds for a test.")
             continue
-        verdict = "no clear difference" if row.low <= 0 <= row.high else "higher" if row.low > 0 else "lower"
+        verdict = "no clear difference" if low <= 0 <= high else "higher" if low > 0 else "lower"
         tests = (
-            f"95 % CI {row.low:+.3f} to {row.high:+.3f}, corrected t p = {row.p:.3f}, Wilcoxon p = {row.wilcoxon_p:.3f}"
+            f"95 % CI {low:+.3f} to {high:+.3f}, corrected t p = {row['p']:.3f}, Wilcoxon p = {row['wilcoxon_p']:.3f}"
         )
         lines.append(f"{pair} ({tests}): {verdict}.")
     return lines
@@ -145,19 +146,19 @@ def latex(table: pd.DataFrame, marks: list[str]) -> str:
     under = [r"\par\smallskip\footnotesize " + escape_latex(note) for note in notes(table, marks)]
     return "\n".join(
         [
-            "% Needs \\usepackage{booktabs}",
-            r"\begin{table}",
-            r"\centering\small\setlength{\tabcolsep}{4pt}",
+            "% Needs \\usepackage{booktabs,graphicx}; table* spans both columns of a two-column page.",
+            r"\begin{table*}",
+            r"\centering",
             r"\caption{Emotion recognition on unseen speakers (mean $\pm$ standard deviation over folds).}",
-            r"\begin{tabular}{llrrrrrr}",
+            r"\resizebox{\textwidth}{!}{\begin{tabular}{llrrrrrr}",
             r"\toprule",
             " & ".join(escape_latex(head) for head in HEADS) + r" \\",
             r"\midrule",
             *rows,
             r"\bottomrule",
-            r"\end{tabular}",
+            r"\end{tabular}}",
             *under,
-            r"\end{table}",
+            r"\end{table*}",
             "",
         ]
     )

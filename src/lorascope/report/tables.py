@@ -95,8 +95,8 @@ def confusion(run: Path) -> pd.DataFrame:
         classes = cells[0].metrics["classes"]
         pooled = _pooled(folder, cells)
         counts = pd.crosstab(pooled["emotion"], pooled["predicted"])
-        counts = counts.reindex(index=classes, columns=classes, fill_value=0)
-        tidy = counts.rename_axis(index="emotion", columns="predicted").stack().rename("clips").reset_index()
+        counts = counts.reindex(index=classes, columns=classes, fill_value=0).rename_axis(index="emotion")
+        tidy = counts.reset_index().melt(id_vars="emotion", var_name="predicted", value_name="clips")
         tidy["share"] = tidy["clips"] / tidy.groupby("emotion")["clips"].transform("sum")
         parts.append(tidy.assign(backbone=backbone, label=label))
     columns = ["backbone", "label", "emotion", "predicted", "clips", "share"]

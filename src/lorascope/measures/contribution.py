@@ -1,0 +1,126 @@
+"""How much each block adds to the residual stream, and in which direction (METHODS section 2; the paper's Figure 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from .. import stats
+from .measure import Batch, Part, Replay, Study
+
+#: Least norm to divide by; a frame of the residual stream below it would make any contribution look infinite.
+SMALLEST_NORM = 1e-6
+
+COLUMNS = ["model", "layer", "component", "variant", "frames", "ratio", "cosine"]
+COLUMNS += ["ratio_low", "ratio_high", "cosine_low", "cosine_high", "clips"]
+
+#: (layer, component, variant, frames)
+_Key = tuple[int, str, str, str]
+
+
+class Contribution:
+    """Relative norms |a|/|h|, |m|/|h|, |a+m|/|h| and their cosines with h, for each block of every model.
+
+    h is the block's input, a its attention's output, m its MLP's, u = h + a. Norms are over the width, means over a clip's frames (all, or
+    the valid ones) and then over clips. Variants:
+
+    - `paper`: all three against h. The released code computes the same, so there is no separate `released`.
+    - `corrected`: the MLP against its own input, |m|/|u| and cos(m, u) (Csordás et al. 2025); attention and block as in `paper`.
+    - `same-input`: `corrected` for block l of the trained model fed the frozen model's h, so that a difference from the
+      frozen model is what this layer's adapter does, and nothing that an earlier layer handed on.
+
+    `compute` gives `contribution`: model, layer, component (attn, mlp, block), variant, frames (all, valid), ratio, cosine, their 95 %
+    bootstrap intervals over clips (hierarchical over speakers) and the number of clips. Model `difference` is trained less
+    frozen, clip by clip (of `same-input`: less the frozen model's `corrected`), where both were traced.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        self._compares = {"trained", "frozen"} <= set(study.models)
+        self._values: dict[tuple[str, _Key], Tensor] = {}
+        self._stream: Tensor | None = None
+        self._attention: Tensor | None = None
+
+    def parts(self, model: str) -> frozenset[str]:
+        """The residual stream before each block and what attention and MLP add to it."""
+        return frozenset({"resid_pre", "attn_out", "mlp_out"})
+
+    def replays(self, model: str) -> bool:
+        """Whether this is the trained model and there is a frozen one to compare it with."""
+        return model == "trained" and self._compares
+
+    def update(self, part: Part) -> None:
+        """Take one part; the block's own three are held until its MLP's output completes them."""
+        if part.name == "resid_pre":
+            self._stream = part.tensor
+        elif part.name == "attn_out":
+            self._attention = part.tensor
+        else:
+            assert self._stream is not None and self._attention is not None
+            block = (self._stream, self._attention, part.tensor)
+            self._stream = self._attention = None
+            self._keep(part.model, part.layer, ("paper", "corrected"), block, part.batch)
+
+    def replay(self, replay: Replay) -> None:
+        """Run every block on the frozen model's residual stream."""
+        assert replay.reference is not None
+        for layer, stream in enumerate(replay.reference):
+            block = (stream, *replay.block(layer, stream))
+            self._keep(replay.model, layer, ("same-input",), block, replay.batch)
+
+    def compute(self) -> dict[str, pd.DataFrame]:
+        """The table `contribution`."""
+        study = self._study
+        samples = stats.bootstrap_rows(study.clips["speaker"].to_numpy(), study.draws, study.seed)
+        weights = stats.counts(samples, len(study.clips))
+        weights /= weights.sum(axis=1, keepdims=True)
+        rows = [
+            dict(zip(COLUMNS, (model, *key, *_mean_and_interval(values, weights), len(values)), strict=True))
+            for (model, key), values in self._per_clip()
+        ]
+        return {"contribution": pd.DataFrame(rows, columns=COLUMNS)}
+
+    def _per_clip(self) -> Iterator[tuple[tuple[str, _Key], np.ndarray]]:
+        """Ratio and cosine of every clip, [clips, 2], of every model and then of the difference."""
+        values = {key: tensor.double().cpu().numpy() for key, tensor in self._values.items()}
+        yield from values.items()
+        for (model, key), trained in values.items():
+            if model == "trained" and self._compares:
+                layer, component, variant, frames = key
+                against = "corrected" if variant == "same-input" else variant
+                yield ("difference", key), trained - values["frozen", (layer, component, against, frames)]
+
+    def _keep(
+        self, model: str, layer: int, variants: tuple[str, ...], block: tuple[Tensor, Tensor, Tensor], batch: Batch
+    ) -> None:
+        stream, attention, mlp = block
+        shared = {"attn": _ratio_and_cosine(attention, stream), "block": _ratio_and_cosine(attention + mlp, stream)}
+        for variant in variants:
+            mlp_input = stream if variant == "paper" else stream + attention
+            for component, measured in {**shared, "mlp": _ratio_and_cosine(mlp, mlp_input)}.items():
+                for frames in ("all", "valid"):
+                    means = batch.mean(measured, valid=frames == "valid")
+                    self._keep_means(model, (layer, component, variant, frames), means, batch)
+
+    def _keep_means(self, model: str, key: _Key, means: Tensor, batch: Batch) -> None:
+        if (model, key) not in self._values:
+            # a clip that never arrives stays NaN, and so does every mean that misses it
+            self._values[model, key] = means.new_full((len(self._study.clips), 2), torch.nan)
+        self._values[model, key][batch.rows.to(means.device)] = means
+
+
+def _ratio_and_cosine(added: Tensor, base: Tensor) -> Tensor:
+    """|added| / |base| and their cosine, frame by frame, [clips, frames, 2]."""
+    added_norm, base_norm = (x.norm(dim=-1).clamp(min=SMALLEST_NORM) for x in (added, base))
+    return torch.stack([added.norm(dim=-1) / base_norm, (added * base).sum(-1) / (added_norm * base_norm)], dim=-1)
+
+
+def _mean_and_interval(values: np.ndarray, weights: np.ndarray) -> list[float]:
+    """Means of ratio and cosine, then both intervals, in the order of `COLUMNS`."""
+    replicates = weights @ values
+    ratio, cosine = (stats.percentile_interval(column) for column in replicates.T)
+    return [*values.mean(axis=0).tolist(), *ratio, *cosine]

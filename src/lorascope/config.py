@@ -213,6 +213,17 @@ def experiment_from(data: dict[str, Any], source: str = "experiment") -> Experim
     return experiment.model_copy(update={"corpus": experiment.corpus.model_copy(update={"root": expanded})})
 
 
+def analysis_from(overrides: Sequence[str]) -> AnalysisConfig:
+    """The analysis section with `key=value` overrides. Raises `LorascopeError` naming the wrong key."""
+    data: dict[str, Any] = {}
+    for override in overrides:
+        _apply(data, override)
+    try:
+        return AnalysisConfig.model_validate(data)
+    except ValidationError as error:
+        raise LorascopeError(f"--set: {_explain(error, AnalysisConfig)}") from error
+
+
 def _apply(data: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path.strip():
@@ -232,12 +243,12 @@ def _apply(data: dict[str, Any], override: str) -> None:
     data[last] = value
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, root: type[BaseModel] = Experiment) -> str:
     first = error.errors()[0]
     location = [part for part in first["loc"] if not (isinstance(part, str) and part.endswith("]"))]
     key = ".".join(str(part) for part in location)
     if first["type"] == "extra_forbidden":
-        names = _siblings([str(part) for part in location[:-1]])
+        names = _siblings([str(part) for part in location[:-1]], root)
         close = difflib.get_close_matches(str(location[-1]), names, n=1)
         hint = f"did you mean {close[0]}?" if close else f"known keys: {', '.join(names)}"
         return f"{key}: unknown key; {hint}"
@@ -249,8 +260,8 @@ def _explain(error: ValidationError) -> str:
     return f"{key}: {message[0].lower()}{message[1:]}{shown}" if key else message
 
 
-def _siblings(location: Sequence[str]) -> list[str]:
-    section: Any = Experiment
+def _siblings(location: Sequence[str], root: type[BaseModel]) -> list[str]:
+    section: Any = root
     for part in location:
         annotation = section.model_fields[part].annotation
         candidates = [annotation, *getattr(annotation, "__args__", ())]

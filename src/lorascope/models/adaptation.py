@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from peft.utils.save_and_load import load_peft_weights
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import LorascopeError
 from .backbone import Backbone
@@ -90,6 +90,12 @@ def _wrap(model: SpeechClassifier, config: LoraConfig) -> PeftModel:
 
 def save_adapter(peft: PeftModel, folder: Path, record: Record) -> None:
     """Write a PEFT folder (adapter_config.json, adapter_model.safetensors) and the record beside it."""
+    for config in peft.peft_config.values():
+        # the stock class is what others load the adapter onto
+        config.auto_mapping = {
+            "base_model_class": "WhisperForAudioClassification",
+            "parent_library": "transformers.models.whisper.modeling_whisper",
+        }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         peft.save_pretrained(str(folder))
@@ -249,11 +255,6 @@ def load_frozen_head(folder: Path, backbone: Backbone) -> dict[str, Tensor]:
             f"frozen {folder}: its head does not fit: expected {_shapes(wanted)}, found {_shapes({k: v.shape for k, v in head.items()})}"
         )
     return head
-
-
-def trainable_parameters(model: nn.Module) -> int:
-    """How many parameters are trained."""
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 def _shapes(shapes: Mapping[str, Any]) -> str:

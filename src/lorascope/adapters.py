@@ -1,0 +1,216 @@
+"""Analyse an adapter that was made anywhere: no training, the same tables, figures and report as a run leaves."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from .analysis import analyse, open_adapter
+from .config import AnalysisConfig
+from .corpora import load_corpus
+from .corpora.corpus import Corpus
+from .corpora.folds import sample_from
+from .corpora.labels import match_classes
+from .errors import LorascopeError
+from .experiment import base_manifest, device, finish, prepare
+from .models.adaptation import head_tensors, load_frozen_head, read_adapter, read_record
+from .models.backbone import Backbone, load_backbone
+from .results import Results
+from .store import RunFolder, write_text
+
+
+def analyze(
+    backbone: str,
+    adapter: str | Path,
+    out: str | Path,
+    corpus: str,
+    root: str | Path | None = None,
+    frozen: str | Path | None = None,
+    clip_ids: Sequence[str] | None = None,
+    context: str | None = None,
+    labels: Sequence[str] | None = None,
+    config: AnalysisConfig | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Results:
+    """Run the analyses on an adapter and leave tables, figures and a report in `out`.
+
+    `backbone` is a folder that `WhisperForAudioClassification.save_pretrained` wrote, a hub id or a short name; `adapter` a PEFT folder with
+    projector and classifier among its saved modules; `frozen` the same (or a backbone folder) in which only the head was trained. The clips are `clip_ids`, or
+    a seeded sample of the corpus. `context` ("trim" or "full") defaults to what the adapter's folder records, else "full". The class names are the adapter's
+    record's, else the backbone's, else `labels`; they are matched by meaning, whatever their order. Raises `LorascopeError` for bad input before anything is
+    written.
+    """
+    start = time.perf_counter()
+    created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    settings = config or AnalysisConfig()
+    folder = RunFolder(out)
+    _refuse_filled(folder)
+    adapter = Path(adapter)
+    base, classes = _open_backbone(backbone, adapter, labels)
+    record = read_record(adapter)
+    chosen_context = context or (record.context if record else None) or _recorded_context(Path(backbone)) or "full"
+    head = load_frozen_head(Path(frozen), base) if frozen is not None else None
+    if head is not None and frozen is not None:
+        head = _in_order(head, Path(frozen), classes, base)
+    clips = load_corpus(corpus, root=Path(root) if root is not None else None, classes=classes)
+    sample, counts = _choose(clips, clip_ids, settings)
+    kept = _only(clips, list(sample["clip"]))
+    features = prepare(kept, base, say)
+    first = features[sample["clip"].iloc[0]].features
+    model = open_adapter(base, adapter, first, chosen_context, device())
+    say(f"analysis of {adapter}: {len(sample)} clips, context {chosen_context}")
+    analysis = analyse(model, head, sample, features, classes, chosen_context, settings)
+    about = {
+        "fold": None,
+        "speakers": {"test": sorted(sample["speaker"].unique()), "validation": []},
+        "clips": len(sample),
+        "clip_ids": list(sample["clip"]),
+        "per_class": counts.to_dict(orient="records"),
+        "models": list(analysis.models),
+        "draws": settings.draws,
+        "notes": [
+            *analysis.notes,
+            "Whether these speakers were in the adapter's training is not known here: accuracies are honest only if they were not.",
+        ],
+        "seconds": analysis.seconds,
+    }
+    folder.replace_tables(analysis.tables, about)
+    write_text(folder.config, _config_text(backbone, adapter, frozen, corpus, root, chosen_context, classes, settings))
+    manifest = {
+        **base_manifest(created, clips, base, chosen_context, features),
+        "adapter": str(adapter),
+        "frozen": None if frozen is None else str(frozen),
+        "seeds": {"analysis": settings.seed},
+        "cells": [],
+        "analysis": about,
+    }
+    return finish(folder, manifest, [], start, say)
+
+
+def read_clip_ids(file: Path) -> list[str]:
+    """Clip ids from a text file, one a line; empty lines are passed over. Raises `LorascopeError` where it cannot be read, is empty or repeats one."""
+    try:
+        ids = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise LorascopeError(
+            f"--clip-ids {file}: cannot be read ({error}); give a text file with one clip id a line"
+        ) from error
+    if not ids:
+        raise LorascopeError(f"--clip-ids {file}: no clip ids in it; give one a line")
+    for number, name in enumerate(ids, 1):
+        if name in ids[: number - 1]:
+            raise LorascopeError(f"--clip-ids {file} line {number}: {name} is named twice; keep one")
+    return ids
+
+
+def _open_backbone(name: str, adapter: Path, labels: Sequence[str] | None) -> tuple[Backbone, tuple[str, ...]]:
+    """The backbone with a head of the right size, and the classes in the order of its logits, in our own names."""
+    base = load_backbone(name)
+    record = read_record(adapter)
+    if record is not None and not base.has_head:
+        _, tensors = read_adapter(adapter)
+        head = head_tensors(tensors)
+        projection = head["projector.weight"].shape[0] if "projector.weight" in head else 256
+        base = load_backbone(name, record.classes, projection=projection)
+        return base, match_classes(labels or record.classes)
+    if base.has_head:
+        count = base.model.config.num_labels
+        if labels is not None and len(labels) != count:
+            raise LorascopeError(
+                f"--labels names {len(labels)} classes, the backbone {name} has {count}; name them in the order of its logits"
+            )
+        return base, match_classes(labels or (record.classes if record else base.labels))
+    if labels is None:
+        raise LorascopeError(
+            f"backbone {name}: it names no classes, and adapter {adapter} records none; name them with --labels in the order of the logits"
+        )
+    _, tensors = read_adapter(adapter)
+    head = head_tensors(tensors)
+    if "classifier.weight" in head and head["classifier.weight"].shape[0] != len(labels):
+        raise LorascopeError(
+            f"--labels names {len(labels)} classes, the adapter {adapter} has {head['classifier.weight'].shape[0]}; name them in the order of its logits"
+        )
+    projection = head["projector.weight"].shape[0] if "projector.weight" in head else 256
+    return load_backbone(name, tuple(labels), projection=projection), match_classes(labels)
+
+
+def _recorded_context(folder: Path) -> str | None:
+    record = read_record(folder) if folder.is_dir() else None
+    return record.context if record else None
+
+
+def _in_order(
+    head: dict[str, torch.Tensor], folder: Path, classes: tuple[str, ...], base: Backbone
+) -> dict[str, torch.Tensor]:
+    """The frozen head with its classes in the adapter's order, where its folder names them."""
+    record = read_record(folder)
+    names: Sequence[str] = record.classes if record else ()
+    config = folder / "config.json"
+    if not names and config.is_file():
+        labels = json.loads(config.read_text(encoding="utf-8")).get("id2label", {})
+        names = [labels[key] for key in sorted(labels, key=int)]
+    if not names:
+        return head
+    theirs = match_classes(names)
+    if set(theirs) != set(classes):
+        raise LorascopeError(
+            f"frozen {folder}: its classes are {', '.join(theirs)}, the adapter's are {', '.join(classes)}; give the baseline of the same classes"
+        )
+    order = [theirs.index(name) for name in classes]
+    return {name: tensor[order] if name.startswith("classifier") else tensor for name, tensor in head.items()}
+
+
+def _choose(
+    corpus: Corpus, clip_ids: Sequence[str] | None, config: AnalysisConfig
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    if clip_ids is None:
+        return sample_from(corpus, list(corpus.clips.index), config.clips_per_class, config.seed)
+    unknown = [name for name in clip_ids if name not in corpus.clips.index]
+    if unknown:
+        raise LorascopeError(
+            f"--clip-ids: {unknown[0]} is not among the corpus' {len(corpus.clips)} clips of these classes; check the ids ({len(unknown)} are unknown)"
+        )
+    return sample_from(corpus, list(clip_ids), len(clip_ids), config.seed)
+
+
+def _only(corpus: Corpus, ids: list[str]) -> Corpus:
+    from dataclasses import replace
+
+    return replace(corpus, clips=corpus.clips.loc[ids])
+
+
+def _config_text(
+    backbone: str,
+    adapter: Path,
+    frozen: str | Path | None,
+    corpus: str,
+    root: str | Path | None,
+    context: str,
+    classes: Sequence[str],
+    config: AnalysisConfig,
+) -> str:
+    import yaml
+
+    return yaml.safe_dump(
+        {
+            "name": adapter.name,
+            "backbone": {"name": backbone, "context": context},
+            "adapter": str(adapter),
+            "frozen": None if frozen is None else str(frozen),
+            "corpus": {"reader": corpus, "root": None if root is None else str(root), "classes": list(classes)},
+            "analysis": config.model_dump(mode="json"),
+        },
+        sort_keys=False,
+    )
+
+
+def _refuse_filled(folder: RunFolder) -> None:
+    root = folder.root
+    if root.is_file() or (root.is_dir() and any(root.iterdir()) and not folder.manifest.is_file()):
+        raise LorascopeError(f"--out {root}: is not empty and holds no result of lorascope; give a new folder")

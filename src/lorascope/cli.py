@@ -1,0 +1,193 @@
+"""The command line: verbs that call the Python API of the same names. No logic of its own, and no torch until a verb needs it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from . import __version__
+from .errors import LorascopeError
+
+app = typer.Typer(
+    name="lorascope",
+    help="See what a LoRA adapter did inside a speech encoder.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key of the configuration; repeatable."),
+]
+
+
+class _Clock:
+    """Prints what is being done, with the seconds since the start, on standard error."""
+
+    def __init__(self) -> None:
+        self.start = time.perf_counter()
+
+    def __call__(self, text: str) -> None:
+        print(f"{time.perf_counter() - self.start:7.1f} s  {text}", file=sys.stderr, flush=True)
+
+
+@app.callback(invoke_without_command=True)
+def _main(version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False) -> None:
+    if version:
+        print(f"lorascope {__version__}")
+        raise typer.Exit
+
+
+@app.command("run")
+def run_command(
+    config: Annotated[Path, typer.Argument(help="The experiment, a YAML file.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the results; the same folder again continues.")],
+    overrides: Set = None,
+    debug: Debug = False,
+) -> None:
+    """Train and test every cell, analyse one fold, leave tables, figures and a report."""
+    from .config import load_experiment
+
+    experiment = load_experiment(config, overrides or [])
+    from .experiment import run
+
+    _quiet()
+    _show(run(experiment, out, _Clock()))
+
+
+@app.command("plan")
+def plan_command(
+    config: Annotated[Path, typer.Argument(help="The experiment, a YAML file.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    overrides: Set = None,
+    debug: Debug = False,
+) -> None:
+    """List every cell with its training, validation and test speakers and clip counts; nothing is trained."""
+    from .config import load_experiment
+
+    experiment = load_experiment(config, overrides or [])
+    from .planning import describe, print_plan
+
+    description = describe(experiment)
+    if as_json:
+        import json
+
+        print(json.dumps(description, indent=2, ensure_ascii=False))
+    else:
+        print_plan(description)
+
+
+@app.command("analyze")
+def analyze_command(
+    backbone: Annotated[
+        str, typer.Option("--backbone", help="Folder, hub id or name of the encoder that the adapter was trained on.")
+    ],
+    adapter: Annotated[
+        Path, typer.Option("--adapter", help="PEFT folder with projector and classifier among its saved modules.")
+    ],
+    corpus: Annotated[
+        str, typer.Option("--corpus", help="Reader of the corpus: emodb, ravdess, iemocap, csv, synthetic.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
+    root: Annotated[Path | None, typer.Option("--root", help="Where the corpus lies.")] = None,
+    frozen: Annotated[
+        Path | None, typer.Option("--frozen", help="The frozen baseline: the same with only a trained head.")
+    ] = None,
+    clip_ids: Annotated[
+        Path | None, typer.Option("--clip-ids", help="Text file with the ids of the clips to analyse, one a line.")
+    ] = None,
+    context: Annotated[
+        str | None,
+        typer.Option("--context", help="trim or full; default: what the adapter's folder records, else full."),
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option("--labels", help="Class names in the order of the logits, separated by commas.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the analysis section; repeatable."),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Analyse an adapter that was made anywhere; nothing is trained."""
+    from .config import analysis_from
+
+    if context not in (None, "trim", "full"):
+        raise LorascopeError(f"--context {context}: expected trim or full")
+    config = analysis_from(overrides or [])
+    from .adapters import analyze, read_clip_ids
+
+    _quiet()
+    results = analyze(
+        backbone,
+        adapter,
+        out,
+        corpus,
+        root=root,
+        frozen=frozen,
+        clip_ids=None if clip_ids is None else read_clip_ids(clip_ids),
+        context=context,
+        labels=None if labels is None else [name.strip() for name in labels.split(",")],
+        config=config,
+        say=_Clock(),
+    )
+    _show(results)
+
+
+@app.command("report")
+def report_command(
+    folder: Annotated[Path, typer.Argument(help="A folder that run or analyze wrote.")], debug: Debug = False
+) -> None:
+    """Make tables, figures and report again from a folder of results."""
+    from .report import write_all
+    from .results import Results
+
+    Results(folder)
+    write_all(folder)
+    _show(Results(folder))
+
+
+def _show(results: Any) -> None:
+    from rich.console import Console
+
+    from .report.tables import print_table1
+
+    console = Console()
+    if len(results.table1):
+        print_table1(results.folder.root, console)
+    console.print(f"report: {results.report}", soft_wrap=True, highlight=False)
+
+
+def _quiet() -> None:
+    """Keep the libraries' notices off the terminal; their errors still show."""
+    import logging
+    import os
+    import warnings
+
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    warnings.filterwarnings("ignore")
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    logging.getLogger("nnsight").setLevel(logging.ERROR)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: a `LorascopeError` becomes one line on standard error and exit code 2."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        app(args=given)
+    except LorascopeError as error:
+        if "--debug" in given:
+            raise
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues where it stopped", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,229 @@
+"""The main job: plan the cells of an experiment, train and test them, analyse one fold, write the results.
+
+Everything is found again by its content: a finished cell or analysis is read, never redone.
+"""
+
+from __future__ import annotations
+
+import datetime
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from . import __version__
+from .analysis import analyse, open_adapter
+from .audio import Clip, FeatureSettings, prepare_clips
+from .config import Experiment, dump_experiment
+from .corpora import Corpus
+from .corpora.folds import sample_clips
+from .environment import hardware, versions
+from .errors import LorascopeError
+from .models.adaptation import load_frozen_head
+from .models.backbone import Backbone, load_backbone
+from .planning import Cell, analysed_fold, corpus_of, plan
+from .report import write_all
+from .results import Results
+from .store import RunFolder, digest, write_json, write_text
+from .training.cell import Inputs, run_cell
+
+Say = Callable[[str], None]
+
+
+def run(experiment: Experiment, out: str | Path, say: Say = lambda _: None) -> Results:
+    """Train and test every cell, analyse one fold, and leave tables, figures and a report in `out`.
+
+    Interrupted, the same call continues. Raises `LorascopeError` for bad input before anything is written.
+    """
+    start, created = time.perf_counter(), _now()
+    corpus = corpus_of(experiment)
+    cells = plan(experiment, corpus)
+    folder = RunFolder(out)
+    _refuse_other_experiment(folder, experiment)
+    backbone = load_backbone(
+        experiment.backbone.name, experiment.corpus.classes, experiment.seed, experiment.head.projection
+    )
+    say(f"backbone {backbone.name} from the {backbone.origin}: {backbone.layers} layers, width {backbone.width}")
+    _check_precision(experiment.precision)
+    clips = prepare(corpus, backbone, say)
+    write_text(folder.config, dump_experiment(experiment))
+    inputs = Inputs(
+        clips=clips,
+        labels={clip: experiment.corpus.classes.index(emotion) for clip, emotion in corpus.clips["emotion"].items()},  # pyright: ignore[reportArgumentType]
+        speakers=corpus.clips["speaker"].to_dict(),
+        load=lambda: load_backbone(
+            experiment.backbone.name, experiment.corpus.classes, experiment.seed, experiment.head.projection
+        ),
+        device=device(),
+    )
+    done: list[dict[str, Any]] = []
+    for number, cell in enumerate(cells, 1):
+        again = folder.is_whole(cell.identity(backbone.fingerprint, clips))
+        metrics = run_cell(
+            cell, inputs, folder, backbone.fingerprint, lambda text, n=number: say(f"[{n}/{len(cells)}] {text}")
+        )
+        done.append(metrics)
+        took = "done before" if again else f"{metrics['seconds']:.0f} s"
+        say(f"[{number}/{len(cells)}] {cell.label}, fold {cell.fold.name}: UAR {metrics['uar']:.3f} ({took})")
+    about = _analyse_fold(experiment, corpus, cells, done, inputs, backbone, folder, say)
+    manifest = {
+        **base_manifest(created, corpus, backbone, experiment.backbone.context, clips),
+        "seeds": {
+            "training": experiment.seed,
+            "folds": experiment.folds.seed,
+            "analysis": experiment.analysis.seed if experiment.analysis else None,
+        },
+        "cells": [
+            {key: metrics[key] for key in ("hash", "method", "label", "rank", "fold", "role", "seconds")}
+            for metrics in done
+        ],
+        "analysis": about,
+    }
+    return finish(folder, manifest, [reason for metrics in done for reason in metrics["optimistic"]], start, say)
+
+
+def prepare(corpus: Corpus, backbone: Backbone, say: Say = lambda _: None) -> dict[str, Clip]:
+    """Features of all clips of a corpus; every clip is read and checked. Raises `LorascopeError` on the first that is bad."""
+    settings = FeatureSettings(backbone.model.config.num_mel_bins)
+    table = corpus.clips
+    say(f"corpus {corpus.name}: {len(table)} clips of {table['speaker'].nunique()} speakers")
+    pieces = [
+        (str(clip), row["path"], _seconds(row.get("start")), _seconds(row.get("end"))) for clip, row in table.iterrows()
+    ]
+    return prepare_clips(pieces, settings)
+
+
+def finish(folder: RunFolder, manifest: dict[str, Any], warnings: Sequence[str], start: float, say: Say) -> Results:
+    """Write the manifest, then tables, figures and report."""
+    manifest = manifest | {"warnings": list(dict.fromkeys(warnings)), "seconds": time.perf_counter() - start}
+    write_json(folder.manifest, manifest)
+    report = write_all(folder.root)
+    say(f"report: {report}")
+    return Results(folder.root)
+
+
+def base_manifest(
+    created: str, corpus: Corpus, backbone: Backbone, context: str, clips: dict[str, Clip]
+) -> dict[str, Any]:
+    """What every result tells of its making: versions, hardware, corpus, backbone and the clips' hashes."""
+    long = sum(clip.seconds > 30 for clip in clips.values())
+    notes = [*corpus.notes, *([f"{long} clips are longer than 30 s; only their first 30 s are used"] if long else [])]
+    return {
+        "lorascope": __version__,
+        "command": shlex.join(["lorascope", *sys.argv[1:]]),
+        "created": created,
+        "versions": versions(),
+        "hardware": hardware(),
+        "corpus": {
+            "name": corpus.name,
+            "synthetic": corpus.synthetic,
+            "clips": len(corpus.clips),
+            "speakers": int(corpus.clips["speaker"].nunique()),
+            "seconds": sum(clip.seconds for clip in clips.values()),
+            "classes": list(corpus.classes),
+            "left_out": corpus.left_out.to_dict(orient="records"),
+            "notes": notes,
+        },
+        "backbone": {
+            "name": backbone.name,
+            "source": backbone.origin,
+            "context": context,
+            "sha256": backbone.fingerprint,
+            "layers": backbone.layers,
+            "width": backbone.width,
+        },
+        "clips": {name: clip.hash for name, clip in clips.items()},
+    }
+
+
+def device() -> str:
+    """Where models run: a CUDA device where there is one, else the CPU."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _analyse_fold(
+    experiment: Experiment,
+    corpus: Corpus,
+    cells: Sequence[Cell],
+    done: Sequence[dict[str, Any]],
+    inputs: Inputs,
+    backbone: Backbone,
+    folder: RunFolder,
+    say: Say,
+) -> dict[str, Any] | None:
+    fold = analysed_fold(experiment, list({cell.fold.name: cell.fold for cell in cells}.values()))
+    config = experiment.analysis
+    if fold is None or config is None:
+        return None
+    names = {
+        (cell.kind, cell.rank, cell.role): metrics["hash"]
+        for cell, metrics in zip(cells, done, strict=True)
+        if cell.fold.name == fold.name
+    }
+    main = next(name for (kind, _, role), name in names.items() if kind == "lora" and role == "table1")
+    frozen = next((name for (kind, _, _), name in names.items() if kind == "frozen"), None)
+    others = [name for (_, _, role), name in names.items() if role == "rank-space"]
+    sample, counts = sample_clips(corpus, fold, config.clips_per_class, config.seed)
+    identity = digest([main, frozen, others, list(sample["clip"]), config.model_dump(mode="json"), __version__])
+    about = folder.about_analysis()
+    if about is not None and about["identity"] == identity:
+        say("analysis: done before")
+        return about
+    first = inputs.clips[sample["clip"].iloc[0]].features
+    context = experiment.backbone.context
+
+    def adapted(name: str) -> Any:
+        return open_adapter(inputs.load(), folder.cell(name) / "adapter", first, context, inputs.device)
+
+    say(f"analysis of fold {fold.name}: {len(sample)} clips, {', '.join(config.measures)}")
+    analysis = analyse(
+        model=adapted(main),
+        frozen_head=load_frozen_head(folder.cell(frozen) / "adapter", backbone) if frozen else None,
+        clips=sample,
+        features=inputs.clips,
+        classes=experiment.corpus.classes,
+        context=context,
+        config=config,
+        other_ranks=[adapted(name) for name in others],
+    )
+    about = {
+        "identity": identity,
+        "fold": fold.name,
+        "speakers": {"test": list(fold.test_speakers), "validation": list(fold.validation_speakers)},
+        "clips": len(sample),
+        "clip_ids": list(sample["clip"]),
+        "per_class": counts.to_dict(orient="records"),
+        "models": list(analysis.models),
+        "draws": config.draws,
+        "notes": analysis.notes,
+        "seconds": analysis.seconds,
+    }
+    folder.replace_tables(analysis.tables, about)
+    return about
+
+
+def _refuse_other_experiment(folder: RunFolder, experiment: Experiment) -> None:
+    root = folder.root
+    if root.exists() and not root.is_dir():
+        raise LorascopeError(f"--out {root}: is a file; give a folder")
+    if root.is_dir() and any(root.iterdir()) and not folder.config.is_file() and not folder.manifest.is_file():
+        raise LorascopeError(f"--out {root}: is not empty and holds no run of lorascope; give a new folder")
+
+
+def _check_precision(precision: str) -> None:
+    if precision == "fp16" and device() == "cpu":
+        raise LorascopeError("precision: fp16 needs a GPU; use fp32 or bf16")
+
+
+def _seconds(value: Any) -> float | None:
+    return None if value is None or pd.isna(value) else float(value)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -86,7 +86,7 @@ class Contribution:
 
     def _per_clip(self) -> Iterator[tuple[tuple[str, _Key], np.ndarray]]:
         """Ratio and cosine of every clip, [clips, 2], of every model and then of the difference."""
-        values = {key: tensor.double().cpu().numpy() for key, tensor in self._values.items()}
+        values = {key: tensor.cpu().double().numpy() for key, tensor in self._values.items()}
         yield from values.items()
         for (model, key), trained in values.items():
             if model == "trained" and self._compares:

@@ -51,9 +51,11 @@ class Erasure:
 
     def replay(self, replay: Replay) -> None:
         """Run the model from behind each skipped block."""
+        embedding = replay.resid_pre[0]
         for layer, stream in enumerate(replay.resid_pre):
-            for mode, skipped_to in (("single", stream), ("progressive", replay.resid_pre[0])):
-                logits = replay.from_layer(layer + 1, skipped_to)
+            single = replay.from_layer(layer + 1, stream)
+            progressive = replay.from_layer(layer + 1, embedding) if layer else single
+            for mode, logits in (("single", single), ("progressive", progressive)):
                 self._keep(replay.model, mode, layer, logits, replay.batch.rows)
 
     def compute(self) -> dict[str, pd.DataFrame]:
@@ -71,7 +73,7 @@ class Erasure:
         self._logits[key][rows.to(logits.device)] = logits
 
     def _rows(self, weights: np.ndarray) -> Iterator[dict[str, object]]:
-        metrics = {key: self._metrics(kept.double().cpu().numpy(), weights) for key, kept in self._logits.items()}
+        metrics = {key: self._metrics(kept.cpu().double().numpy(), weights) for key, kept in self._logits.items()}
         for (model, mode, layer), found in metrics.items():
             intact = metrics[model, "none", -1]
             found = found | {f"delta_{name}": found[name] - intact[name] for name in METRICS}

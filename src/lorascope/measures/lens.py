@@ -80,7 +80,7 @@ class Lens:
         kept[part.batch.rows.to(kept.device), layer] = logits
 
     def _rows(self, weights: np.ndarray) -> Iterator[dict[str, object]]:
-        log_p = {key: log_softmax(kept.double().cpu().numpy(), axis=-1) for key, kept in self._logits.items()}
+        log_p = {key: log_softmax(kept.cpu().double().numpy(), axis=-1) for key, kept in self._logits.items()}
         for model in self._study.models:
             if (model, "final") not in log_p:
                 continue

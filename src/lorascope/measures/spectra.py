@@ -159,7 +159,7 @@ class Spectra:
 
     def _resampled(self, key: tuple[str, int, str], name: str, weights: np.ndarray) -> np.ndarray:
         """Gram matrices of the bootstrap samples, [draws, rank, rank]."""
-        clips = self._clips[*key, name].double().cpu().numpy()
+        clips = self._clips[*key, name].cpu().double().numpy()
         return np.tensordot(weights, clips, axes=1)
 
 

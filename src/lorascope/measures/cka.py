@@ -1,0 +1,195 @@
+"""Whether two views of the same clips tell the clips apart alike: CKA (METHODS section 6; the paper's Figure 3e)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from .. import stats
+from .kept_frames import KeptFrames, Space
+from .measure import Part, Replay, Study
+
+#: With fewer clips a half of them is too few for the debiased estimator, which needs four.
+FEWEST_CLIPS = 8
+
+COLUMNS = ["layer", "module", "pair", "quantity", "kernel", "estimator", "variant", "value"]
+COLUMNS += ["ci_low", "ci_high", "null_low", "null_high", "model", "clips", "draws", "note"]
+
+Quantity = Literal["activation", "gradient"]
+PART_OF: dict[Quantity, str] = {"activation": "lora_a", "gradient": "grad_lora_b"}
+#: What the released notebook's figure shows, by pair and quantity: kernel and the name it has there.
+RELEASED = {
+    ("A:trained~gaussian", "activation"): ("linear", "forward, trained"),
+    ("B:trained~gaussian", "activation"): ("rbf", "forward, untrained"),
+    ("A~B:trained", "gradient"): ("rbf", "backward, trained"),
+    ("A~B:gaussian", "gradient"): ("rbf", "backward, untrained"),
+}
+
+
+class _View(NamedTuple):
+    """One side of a pair."""
+
+    model: str
+    factor: Literal["A", "B"]
+
+
+@dataclass(frozen=True)
+class _Pair:
+    name: str
+    model: str
+    first: _View
+    second: _View
+
+
+class Cka:
+    """Centred kernel alignment of A with B, and of the trained adapter with each random one, forwards and backwards.
+
+    Pairs: `A~B:MODEL` (A-out with B-out, or their gradients, in one model), `A:trained~MODEL` and `B:trained~MODEL`. Variants:
+
+    - `paper`: linear kernel, biased HSIC, a clip is its flattened frames × width values, all frames.
+    - `released`: the four curves of the released figure, flattened and biased, RBF with γ = 1/columns, in float64. The note names the curve.
+    - `corrected`: debiased HSIC, a clip is the mean of its valid frames, linear kernel and RBF with the median heuristic.
+
+    B-out and dLoss/dA-out are never asked for, being linear maps of A-out and dLoss/dB-out. For the flattened
+    variants all frames of those two are kept, for the models in `flattened` only: in memory up to `budget` bytes, past that in a temporary
+    file (see `kept_frames`). Shorter clips are padded with 0.
+
+    `compute` gives `cka`: layer, module, pair, quantity (activation, gradient), kernel, estimator, variant, value, a 95 % interval over
+    clips (`stats.half_sample_interval`), the central 95 % of the permutation null, model (the one after `:` or `~`), clips, draws and a
+    note. Biased values of few clips with many columns lie near 1 whatever the data, and their null shows it; B-out being a
+    linear map of A-out, even a random B comes near 1. Debiased values may be negative. A view that is the same in all clips, and
+    fewer than eight clips, give NaN and a note.
+    """
+
+    def __init__(
+        self, study: Study, flattened: Collection[str] = ("trained", "gaussian"), budget: int = 2 << 30
+    ) -> None:
+        self._study = study
+        self._flattened = frozenset(flattened)
+        self._space = Space(budget)
+        self._pooled: dict[tuple[str, int, str, str], Tensor] = {}
+        self._frames: dict[tuple[str, int, str, str], KeptFrames] = {}
+
+    def parts(self, model: str) -> frozenset[str]:
+        """A-out and the gradient at B-out of every model that has an adapter."""
+        return frozenset(PART_OF.values()) if self._study.factors.get(model) else frozenset()
+
+    def replays(self, model: str) -> bool:
+        """Never."""
+        return False
+
+    def update(self, part: Part) -> None:
+        """Keep the clips' means over valid frames; of the models that are flattened, the frames."""
+        assert part.module is not None
+        key = (part.model, part.layer, part.module, part.name)
+        means = part.batch.mean(part.tensor, valid=True)
+        if key not in self._pooled:
+            self._pooled[key] = means.new_full((len(self._study.clips), means.shape[-1]), float("nan"))
+        self._pooled[key][part.batch.rows.to(means.device)] = means
+        if part.model in self._flattened:
+            frames = self._frames.setdefault(key, KeptFrames(len(self._study.clips), self._space))
+            frames.add(part.batch.rows, part.tensor)
+
+    def replay(self, replay: Replay) -> None:
+        """Nothing to do."""
+
+    def compute(self) -> dict[str, pd.DataFrame]:
+        """The table `cka`."""
+        places = dict.fromkeys(key for adapters in self._study.factors.values() for key in adapters)
+        rows = [
+            {"layer": layer, "module": module, "quantity": quantity, **row}
+            for layer, module in places
+            for quantity in PART_OF
+            for row in self._rows(layer, module, quantity)
+        ]
+        return {"cka": pd.DataFrame(rows, columns=COLUMNS)}
+
+    def _rows(self, layer: int, module: str, quantity: Quantity) -> Iterator[dict[str, object]]:
+        # every kernel serves several pairs
+        pooled = cache(lambda view: self._pooled_kernel(view, layer, module, quantity))
+        pooled_rbf = cache(lambda view: stats.rbf_kernel(pooled(view), stats.median_gamma(pooled(view))))
+        flat = cache(lambda view: self._flat_kernel(view, layer, module, quantity))
+        flat_rbf = cache(lambda view: self._released_rbf(view, flat(view), layer, module, quantity))
+        for pair in self._pairs(layer, module):
+            row: dict[str, object] = {"pair": pair.name, "model": pair.model}
+            for name, kernel in (("linear", pooled), ("rbf", pooled_rbf)):
+                yield row | self._row(pair, kernel, name, "debiased", "corrected", "")
+            if not {pair.first.model, pair.second.model} <= self._flattened:
+                continue
+            yield row | self._row(pair, flat, "linear", "biased", "paper", "")
+            if (pair.name, quantity) in RELEASED:
+                name, curve = RELEASED[pair.name, quantity]
+                kernel = flat if name == "linear" else flat_rbf
+                yield row | self._row(pair, kernel, name, "biased", "released", f"released figure: {curve}")
+
+    def _pairs(self, layer: int, module: str) -> Iterator[_Pair]:
+        models = [model for model, adapters in self._study.factors.items() if (layer, module) in adapters]
+        for model in models:
+            yield _Pair(f"A~B:{model}", model, _View(model, "A"), _View(model, "B"))
+        for model in models:
+            if "trained" in models and model != "trained":
+                yield _Pair(f"A:trained~{model}", model, _View("trained", "A"), _View(model, "A"))
+                yield _Pair(f"B:trained~{model}", model, _View("trained", "B"), _View(model, "B"))
+
+    def _row(
+        self,
+        pair: _Pair,
+        kernel_of: Callable[[_View], np.ndarray],
+        kernel: str,
+        estimator: stats.Estimator,
+        variant: str,
+        note: str,
+    ) -> dict[str, object]:
+        draws, seed, n = self._study.draws, self._study.seed, len(self._study.clips)
+        row: dict[str, object] = {
+            "kernel": kernel,
+            "estimator": estimator,
+            "variant": variant,
+            "clips": n,
+            "draws": draws,
+        }
+        if n < FEWEST_CLIPS:
+            return row | {"note": f"{n} clips are too few for CKA: it needs {FEWEST_CLIPS}"}
+        first, second = kernel_of(pair.first), kernel_of(pair.second)
+        for view, values in ((pair.first, first), (pair.second, second)):
+            if np.isnan(values).any() or not values.any():
+                return row | {"note": f"{view.factor} of {view.model} is the same in all, or in most, clips: no CKA"}
+        low, high = stats.half_sample_interval(first, second, estimator, draws, seed)
+        null = stats.percentile_interval(stats.permutation_null(first, second, estimator, draws, seed))
+        value = float(stats.cka(first, second, estimator))
+        if np.isnan(low):
+            note = f"{note}; " * bool(note) + "no interval: in some half of the clips all are alike"
+        ends = {"ci_low": low, "ci_high": high, "null_low": null[0], "null_high": null[1]}
+        return row | {"value": value, **ends, "note": note}
+
+    def _pooled_kernel(self, view: _View, layer: int, module: str, quantity: Quantity) -> np.ndarray:
+        features = self._pooled[view.model, layer, module, PART_OF[quantity]].cpu().double().numpy()
+        change = self._map(view, layer, module, quantity)
+        return stats.linear_kernel(features if change is None else features @ change)
+
+    def _flat_kernel(self, view: _View, layer: int, module: str, quantity: Quantity) -> np.ndarray:
+        change = self._map(view, layer, module, quantity)
+        total = np.zeros((len(self._study.clips),) * 2)
+        for piece in self._frames[view.model, layer, module, PART_OF[quantity]].pieces():
+            total += stats.linear_kernel((piece if change is None else piece @ change).reshape(len(piece), -1))
+        return total
+
+    def _map(self, view: _View, layer: int, module: str, quantity: Quantity) -> np.ndarray | None:
+        """What turns the stored part into this view by a product from the right; None where it is this view itself."""
+        b = self._study.factors[view.model][layer, module].b.numpy()
+        if quantity == "activation":
+            # B-out = A-out·Bᵀ; with B = QR the columns A-out·Rᵀ have the same inner products and are fewer.
+            return np.linalg.qr(b).R.T if view.factor == "B" else None
+        return b if view.factor == "A" else None
+
+    def _released_rbf(self, view: _View, kernel: np.ndarray, layer: int, module: str, quantity: Quantity) -> np.ndarray:
+        factors = self._study.factors[view.model][layer, module]
+        width = factors.a.shape[0] if view.factor == "A" else factors.b.shape[0]
+        frames = self._frames[view.model, layer, module, PART_OF[quantity]].longest
+        return stats.rbf_kernel(kernel, 1.0 / (frames * width))

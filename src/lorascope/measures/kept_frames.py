@@ -1,0 +1,82 @@
+"""Frames of clips that a measure can't reduce at once: kept in memory up to a budget, past that in a temporary file.
+
+Only the flattened variants need this (a clip as its frames × width values, as the paper has it): their kernels pair every clip with every
+other, frame by frame. No measure keeps frames for its `corrected` variant.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from ..errors import LorascopeError
+
+#: Values that one piece of `KeptFrames.pieces` holds at most, in float64 64 MiB.
+PIECE = 8 << 20
+
+
+class Space:
+    """Room for arrays: memory for the first `budget` bytes, then a file in a temporary folder, removed with this object."""
+
+    def __init__(self, budget: int) -> None:
+        self._left = budget
+        self._folder: Path | None = None
+
+    def keep(self, array: np.ndarray) -> np.ndarray:
+        """The same values, wherever they are kept. Raises LorascopeError where the disk is full."""
+        if array.nbytes <= self._left:
+            self._left -= array.nbytes
+            return array
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="lorascope-"))
+            # also when the program ends before this object is let go
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        path = self._folder / "frames"
+        try:
+            with path.open("ab") as file:
+                offset = file.tell()
+                file.write(np.ascontiguousarray(array).data)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise LorascopeError(
+                f"{self._folder}: no room left for the frames of the flattened CKA; "
+                "set TMPDIR to a larger disk, or analyse fewer clips"
+            ) from error
+        return np.memmap(path, dtype=array.dtype, mode="r", offset=offset, shape=array.shape)
+
+
+class KeptFrames:
+    """All frames of all clips at one place of one model, float32; clips of different lengths."""
+
+    def __init__(self, clips: int, space: Space) -> None:
+        self.clips = clips
+        self.longest = 0
+        self.width = 0
+        self._space = space
+        self._blocks: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, rows: Tensor, tensor: Tensor) -> None:
+        """Keep [clips, frames, width] of the clips `rows`."""
+        array = tensor.float().cpu().numpy()
+        self.longest = max(self.longest, array.shape[1])
+        self.width = array.shape[2]
+        # A copy: tracing's own tensor would keep its whole graph's storage alive.
+        self._blocks.append((rows.cpu().numpy(), self._space.keep(array.copy())))
+
+    def pieces(self) -> Iterator[np.ndarray]:
+        """Runs of frames of all clips, [clips, some frames, width] float64, shorter clips padded with 0 to the longest."""
+        step = max(1, PIECE // (self.clips * self.width))
+        for start in range(0, self.longest, step):
+            piece = np.zeros((self.clips, min(step, self.longest - start), self.width))
+            for rows, block in self._blocks:
+                part = block[:, start : start + step]
+                piece[rows, : part.shape[1]] = part
+            yield piece

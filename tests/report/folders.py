@@ -309,7 +309,15 @@ def _spectra(recipe: Recipe, rng: np.random.Generator) -> tuple[pd.DataFrame, pd
                                 ("A", "gradient"),
                             )
                             if empty:
-                                nothing = {"k90": np.nan, "participation": np.nan, "entropy_rank": np.nan}
+                                numbers = (
+                                    "k90",
+                                    "participation",
+                                    "entropy_rank",
+                                    "k90_low",
+                                    "k90_high",
+                                    "trained_ratio",
+                                )
+                                nothing = dict.fromkeys(numbers, np.nan)
                                 summary.append(key | nothing | {"note": "B is zero, so this is exactly zero"})
                                 continue
                             width = recipe.width if (factor, quantity) == ("B", "gradient") else rank
@@ -319,12 +327,19 @@ def _spectra(recipe: Recipe, rng: np.random.Generator) -> tuple[pd.DataFrame, pd
                             energy = share.cumsum()
                             curves += [key | {"index": i + 1, "energy": float(e)} for i, e in enumerate(energy)]
                             entropy = float(np.exp(-(share * np.log(share)).sum()))
+                            k90 = float((energy < 0.9).sum() + 1)
                             numbers = {
-                                "k90": float((energy < 0.9).sum() + 1),
+                                "k90": k90,
+                                "k90_low": k90 - 1 if variant == "corrected" else np.nan,
+                                "k90_high": k90 + 1 if variant == "corrected" else np.nan,
                                 "participation": 1 / float((share**2).sum()),
                             }
                             summary.append(key | numbers | {"entropy_rank": entropy, "note": ""})
-    return pd.DataFrame(curves), pd.DataFrame(summary)
+    table = pd.DataFrame(summary)
+    trained = table[table["model"] == "trained"].set_index(list(_SPECTRA_KEY[1:]))["k90"]
+    table["trained_ratio"] = trained.reindex(pd.MultiIndex.from_frame(table[list(_SPECTRA_KEY[1:])])).to_numpy()
+    table["trained_ratio"] /= table["k90"]
+    return pd.DataFrame(curves), table
 
 
 _SPECTRA_KEY = ("model", "layer", "module", "factor", "quantity", "variant")
@@ -345,7 +360,8 @@ def _cka(recipe: Recipe, rng: np.random.Generator) -> pd.DataFrame:
             ):
                 for layer in range(recipe.layers):
                     for module in recipe.modules:
-                        value = float(0.7 + 0.25 * rng.uniform() - 0.2 * layer / recipe.layers)
+                        floor = 0.72 if ":trained" in pair else 0.85
+                        value = float(floor + 0.1 * rng.uniform() - 0.2 * layer / recipe.layers)
                         known = variant == "corrected"
                         rows.append(
                             {"layer": layer, "module": module, "pair": pair, "quantity": quantity, "kernel": kernel}
@@ -370,5 +386,7 @@ def _erasure(recipe: Recipe, rng: np.random.Generator) -> pd.DataFrame:
                 for name, value in base.items():
                     change = drop if name == "loss" else -drop
                     row |= {name: value + change, f"delta_{name}": change}
+                    if name != "confidence":
+                        row |= {f"delta_{name}_low": change - 0.05, f"delta_{name}_high": change + 0.05}
                 rows.append(row)
     return pd.DataFrame(rows)

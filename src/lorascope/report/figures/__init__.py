@@ -1,0 +1,28 @@
+"""The figures of a run, each drawn from the tables of its folder and written as PDF, SVG and PNG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+
+from lorascope.report.figures import confusion, contribution, erasure, lens, rank_space, spectra, style
+from lorascope.report.folder import RunFolder
+
+_MODULES = (contribution, lens, rank_space, spectra, erasure, confusion)
+
+
+def draw(run: Path) -> list[Path]:
+    """Write figures/<stem>.{pdf,svg,png} for all that the run folder holds; return the paths in the order of the figures.
+
+    Stems: fig1, fig2a, fig2b, fig3 of the paper, fig4 (erasure), confusion; a second variant or adapted module adds its name
+    (fig2b-released, fig3-q_proj). A figure whose table is missing is not drawn: `RunFolder.missing` says which.
+    """
+    folder = RunFolder(run)
+    marks = folder.marks
+    files = []
+    with matplotlib.rc_context(style.RC):
+        for module in _MODULES:
+            for stem, figure in module.figures(folder).items():
+                files += style.save(figure, run / "figures", stem, marks)
+    return files

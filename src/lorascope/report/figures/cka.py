@@ -1,0 +1,70 @@
+"""Panels of Figure 3: CKA between the two sides of the adapter at every layer, with its interval, its null and its references."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from lorascope.report.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, SKY, VERMILLION, layer_axis
+
+TRAINED = "A~B:trained"
+
+#: What the released figure shows: (pair, kernel) by quantity (METHODS section 6).
+RELEASED = {
+    "activation": {
+        ("A:trained~gaussian", "linear"): "released “trained”: A trained and A random, linear",
+        ("B:trained~gaussian", "rbf"): "released “untrained”: B trained and B random, RBF",
+    },
+    "gradient": {(TRAINED, "rbf"): "released, backward: A and B, RBF"},
+}
+
+#: Debiased CKA of a random adapter's A and B: what a linear map gives without any training.
+REFERENCES: dict[str, dict[str, Any]] = {
+    "A~B:gaussian": {"color": VERMILLION, "linestyle": "--", "label": "random A and B (gaussian), corrected"},
+    "A~B:norm-matched": {"color": PURPLE, "linestyle": "-.", "label": "random A and B (norm-matched), corrected"},
+    "A~B:permuted": {"color": SKY, "linestyle": (0, (5, 1, 1, 1, 1, 1)), "label": "permuted A and B, corrected"},
+}
+
+
+def select(table: pd.DataFrame, pair: str, quantity: str, variant: str, kernel: str = "linear") -> pd.DataFrame:
+    """The rows of one curve, in order of layers."""
+    rows = (table["pair"] == pair) & (table["quantity"] == quantity) & (table["variant"] == variant)
+    return table[rows & (table["kernel"] == kernel)].sort_values("layer")
+
+
+def panel(axes: Axes, table: pd.DataFrame, quantity: str) -> None:
+    """Draw one panel: `quantity` is "activation" (forward) or "gradient" (backward)."""
+    corrected = select(table, TRAINED, quantity, "corrected")
+    if corrected["ci_low"].notna().any():
+        axes.fill_between(
+            corrected["layer"], corrected["ci_low"], corrected["ci_high"], color=BLUE, alpha=0.18, linewidth=0
+        )
+    marker = "o" if len(corrected) <= 16 else None
+    axes.plot(
+        corrected["layer"], corrected["value"], color=BLUE, marker=marker, linewidth=1.8, zorder=3,
+        label="corrected: trained A and B, linear, debiased, 95 % interval",
+    )  # fmt: skip
+    axes.fill_between(
+        corrected["layer"], corrected["null_low"], corrected["null_high"], color=MUTED, alpha=0.25, linewidth=0,
+        label="null (clips shuffled), 95 %",
+    )  # fmt: skip
+    for pair, look in REFERENCES.items():
+        lines = select(table, pair, quantity, "corrected")
+        if lines["value"].notna().any():
+            axes.plot(lines["layer"], lines["value"], linewidth=1, **look)
+    _thin(axes, select(table, TRAINED, quantity, "paper"), ORANGE, "s", "paper: A and B, linear, biased")
+    for ((pair, kernel), label), marker in zip(RELEASED[quantity].items(), "^v", strict=False):
+        _thin(axes, select(table, pair, quantity, "released", kernel), GREEN, marker, label)
+    axes.axhline(0, color=INK, linewidth=0.7, zorder=1)
+    layer_axis(axes, int(table["layer"].max()) + 1)
+    axes.set_ylabel("CKA")
+
+
+def _thin(axes: Axes, lines: pd.DataFrame, colour: str, marker: str, label: str) -> None:
+    if lines["value"].notna().any():
+        marked = marker if len(lines) <= 16 else None
+        axes.plot(
+            lines["layer"], lines["value"], color=colour, linewidth=0.8, linestyle=":", marker=marked, label=label
+        )

@@ -1,0 +1,52 @@
+"""The confusion matrices of Table 1: all test clips of all folds, a panel a method."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lorascope.report.figures.style import INK, TWO_COLUMNS, new_figure
+from lorascope.report.folder import RunFolder
+from lorascope.report.tables import confusion
+
+
+def figures(folder: RunFolder) -> dict[str, Figure]:
+    """The figure by its stem; empty where no cell was trained."""
+    table = confusion(folder.path)
+    if table.empty:
+        return {}
+    groups = list(table.groupby(["backbone", "label"], sort=False))
+    columns = min(3, len(groups))
+    rows = math.ceil(len(groups) / columns)
+    figure, body = new_figure(min(TWO_COLUMNS, 2.9 * columns), 2.7 * rows)
+    panels = body.subplots(rows, columns, squeeze=False)
+    several = table["backbone"].nunique() > 1
+    for axes, ((backbone, label), part) in zip(panels.flat, groups, strict=False):
+        _panel(axes, part)
+        axes.set_title(f"{backbone}: {label}" if several else str(label))
+    for axes in panels.flat[len(groups) :]:
+        axes.set_visible(False)
+    return {"confusion": figure}
+
+
+def _panel(axes: Axes, table: pd.DataFrame) -> None:
+    classes = list(dict.fromkeys(table["emotion"]))
+    shares, clips = (
+        table.pivot(index="emotion", columns="predicted", values=column).loc[classes, classes].to_numpy()
+        for column in ("share", "clips")
+    )
+    axes.imshow(np.nan_to_num(shares), cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(shares.shape):
+        colour = "white" if shares[row, column] > 0.55 else INK
+        text = "–" if np.isnan(shares[row, column]) else f"{shares[row, column]:.2f}\n({clips[row, column]})"
+        axes.text(column, row, text, ha="center", va="center", fontsize=6.5, color=colour)
+    axes.set_xticks(range(len(classes)), classes, rotation=30, ha="right")
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set_xlabel("told")
+    axes.set_ylabel("spoken")
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)

@@ -1,0 +1,159 @@
+"""The look that all figures share: fonts, palette, ticks, footer, and how a figure becomes files.
+
+Colours are Okabe and Ito's, which readers with any colour vision can tell apart; line style and marker repeat what colour says, so that a
+figure survives a grey print. Files are the same bytes whenever the numbers are the same: no dates, a fixed salt for ids.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator
+
+BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+PURPLE, SKY, YELLOW = "#CC79A7", "#56B4E9", "#B8A800"
+#: Text and axes; the page swaps these two and the grid's for its own colours, hence the odd last digits.
+INK, MUTED, GRID = "#1f2329", "#6b7281", "#dfe3e9"
+CYCLE = (BLUE, ORANGE, GREEN, PURPLE, VERMILLION, SKY, YELLOW)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+#: Widths of one and of two columns of a paper, inches.
+ONE_COLUMN, TWO_COLUMNS = 3.5, 7.1
+
+#: One look for each variant of a measure, the same in every figure.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "corrected": {"color": BLUE, "linestyle": "-", "marker": "o", "linewidth": 1.6},
+    "paper": {"color": ORANGE, "linestyle": "--", "marker": "s", "linewidth": 1.1},
+    "released": {"color": GREEN, "linestyle": ":", "marker": "^", "linewidth": 1.2},
+    "same-input": {"color": PURPLE, "linestyle": "-.", "marker": "D", "linewidth": 1.2},
+}
+
+#: One look for each model, the same in every figure.
+MODELS: dict[str, dict[str, Any]] = {
+    "trained": {"color": BLUE, "linestyle": "-", "linewidth": 1.8},
+    "frozen": {"color": MUTED, "linestyle": "--", "linewidth": 1.2},
+    "gaussian": {"color": VERMILLION, "linestyle": "--", "linewidth": 1.2},
+    "peft-init": {"color": GREEN, "linestyle": ":", "linewidth": 1.3},
+    "norm-matched": {"color": ORANGE, "linestyle": "-.", "linewidth": 1.2},
+    "permuted": {"color": PURPLE, "linestyle": (0, (5, 1, 1, 1, 1, 1)), "linewidth": 1.2},
+}
+
+RC: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.edgecolor": MUTED,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.5,
+    "lines.markersize": 3.0,
+    "hatch.color": GRID,
+    "hatch.linewidth": 0.8,
+    # Names come from files: a dollar sign in one is no formula.
+    "text.parse_math": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "lorascope",
+    "pdf.fonttype": 42,
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+    "savefig.bbox": "tight",
+    "savefig.pad_inches": 0.04,
+}
+
+_NO_DATE = {
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "ModDate": None, "Creator": None, "Producer": None},
+    "png": {"Software": None},
+}
+
+
+def new_figure(width: float, height: float) -> tuple[Figure, SubFigure]:
+    """An empty figure of that many inches and its body, whose panels make room for each other's labels and the legend.
+
+    Legends go to the body: one that hangs on the figure itself slides down when the footer enlarges the page.
+    """
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subfigures(1, 1, squeeze=False)[0, 0]
+
+
+def layer_axis(axes: Axes, layers: int, label: str = "layer") -> None:
+    """Integer ticks for `layers` positions counted from 0, readable for 4 as for 32 of them."""
+    axes.set_xlim(-0.4, layers - 0.6)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=[1, 2, 4, 5, 8, 10]))
+    axes.set_xlabel(label)
+
+
+def banded(axes: Axes, table: pd.DataFrame, value: str, look: dict[str, Any], label: str) -> None:
+    """Draw `value` over `layer` with its interval `<value>_low` to `<value>_high`, where the table has one."""
+    table = table.sort_values("layer")
+    # Many layers: markers would run into each other.
+    marker = look.get("marker") if len(table) <= 16 else None
+    axes.plot(table["layer"], table[value], **{**look, "marker": marker}, label=label)
+    low, high = f"{value}_low", f"{value}_high"
+    if low in table and table[low].notna().any():
+        axes.fill_between(table["layer"], table[low], table[high], color=look["color"], alpha=0.16, linewidth=0)
+
+
+def letter(axes: Axes, text: str, title: str) -> None:
+    """Title a panel, its letter in bold before the words."""
+    axes.set_title(f"{text}  {title}" if text else title, loc="left", fontweight="normal")
+
+
+def legend_below(body: SubFigure, panels: Sequence[Axes], columns: int) -> None:
+    """One legend under the figure for all panels, each label once."""
+    entries: dict[str, Any] = {}
+    for axes in panels:
+        for artist, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, artist)
+    body.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=columns, handlelength=2.4)
+
+
+def save(figure: Figure, folder: Path, stem: str, marks: Sequence[str]) -> list[Path]:
+    """Write the figure as PDF, SVG and PNG, the marks (synthetic, optimistic) in its footer; return the paths."""
+    if marks:
+        _footer(figure, marks)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    with matplotlib.rc_context(RC):
+        for suffix, metadata in _NO_DATE.items():
+            file = folder / f"{stem}.{suffix}"
+            figure.savefig(file, metadata=metadata, transparent=suffix == "svg")
+            files.append(file)
+    return files
+
+
+def _footer(figure: Figure, marks: Sequence[str]) -> None:
+    width, _ = figure.get_size_inches()
+    lines = textwrap.wrap(" · ".join(marks), int(width * 18))
+    # Below the figure's own edge, where no legend can lie; the tight box takes it in.
+    figure.text(
+        0.995, -0.012, "\n".join(lines), ha="right", va="top", fontsize=6.5, style="italic", color=VERMILLION
+    )  # fmt: skip

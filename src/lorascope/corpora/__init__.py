@@ -1,1 +1,67 @@
-"""To be filled."""
+"""Corpora as tables of clips: a reader a file, label maps, folds by speaker. No torch here."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import LorascopeError
+from . import emodb, iemocap, manifest, ravdess, synthetic
+from .corpus import DEFAULT_CLASSES, Corpus, Recordings, corpus_from
+from .folds import Fold, make_folds
+from .labels import suggestion
+
+__all__ = ["READERS", "Corpus", "Fold", "load_corpus", "make_folds"]
+
+#: Every reader by name: a function of the corpus' folder and the reader's own options.
+READERS: dict[str, Callable[..., Recordings]] = {
+    "iemocap": iemocap.read,
+    "emodb": emodb.read,
+    "ravdess": ravdess.read,
+    "csv": manifest.read,
+    "synthetic": synthetic.read,
+}
+
+
+def load_corpus(
+    name: str,
+    root: str | Path | None = None,
+    classes: Sequence[str] = DEFAULT_CLASSES,
+    label_map: Mapping[str, str | None] | None = None,
+    exclude: Sequence[str] = (),
+    **options: Any,
+) -> Corpus:
+    """Read a corpus by its reader's name and map it to the experiment's classes.
+
+    Without `root` the corpus is looked for in `$LORASCOPE_CORPORA/<name>`. `options` are the reader's own. Raises `LorascopeError`
+    as the reader and `corpus_from` do, and for an unknown reader or option.
+    """
+    reader = READERS.get(name)
+    if reader is None:
+        raise LorascopeError(f"corpus.reader: unknown reader {name!r}{suggestion(name, list(READERS))}")
+    known = [option for option in inspect.signature(reader).parameters if option != "root"]
+    for option in options:
+        if option not in known:
+            told = suggestion(option, known) if known else " (it has none)"
+            raise LorascopeError(f"corpus.options.{option}: the reader {name} has no such option{told}")
+    if "root" in inspect.signature(reader).parameters:
+        options["root"] = _root(name, root, options)
+    return corpus_from(name, reader(**options), classes, label_map, exclude)
+
+
+def _root(name: str, root: str | Path | None, options: Mapping[str, Any]) -> Path | None:
+    if root is not None:
+        path = Path(root).expanduser()
+        if not path.exists():
+            raise LorascopeError(f"corpus.root: {path}: no such file or folder; give the corpus' folder")
+        return path
+    if options.get("source") == "hub":
+        return None
+    shared = os.environ.get("LORASCOPE_CORPORA")
+    if shared and (Path(shared) / name).exists():
+        return Path(shared) / name
+    looked = f"{Path(shared) / name} is not there" if shared else "LORASCOPE_CORPORA is not set"
+    raise LorascopeError(f"corpus.root: where is {name}? {looked}; give its folder with corpus.root (on the command line --root)")

@@ -1,0 +1,167 @@
+"""IEMOCAP (Busso et al. 2008): English, 5 sessions of two speakers each; the paper's corpus, by its release tree or its copy on the hub.
+
+The speaker is the session and the letter of the last name part: `Ses01F_impro01_M000` is Ses01's male. The prefix `Ses01F` names the dialogue; taking it for
+the speaker, as the released code does, puts test speakers into training (`speakers="prefix"` reproduces that, marked optimistic).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from ..cache import cache_folder
+from ..errors import LorascopeError
+from .corpus import Recordings
+
+CODES = {
+    "ang": "anger",
+    "hap": "happiness",
+    "exc": "happiness",
+    "sad": "sadness",
+    "neu": "neutrality",
+    "fru": "frustration",
+    "fea": "fear",
+    "sur": "surprise",
+    "dis": "disgust",
+    "oth": "other",
+    "xxx": "undecided",
+}
+#: Published 4-class counts by session: anger, happiness (with excited), neutrality, sadness; then female and male clips.
+PUBLISHED = {
+    "1": ((229, 278, 384, 194), (528, 557)),
+    "2": ((137, 327, 362, 197), (481, 542)),
+    "3": ((240, 286, 320, 305), (522, 629)),
+    "4": ((327, 303, 258, 143), (528, 503)),
+    "5": ((170, 442, 384, 245), (590, 651)),
+}
+CLASSES = ("anger", "happiness", "neutrality", "sadness")
+HUB_COPY = "Zahra99/IEMOCAP_Audio"
+HUB_LABELS = ("anger", "happiness", "neutrality", "sadness")
+PREFIX_LEAK = "the speaker was taken from the dialogue's prefix (speakers: prefix), as the released code does: test speakers are also in training"
+
+_NAME = re.compile(r"Ses0(\d)([FM])_(.+)_([FM])(\w+)")
+_TURN = re.compile(r"\[(\d+\.\d+) - (\d+\.\d+)\]\t(\S+)\t(\w+)\t")
+
+
+def read(root: Path | None = None, speakers: str = "letter", source: str = "release", hub_id: str = HUB_COPY) -> Recordings:
+    """Read the release tree (`root` is `IEMOCAP_full_release` or the folder above it), or with `source="hub"` the copy on the hub (4 classes, joined already).
+
+    `speakers` is "letter" (true speakers) or "prefix" (the released code's). Counts of the four classes are compared with the published ones; a difference is a note. Raises `LorascopeError` where
+    files are missing or not as the corpus has them.
+    """
+    if speakers not in ("letter", "prefix"):
+        raise LorascopeError(f"corpus.options.speakers: unknown value {speakers!r}; use letter (true speakers) or prefix (the released code's)")
+    if source == "release":
+        assert root is not None
+        table = pd.DataFrame(_turns(_release(root)))
+    elif source == "hub":
+        table = pd.DataFrame(_hub(str(root) if root is not None else hub_id))
+    else:
+        raise LorascopeError(f"corpus.options.source: unknown value {source!r}; use release or hub")
+    if table.empty:
+        raise LorascopeError(f"{root}: no labelled turns found; give the folder IEMOCAP_full_release with corpus.root")
+    names = [parse_name(name, str(root)) for name in table["id"]]
+    table = table.assign(
+        session=[session for session, _, _ in names],
+        gender=["female" if letter == "F" else "male" for _, _, letter in names],
+        speaker=[f"Ses0{session}{letter if speakers == 'letter' else prefix}" for session, prefix, letter in names],
+        language="en",
+    )
+    return Recordings(table, notes=tuple(_differences(table)), optimistic=(PREFIX_LEAK,) if speakers == "prefix" else ())
+
+
+def parse_name(name: str, place: str = "IEMOCAP") -> tuple[str, str, str]:
+    """(session, letter of the dialogue's prefix, letter of the true speaker) of an utterance's name.
+
+    >>> parse_name("Ses01F_impro01_M000")
+    ('1', 'F', 'M')
+    """
+    found = _NAME.fullmatch(name)
+    if found is None:
+        raise LorascopeError(f"{place}: {name!r} is not an IEMOCAP utterance (Ses01F_impro01_F000); check the folder")
+    session, prefix, _, letter, _ = found.groups()
+    return session, prefix, letter
+
+
+def _release(root: Path) -> Path:
+    for folder in (root, root / "IEMOCAP_full_release"):
+        if (folder / "Session1").is_dir():
+            return folder
+    raise LorascopeError(f"{root}: no folder Session1; give IEMOCAP_full_release (or the folder above it) with corpus.root (on the command line --root)")
+
+
+def _turns(release: Path) -> Iterator[dict[str, object]]:
+    for session in sorted(release.glob("Session[1-5]")):
+        texts = _transcriptions(session)
+        for labels in sorted((session / "dialog" / "EmoEvaluation").glob("*.txt")):
+            if labels.name.startswith("._"):
+                continue
+            for number, line in enumerate(labels.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+                if not line.startswith("["):
+                    continue
+                turn = _TURN.match(line)
+                if turn is None or turn.group(4) not in CODES:
+                    raise LorascopeError(f"{labels} line {number}: not a turn of IEMOCAP ([start - end] name emotion [v, a, d], separated by tabs); mend the file")
+                start, end, name, code = turn.groups()
+                yield {
+                    "id": name,
+                    "path": str(session / "sentences" / "wav" / labels.stem / f"{name}.wav"),
+                    "emotion": CODES[code],
+                    "text": texts.get(name, pd.NA),
+                    # the bounds are those of the turn in its dialogue; the wav holds the turn alone
+                    "duration": float(end) - float(start),
+                }
+
+
+def _transcriptions(session: Path) -> dict[str, str]:
+    texts = {}
+    for file in sorted((session / "dialog" / "transcriptions").glob("*.txt")):
+        if file.name.startswith("._"):
+            continue
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+            name, bracket, rest = line.partition(" [")
+            if bracket and "]: " in rest:
+                texts[name] = rest.split("]: ", 1)[1].strip()
+    return texts
+
+
+def _hub(target: str) -> Iterator[dict[str, object]]:
+    try:
+        import datasets
+    except ImportError as error:
+        raise LorascopeError("corpus.options.source: hub needs the package datasets; install it with pip install 'lorascope[hub]'") from error
+    try:
+        splits = datasets.load_dataset(target)
+    except Exception as error:  # the hub's, the loader's and the network's errors share no base
+        raise LorascopeError(f"{target}: cannot be loaded ({' '.join(str(error).split())[:200]}); download it once where the hub can be reached") from error
+    folder = cache_folder() / "iemocap-hub"
+    folder.mkdir(parents=True, exist_ok=True)
+    for split in splits.values():  # pyright: ignore[reportAttributeAccessIssue]
+        for row in split.cast_column("audio", datasets.Audio(decode=False)):
+            name = Path(row["audio"]["path"]).stem
+            path = folder / f"{name}.wav"
+            data = row["audio"]["bytes"]
+            if data is None:
+                path = Path(row["audio"]["path"])
+            elif not path.is_file() or path.read_bytes() != data:
+                path.write_bytes(data)
+            yield {"id": name, "path": str(path), "emotion": HUB_LABELS[row["label"]]}
+
+
+def _differences(table: pd.DataFrame) -> Iterator[str]:
+    four = table[table["emotion"].isin(CLASSES)]
+    for session, (counts, by_gender) in PUBLISHED.items():
+        of_session = four[four["session"] == session]
+        found = tuple(int((of_session["emotion"] == name).sum()) for name in CLASSES)
+        if found != counts:
+            yield f"session {session}: {_named(CLASSES, found)}; published {_named(CLASSES, counts)}"
+        genders = tuple(int((of_session["gender"] == name).sum()) for name in ("female", "male"))
+        if genders != by_gender:
+            yield f"session {session}: {_named(('female', 'male'), genders)}; published {_named(('female', 'male'), by_gender)}"
+
+
+def _named(names: tuple[str, ...], counts: tuple[int, ...]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True))

@@ -1,0 +1,48 @@
+"""RAVDESS, the Ryerson Audio-Visual Database of Emotional Speech and Song (Livingstone & Russo 2018): English, acted, 24 speakers.
+
+File names: modality-channel-emotion-intensity-statement-repetition-actor, two digits each, as in `03-01-05-02-01-01-12.wav`.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from ..errors import LorascopeError
+from .corpus import Recordings
+from .files import sound_files
+
+EMOTIONS = {
+    "01": "neutrality",
+    "02": "calm",
+    "03": "happiness",
+    "04": "sadness",
+    "05": "anger",
+    "06": "fear",
+    "07": "disgust",
+    "08": "surprise",
+}
+_NAME = re.compile(r"(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)")
+
+
+def read(root: Path) -> Recordings:
+    """Read `Actor_NN` folders or one flat folder, .wav or .flac; song is counted and left out.
+
+    Raises `LorascopeError` where a sound file is not named as RAVDESS names them.
+    """
+    nested = any(root.glob("Actor_*")) if root.is_dir() else False
+    rows, songs = [], 0
+    for path in sound_files(root, "Actor_*/*" if nested else "*"):
+        name = _NAME.fullmatch(path.stem)
+        if name is None or name.group(3) not in EMOTIONS:
+            raise LorascopeError(f"{path}: not a RAVDESS file name (03-01-05-02-01-01-12.wav); move the file elsewhere or use the csv reader")
+        _, channel, emotion, _, statement, _, actor = name.groups()
+        if channel != "01":
+            songs += 1
+            continue
+        gender = "male" if int(actor) % 2 else "female"
+        rows.append((path.stem, str(path), actor, EMOTIONS[emotion], statement, gender, "en"))
+    table = pd.DataFrame(rows, columns=["id", "path", "speaker", "emotion", "text", "gender", "language"])
+    return Recordings(table, left_out=(("song, not speech", songs),) if songs else ())

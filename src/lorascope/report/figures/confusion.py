@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from lorascope.report.figures.style import INK, TWO_COLUMNS, new_figure
 from lorascope.report.folder import RunFolder
-from lorascope.report.tables import confusion
+from lorascope.report.scores import confusion
 
 
 def figures(folder: RunFolder) -> dict[str, Figure]:

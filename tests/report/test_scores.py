@@ -1,0 +1,131 @@
+"""Table 1 and the comparison against independent computations with pandas, numpy, scikit-learn and scipy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats as scipy_stats
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix
+
+from lorascope.errors import LorascopeError
+from lorascope.report.scores import compare, confusion, per_fold, summarise
+
+from .folders import Recipe, make_run
+
+
+def _cells(run: Path, method: str) -> list[tuple[dict, pd.DataFrame]]:
+    """Metrics and predictions of the table1 cells of a method, read without the code under test."""
+    listed = json.loads((run / "manifest.json").read_text())["cells"]
+    return [
+        (
+            json.loads((run / "cells" / cell["hash"] / "metrics.json").read_text()),
+            pd.read_parquet(run / "cells" / cell["hash"] / "predictions.parquet"),
+        )
+        for cell in listed
+        if cell["role"] == "table1" and cell["method"] == method
+    ]
+
+
+@pytest.mark.parametrize("method", ["frozen", "lora"])
+def test_means_over_folds_are_those_of_the_predictions(plain: Path, method: str) -> None:
+    cells = _cells(plain, method)
+    uars = [balanced_accuracy_score(clips["emotion"], clips["predicted"]) for _, clips in cells]
+    wars = [accuracy_score(clips["emotion"], clips["predicted"]) for _, clips in cells]
+    row = summarise(plain).set_index("method").loc[method]
+    assert row["folds"] == len(cells) == 6
+    assert row["uar_mean"] == pytest.approx(sum(uars) / 6)
+    assert row["uar_std"] == pytest.approx(np.std(uars, ddof=0))
+    assert row["war_mean"] == pytest.approx(sum(wars) / 6)
+    assert row["war_std"] == pytest.approx(np.std(wars, ddof=0))
+    assert row["chance"] == 0.25
+
+
+@pytest.mark.parametrize("method", ["frozen", "lora"])
+def test_pooled_values_take_all_test_clips_as_one_set(plain: Path, method: str) -> None:
+    clips = pd.concat([predictions for _, predictions in _cells(plain, method)])
+    row = summarise(plain).set_index("method").loc[method]
+    assert row["clips"] == len(clips)
+    assert row["pooled_uar"] == pytest.approx(balanced_accuracy_score(clips["emotion"], clips["predicted"]))
+    assert row["pooled_war"] == pytest.approx(accuracy_score(clips["emotion"], clips["predicted"]))
+
+
+def test_pooled_interval_is_a_speaker_bootstrap(plain: Path) -> None:
+    clips = pd.concat([predictions for _, predictions in _cells(plain, "lora")])
+    right = (clips["emotion"] == clips["predicted"]).groupby(clips["speaker"])
+    hits, sizes = right.sum().to_numpy(), right.size().to_numpy()
+    picks = np.random.default_rng(7).integers(len(hits), size=(20000, len(hits)))
+    low, high = np.percentile(hits[picks].sum(1) / sizes[picks].sum(1), [2.5, 97.5])
+    row = summarise(plain).set_index("method").loc["lora"]
+    assert row["pooled_war_low"] == pytest.approx(low, abs=0.015)
+    assert row["pooled_war_high"] == pytest.approx(high, abs=0.015)
+    assert row["pooled_uar_low"] < row["pooled_uar"] < row["pooled_uar_high"]
+
+
+def test_confusion_is_the_count_of_every_pair(plain: Path) -> None:
+    classes = ["anger", "happiness", "neutrality", "sadness"]
+    clips = pd.concat([predictions for _, predictions in _cells(plain, "lora")])
+    tidy = confusion(plain)
+    lora = tidy[tidy["label"] == "LoRA r=32 v_proj"].pivot(index="emotion", columns="predicted", values="clips")
+    expected = confusion_matrix(clips["emotion"], clips["predicted"], labels=classes)
+    assert (lora.loc[classes, classes].to_numpy() == expected).all()
+    assert tidy.groupby(["label", "emotion"])["share"].sum().to_numpy() == pytest.approx(1)
+
+
+def test_rank_space_cells_stay_out_of_table_1_but_not_out_of_the_fold_table(plain: Path) -> None:
+    assert set(summarise(plain)["label"]) == {"frozen encoder", "LoRA r=32 v_proj"}
+    folds = per_fold(plain)
+    assert (folds["role"] == "rank-space").sum() == 1
+    assert set(folds.loc[folds["role"] == "rank-space", "label"]) == {"LoRA r=8 v_proj"}
+
+
+def test_comparison_pairs_the_folds_and_takes_frozen_as_reference(plain: Path) -> None:
+    frozen = {metrics["fold"]: metrics for metrics, _ in _cells(plain, "frozen")}
+    lora = {metrics["fold"]: metrics for metrics, _ in _cells(plain, "lora")}
+    differences = np.array([lora[fold]["uar"] - frozen[fold]["uar"] for fold in sorted(frozen)])
+    row = compare(plain).set_index("metric").loc["uar"]
+    assert (row["label"], row["reference"]) == ("LoRA r=32 v_proj", "frozen encoder")
+    assert row["difference"] == pytest.approx(differences.mean())
+    assert row["wilcoxon_p"] == pytest.approx(scipy_stats.wilcoxon(differences).pvalue)
+    # Nadeau and Bengio: the plain paired t shrunk by how far the folds' training sets overlap.
+    plain_t = scipy_stats.ttest_1samp(differences, 0).statistic
+    sizes = [metrics["clips"] for metrics in [*frozen.values(), *lora.values()]]
+    overlap = np.mean([size["test"] for size in sizes]) / np.mean([size["train"] for size in sizes])
+    expected = plain_t * np.sqrt((1 / 6) / (1 / 6 + overlap))
+    assert row["t"] == pytest.approx(expected, rel=0.02)
+    assert row["low"] < row["difference"] < row["high"]
+
+
+def test_one_fold_has_no_spread_and_no_test(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", Recipe(ranks=(32,)))
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["cells"] = [cell for cell in manifest["cells"] if cell["fold"] == "03"]
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    table = summarise(run)
+    assert table["uar_std"].isna().all()
+    assert table["pooled_uar_low"].isna().all()
+    assert table["uar_mean"].notna().all()
+    assert compare(run)[["t", "p", "wilcoxon_p"]].isna().all(axis=None)
+
+
+def test_an_analysis_without_cells_has_empty_tables(bare: Path) -> None:
+    assert summarise(bare).empty
+    assert compare(bare).empty
+    assert confusion(bare).empty
+
+
+def test_two_cells_of_one_label_and_fold_are_an_error(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", Recipe(ranks=(32,)))
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["cells"].append(manifest["cells"][0])
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(LorascopeError, match=r"both 'frozen encoder' on fold 03"):
+        summarise(run)
+
+
+def test_a_folder_without_manifest_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(LorascopeError, match=r"manifest\.json: no such file"):
+        summarise(tmp_path)

@@ -47,7 +47,7 @@ class Space:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise LorascopeError(
-                f"{self._folder}: no room left for the frames of the flattened CKA; "
+                f"{self._folder}: no room left for the frames of the flattened variants; "
                 "set TMPDIR to a larger disk, or analyse fewer clips"
             ) from error
         return np.memmap(path, dtype=array.dtype, mode="r", offset=offset, shape=array.shape)

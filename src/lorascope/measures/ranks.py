@@ -1,0 +1,99 @@
+"""How well the rank space A-out separates the emotions (METHODS section 4; the paper's Figure 2b).
+
+The picture is a t-SNE, whose distances mean little; the numbers beside it are taken of the features themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from .. import stats
+from .kept_frames import KeptFrames, Space
+from .measure import Part, Replay, Study
+from .separation import Separation, embedding_2d, separation, standardised
+
+#: Depths that are shown, evenly spread from the first block to the last.
+DEPTHS = 5
+
+POINTS = ["model", "rank", "layer", "clip", "x", "y", "module", "variant", "speaker", "emotion"]
+SCORES = ["model", "rank", "layer", "module", "variant", "clips", *Separation._fields, "perplexity", "note"]
+
+
+class Ranks:
+    """A-out of every clip at five depths: a 2-D picture, and how well its classes are told apart.
+
+    Variants: `corrected` takes the mean over a clip's valid frames; `released` all its frames × rank values in a row, padding
+    included, whose columns standardisation blows up to unit variance. The frames that `released` needs are kept for the models in
+    `flattened` (none: the variant is left out), in memory up to `budget` bytes, past that in a temporary file.
+
+    `compute` gives `ranks` (model, rank, layer, clip, x, y, module, variant, speaker, emotion) and `rank_scores` (model, rank, layer,
+    module, variant, clips, silhouette, knn, probe_uar with its interval, the nulls of the first two, perplexity, note;
+    see `Separation`). Only A is looked at: B-out is a linear image of it.
+    """
+
+    def __init__(
+        self, study: Study, flattened: Collection[str] = ("trained", "gaussian"), budget: int = 1 << 30
+    ) -> None:
+        self._study = study
+        self._layers = frozenset(int(depth) for depth in np.linspace(0, study.layers - 1, DEPTHS))
+        self._flattened = frozenset(flattened)
+        self._space = Space(budget)
+        self._pooled: dict[tuple[str, int, str], Tensor] = {}
+        self._frames: dict[tuple[str, int, str], KeptFrames] = {}
+
+    def parts(self, model: str) -> frozenset[str]:
+        """A-out of every model that has an adapter."""
+        return frozenset({"lora_a"}) if self._study.factors.get(model) else frozenset()
+
+    def replays(self, model: str) -> bool:
+        """Never."""
+        return False
+
+    def update(self, part: Part) -> None:
+        """Keep the clips' means over valid frames; of the models that are flattened, the frames."""
+        assert part.module is not None
+        if part.layer not in self._layers:
+            return
+        key = (part.model, part.layer, part.module)
+        means = part.batch.mean(part.tensor, valid=True)
+        if key not in self._pooled:
+            self._pooled[key] = means.new_full((len(self._study.clips), means.shape[-1]), float("nan"))
+        self._pooled[key][part.batch.rows.to(means.device)] = means
+        if part.model in self._flattened:
+            frames = self._frames.setdefault(key, KeptFrames(len(self._study.clips), self._space))
+            frames.add(part.batch.rows, part.tensor)
+
+    def replay(self, replay: Replay) -> None:
+        """Nothing to do."""
+
+    def compute(self) -> dict[str, pd.DataFrame]:
+        """The tables `ranks` and `rank_scores`."""
+        study = self._study
+        clips = study.clips
+        samples = stats.bootstrap_rows(clips["speaker"].to_numpy(), study.draws, study.seed)
+        weights = stats.counts(samples, len(clips))
+        who = {name: clips[name].to_numpy() for name in ("clip", "speaker", "emotion")}
+        points, scores = [], []
+        for (model, layer, module), variant, features in self._features():
+            rank = study.factors[model][layer, module].a.shape[0]
+            place = {"model": model, "rank": rank, "layer": layer, "module": module, "variant": variant}
+            cloud = standardised(features)
+            picture, perplexity, no_picture = embedding_2d(cloud)
+            numbers, missing = separation(features, cloud, study.labels, weights, study.seed)
+            note = "; ".join(dict.fromkeys(text for text in (no_picture, missing) if text))
+            points.append(pd.DataFrame({**place, **who, "x": picture[:, 0], "y": picture[:, 1]}))
+            scores.append({**place, "clips": len(clips), **numbers._asdict(), "perplexity": perplexity, "note": note})
+        pictures = pd.concat(points, ignore_index=True) if points else pd.DataFrame(columns=POINTS)
+        return {"ranks": pictures[POINTS], "rank_scores": pd.DataFrame(scores, columns=SCORES)}
+
+    def _features(self) -> Iterator[tuple[tuple[str, int, str], str, np.ndarray]]:
+        """Every key and variant with its features, [clips, columns] float64."""
+        for key, pooled in self._pooled.items():
+            yield key, "corrected", pooled.cpu().double().numpy()
+            if key in self._frames:
+                flat = np.concatenate(list(self._frames[key].pieces()), axis=1)
+                yield key, "released", flat.reshape(len(flat), -1)

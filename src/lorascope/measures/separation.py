@@ -1,0 +1,143 @@
+"""How far apart the classes lie in a cloud of clips: a 2-D picture of it, and numbers that don't come from the picture."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.manifold import TSNE
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from .. import stats
+
+NEIGHBOURS = 5
+FOLDS = 5
+#: The paper's t-SNE: seed, iterations, and the perplexity that fewer clips bring down.
+TSNE_SEED, TSNE_ITERATIONS, TSNE_PERPLEXITY = 42, 1000, 30.0
+
+
+class Separation(NamedTuple):
+    """How well classes are told apart; every field in its own unit, NaN where it can't be had.
+
+    `silhouette` in [-1, 1] (Rousseeuw 1987); `knn` leave-one-out accuracy of 5 nearest neighbours; `probe_uar` the UAR of a
+    cross-validated linear probe with a 95 % bootstrap interval over clips. `*_null` and `*_null_high` are the mean and the 95th
+    percentile with shuffled labels. The probe's folds share speakers: it tells what is in the space, not how well an unseen speaker would do.
+    """
+
+    silhouette: float = float("nan")
+    knn: float = float("nan")
+    probe_uar: float = float("nan")
+    probe_low: float = float("nan")
+    probe_high: float = float("nan")
+    silhouette_null: float = float("nan")
+    silhouette_null_high: float = float("nan")
+    knn_null: float = float("nan")
+    knn_null_high: float = float("nan")
+
+
+def standardised(features: np.ndarray) -> np.ndarray:
+    """Columns of [clips, columns] at mean 0 and variance 1, [clips, at most clips]; constant columns become 0.
+
+    With more columns than clips the cloud is turned into as many dimensions as there are clips, which leaves all distances as they are.
+    """
+    scaled = StandardScaler().fit_transform(stats.centred_columns(features))
+    if scaled.shape[1] <= len(scaled):
+        return scaled
+    u, sigma, _ = np.linalg.svd(scaled, full_matrices=False)
+    return u * sigma
+
+
+def embedding_2d(cloud: np.ndarray) -> tuple[np.ndarray, float, str]:
+    """t-SNE of [clips, columns] as the paper has it: points [clips, 2], the perplexity used, and a note where there is no picture.
+
+    The perplexity is 30, or (clips - 1) / 3 where that is less.
+    """
+    n = len(cloud)
+    perplexity = min(TSNE_PERPLEXITY, (n - 1) / 3)
+    if n < 4:
+        return np.full((n, 2), np.nan), float("nan"), f"{n} clips are too few for a t-SNE: it needs 4"
+    if not np.any(cloud):
+        return np.full((n, 2), np.nan), float("nan"), "all clips are alike: there is nothing to see"
+    init = "pca" if cloud.shape[1] > 1 else "random"
+    tsne = TSNE(2, perplexity=perplexity, max_iter=TSNE_ITERATIONS, random_state=TSNE_SEED, init=init)
+    return tsne.fit_transform(cloud).astype(float), perplexity, ""
+
+
+def separation(
+    features: np.ndarray, cloud: np.ndarray, labels: np.ndarray, weights: np.ndarray, seed: int
+) -> tuple[Separation, str]:
+    """How well `labels` [clips] are told apart, and a note on what could not be had.
+
+    `features` [clips, columns] are the raw ones, on which the probe standardises each of its own training sets; `cloud` the same
+    standardised. `weights` [draws, clips] are bootstrap counts; there are as many shuffles of the labels.
+    """
+    classes, labels = np.unique(labels, return_inverse=True)
+    sizes = np.bincount(labels)
+    if not np.any(cloud):
+        return Separation(), "all clips are alike: there is nothing to separate"
+    if len(classes) < 2:
+        return Separation(), "all clips are of one class: there is nothing to separate"
+    distances = np.sqrt(stats.squared_distances(cloud @ cloud.T))
+    rng = np.random.default_rng(seed)
+    shuffled = np.stack([labels, *(rng.permutation(labels) for _ in range(len(weights)))])
+    found = {}
+    for name, scores in (("silhouette", silhouette(distances, shuffled)), ("knn", knn_accuracy(distances, shuffled))):
+        found |= {name: float(scores[0]), f"{name}_null": float(scores[1:].mean())}
+        found[f"{name}_null_high"] = float(np.quantile(scores[1:], 0.95))
+    note = ""
+    if sizes.min() < 2:
+        note = "a class has a single clip: no cross-validated probe"
+    else:
+        predicted = probe_predictions(features, labels, min(FOLDS, int(sizes.min())), seed)
+        found["probe_uar"] = stats.unweighted_average_recall(labels, predicted, len(classes))
+        draws = stats.weighted_recall(labels, predicted, weights, len(classes))
+        found["probe_low"], found["probe_high"] = stats.percentile_interval(draws)
+    return Separation(**found), note
+
+
+def silhouette(distances: np.ndarray, labelings: np.ndarray) -> np.ndarray:
+    """Mean silhouette (Rousseeuw 1987) under each of several labelings, [labelings].
+
+    `distances` [clips, clips]; `labelings` [labelings, clips] hold class indices, every class in each. A clip alone in its class counts 0.
+    """
+    member = np.eye(labelings.max() + 1)[labelings]
+    sizes = member.sum(axis=1, keepdims=True)
+    to_class = distances @ member
+    own_size = (member * sizes).sum(axis=-1)
+    within = (to_class * member).sum(axis=-1) / np.maximum(own_size - 1, 1)
+    nearest = np.where(member > 0, np.inf, to_class / sizes).min(axis=-1)
+    larger = np.maximum(within, nearest)
+    scores = np.where(own_size > 1, (nearest - within) / np.where(larger > 0, larger, 1.0), 0.0)
+    return scores.mean(axis=-1)
+
+
+def knn_accuracy(distances: np.ndarray, labelings: np.ndarray) -> np.ndarray:
+    """Leave-one-out accuracy of the 5 nearest neighbours under each of several labelings, [labelings].
+
+    `distances` [clips, clips]; `labelings` [labelings, clips]. Of classes with as many votes the one with the nearer voters wins.
+    """
+    others = distances + np.diag(np.full(len(distances), np.inf))
+    neighbours = np.argsort(others, axis=1, kind="stable")[:, : min(NEIGHBOURS, len(distances) - 1)]
+    # Small enough to decide ties only: five of them don't reach one vote.
+    votes = 1.0 + 0.01 * np.arange(neighbours.shape[1])[::-1]
+    member = np.eye(labelings.max() + 1)[labelings]
+    predicted = np.einsum("lnkc,k->lnc", member[:, neighbours], votes).argmax(axis=-1)
+    return (predicted == labelings).mean(axis=-1)
+
+
+def probe_predictions(features: np.ndarray, labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """Each clip's class by a logistic regression fitted on the other folds, [clips].
+
+    Stratified `folds` over clips; standardised on the training folds; scikit-learn's default penalty. With more columns than clips the training cloud is turned
+    into its own row space first, where the penalised solution lies anyway, so that the result is the same and soon there.
+    """
+    steps: list[object] = [StandardScaler()]
+    if features.shape[1] > len(features):
+        steps.append(PCA(svd_solver="full"))
+    probe = make_pipeline(*steps, LogisticRegression(max_iter=5000))
+    split = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    return np.asarray(cross_val_predict(probe, features, labels, cv=split))

@@ -161,7 +161,7 @@ def _write_manifest(folder: Path, recipe: Recipe, cells: list[dict]) -> None:
     analysed = analysed_clips(recipe)
     manifest = {
         "lorascope": "0.1.0",
-        "command": ["lorascope", "run", "made-up.yaml", "--out", "made-up"],
+        "command": "lorascope run made-up.yaml --out made-up",
         "created": "2026-01-02T03:04:05+00:00",
         "seconds": 754.2,
         "versions": {"python": "3.11.0", "torch": "2.13.0", "transformers": "5.23.0"},
@@ -271,23 +271,28 @@ def _lens(recipe: Recipe, rng: np.random.Generator) -> pd.DataFrame:
 def _rank_space(recipe: Recipe, rng: np.random.Generator) -> tuple[pd.DataFrame, pd.DataFrame]:
     clips = analysed_clips(recipe)
     depths = sorted({int(depth) for depth in np.floor(np.linspace(0, recipe.layers - 1, 5))})
+    adapters = [("trained", rank) for rank in recipe.ranks] + [(model, 32) for model in RANDOM_MODELS]
     pictures, scores = [], []
-    for rank in recipe.ranks:
+    for model, rank in adapters:
         for layer in depths:
             for module in recipe.modules:
                 for variant in ("corrected", "released"):
-                    centres = {emotion: rng.normal(size=2) * 12 * layer / recipe.layers for emotion in recipe.classes}
+                    if variant == "released" and model not in ("trained", "gaussian"):
+                        continue
+                    spread = 12 * layer / recipe.layers if model == "trained" else 2
+                    centres = {emotion: rng.normal(size=2) * spread for emotion in recipe.classes}
                     points = np.array([centres[emotion] for emotion in clips["emotion"]])
                     points = points + 4 * rng.normal(size=points.shape)
-                    key = {"model": "trained", "rank": rank, "layer": layer, "module": module, "variant": variant}
+                    key = {"model": model, "rank": rank, "layer": layer, "module": module, "variant": variant}
                     pictures.append(clips.assign(**key, x=points[:, 0], y=points[:, 1]))
                     probe = float(rng.uniform(0.3, 0.9))
                     scores.append(
                         key
-                        | {"silhouette": float(rng.uniform(-0.1, 0.4)), "silhouette_null": -0.02}
-                        | {"knn": float(rng.uniform(0.3, 0.9)), "knn_null": 0.25}
+                        | {"clips": len(clips), "silhouette": float(rng.uniform(-0.1, 0.4))}
+                        | {"knn": float(rng.uniform(0.3, 0.9))}
                         | {"probe_uar": probe, "probe_low": probe - 0.08, "probe_high": probe + 0.08}
-                        | {"probe_null": 0.25}
+                        | {"silhouette_null": -0.02, "silhouette_null_high": 0.01}
+                        | {"knn_null": 0.25, "knn_null_high": 0.33, "perplexity": 13.0, "note": ""}
                     )
     return pd.concat(pictures, ignore_index=True), pd.DataFrame(scores)
 
@@ -346,31 +351,37 @@ _SPECTRA_KEY = ("model", "layer", "module", "factor", "quantity", "variant")
 
 
 def _cka(recipe: Recipe, rng: np.random.Generator) -> pd.DataFrame:
-    pairs = ["A~B:trained", *(f"A~B:{model}" for model in RANDOM_MODELS if model != "peft-init")]
-    pairs += [f"{factor}:trained~{model}" for factor in "AB" for model in RANDOM_MODELS if model != "peft-init"]
+    random = [model for model in RANDOM_MODELS if model != "peft-init"]
+    pairs = [f"A~B:{model}" for model in ("trained", *random)]
+    pairs += [f"{factor}:trained~{model}" for factor in "AB" for model in random]
+    released = {
+        ("A:trained~gaussian", "activation"): "linear",
+        ("B:trained~gaussian", "activation"): "rbf",
+        ("A~B:trained", "gradient"): "rbf",
+        ("A~B:gaussian", "gradient"): "rbf",
+    }
     rows = []
     for pair in pairs:
         for quantity in ("activation", "gradient"):
-            for variant, kernel, estimator in (
-                ("paper", "linear", "biased"),
-                ("released", "linear", "biased"),
-                ("released", "rbf", "biased"),
+            curves = [
                 ("corrected", "linear", "debiased"),
                 ("corrected", "rbf", "debiased"),
-            ):
+                ("paper", "linear", "biased"),
+            ]
+            if (pair, quantity) in released:
+                curves.append(("released", released[pair, quantity], "biased"))
+            for variant, kernel, estimator in curves:
                 for layer in range(recipe.layers):
                     for module in recipe.modules:
-                        floor = 0.72 if ":trained" in pair else 0.85
-                        value = float(floor + 0.1 * rng.uniform() - 0.2 * layer / recipe.layers)
-                        known = variant == "corrected"
+                        biased = estimator == "biased"
+                        value = float((0.72 if ":trained" in pair else 0.85) + 0.1 * rng.uniform())
+                        value = value + 0.1 if biased else value - 0.2 * layer / recipe.layers
                         rows.append(
                             {"layer": layer, "module": module, "pair": pair, "quantity": quantity, "kernel": kernel}
-                            | {"estimator": estimator, "variant": variant, "value": value if known else value + 0.05}
-                            | {
-                                "ci_low": value - 0.06 if known else np.nan,
-                                "ci_high": value + 0.04 if known else np.nan,
-                            }
-                            | {"null_low": -0.05 if known else np.nan, "null_high": 0.06 if known else np.nan}
+                            | {"estimator": estimator, "variant": variant, "value": value}
+                            | {"ci_low": value - 0.06, "ci_high": value + 0.04}
+                            | {"null_low": 0.7 if biased else -0.05, "null_high": 0.8 if biased else 0.06}
+                            | {"model": pair.split(":")[-1].split("~")[-1], "clips": 40, "draws": 500, "note": ""}
                         )
     return pd.DataFrame(rows)
 

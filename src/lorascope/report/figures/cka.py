@@ -14,10 +14,13 @@ TRAINED = "A~B:trained"
 #: What the released figure shows: (pair, kernel) by quantity (METHODS section 6).
 RELEASED = {
     "activation": {
-        ("A:trained~gaussian", "linear"): "released “trained”: A trained and A random, linear",
-        ("B:trained~gaussian", "rbf"): "released “untrained”: B trained and B random, RBF",
+        ("A:trained~gaussian", "linear"): "released, forward “trained”: A trained and A random, linear",
+        ("B:trained~gaussian", "rbf"): "released, forward “untrained”: B trained and B random, RBF",
     },
-    "gradient": {(TRAINED, "rbf"): "released, backward: A and B, RBF"},
+    "gradient": {
+        (TRAINED, "rbf"): "released, backward “trained”: A and B, RBF",
+        ("A~B:gaussian", "rbf"): "released, backward “untrained”: random A and B, RBF",
+    },
 }
 
 #: Debiased CKA of a random adapter's A and B: what a linear map gives without any training.
@@ -48,13 +51,20 @@ def panel(axes: Axes, table: pd.DataFrame, quantity: str) -> None:
     )  # fmt: skip
     axes.fill_between(
         corrected["layer"], corrected["null_low"], corrected["null_high"], color=MUTED, alpha=0.25, linewidth=0,
-        label="null (clips shuffled), 95 %",
+        label="corrected: its null (clips shuffled), 95 %",
     )  # fmt: skip
     for pair, look in REFERENCES.items():
         lines = select(table, pair, quantity, "corrected")
         if lines["value"].notna().any():
             axes.plot(lines["layer"], lines["value"], linewidth=1, **look)
-    _thin(axes, select(table, TRAINED, quantity, "paper"), ORANGE, "s", "paper: A and B, linear, biased")
+    paper = select(table, TRAINED, quantity, "paper")
+    _thin(axes, paper, ORANGE, "s", "paper: A and B, linear, biased")
+    if paper["null_low"].notna().any():
+        # Far from 0: what the biased estimate makes of data that have nothing to do with each other.
+        axes.fill_between(
+            paper["layer"], paper["null_low"], paper["null_high"], color=ORANGE, alpha=0.3, linewidth=0,
+            label="paper: its null (clips shuffled), 95 %",
+        )  # fmt: skip
     for ((pair, kernel), label), marker in zip(RELEASED[quantity].items(), "^v", strict=False):
         _thin(axes, select(table, pair, quantity, "released", kernel), GREEN, marker, label)
     axes.axhline(0, color=INK, linewidth=0.7, zorder=1)

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lorascope.report.figures.style import INK, TWO_COLUMNS, new_figure
+from lorascope.report.figures.style import TWO_COLUMNS, new_figure
 from lorascope.report.folder import RunFolder
 from lorascope.report.scores import confusion
 
@@ -41,7 +41,8 @@ def _panel(axes: Axes, table: pd.DataFrame) -> None:
     )
     axes.imshow(np.nan_to_num(shares), cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(shares.shape):
-        colour = "white" if shares[row, column] > 0.55 else INK
+        colour = "white" if shares[row, column] > 0.55 else "black"
+        # Not the ink that the page swaps in the dark: the cell below stays light.
         text = "–" if np.isnan(shares[row, column]) else f"{shares[row, column]:.2f}\n({clips[row, column]})"
         axes.text(column, row, text, ha="center", va="center", fontsize=6.5, color=colour)
     axes.set_xticks(range(len(classes)), classes, rotation=30, ha="right")

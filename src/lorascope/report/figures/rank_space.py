@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lorascope.report.figures.style import CYCLE, MARKERS, TWO_COLUMNS, legend_below, new_figure
-from lorascope.report.folder import RunFolder
+from lorascope.report.folder import RunFolder, records
 
 VARIANT_TITLES = {
     "corrected": "corrected: mean over speech frames, t-SNE",
@@ -18,10 +18,14 @@ VARIANT_TITLES = {
 
 
 def figures(folder: RunFolder) -> dict[str, Figure]:
-    """Figure 2b by its stem: the corrected one of the first module is `fig2b`, others add their variant or module to it."""
+    """Figure 2b by its stem: the corrected one of the first module is `fig2b`, others add their variant or module to it.
+
+    The pictures are those of trained adapters, a row a rank; of random ones of the same rank the numbers are enough.
+    """
     table, scores = folder.table("ranks"), folder.table("rank_scores")
     if table is None:
         return {}
+    table = table[table["model"] == "trained"]
     made = {}
     for position, module in enumerate(main_module_first(table)):
         for variant in VARIANT_TITLES:
@@ -38,36 +42,41 @@ def main_module_first(table: pd.DataFrame) -> list[str]:
     return sorted(table["module"].unique(), key=lambda module: (module != "v_proj", module))
 
 
-def score_lines(scores: pd.DataFrame | None, key: dict[str, Any]) -> list[str]:
-    """What is measured on one panel's clips, in at most three short lines."""
+def score_of(scores: pd.DataFrame | None, key: dict[str, Any]) -> dict[str, Any] | None:
+    """The row of scores of one picture; None where there is none."""
     if scores is None:
-        return ["no scores"]
-    rows = scores[(scores[list(key)] == pd.Series(key)).all(axis=1)]
-    if rows.empty:
-        return ["no scores"]
-    row = rows.iloc[0]
-    return [
-        f"silhouette {row['silhouette']:+.2f} · kNN {row['knn']:.2f}".replace("-", "−"),
+        return None
+    rows = records(scores[(scores[list(key)] == pd.Series(key)).all(axis=1)])
+    return rows[0] if rows else None
+
+
+def _lines(scores: pd.DataFrame | None, key: dict[str, Any]) -> str:
+    """What is measured on one panel's clips, and on a random adapter's, in three short lines."""
+    row = score_of(scores, key)
+    if row is None:
+        return "no scores"
+    lines = [
+        f"silhouette {row['silhouette']:+.2f} · kNN {row['knn']:.2f}",
         f"probe UAR {row['probe_uar']:.2f} [{row['probe_low']:.2f}, {row['probe_high']:.2f}]",
     ]
+    random = score_of(scores, key | {"model": "gaussian"})
+    if random is not None:
+        lines.append(f"random A: {random['probe_uar']:.2f} [{random['probe_low']:.2f}, {random['probe_high']:.2f}]")
+    return "\n".join(lines).replace("-", "−")
 
 
 def _grid(table: pd.DataFrame, scores: pd.DataFrame | None, title: str) -> Figure:
-    rows = list(table[["model", "rank"]].drop_duplicates().sort_values(["rank", "model"]).itertuples(index=False))
-    depths = sorted(table["layer"].unique())
-    figure, body = new_figure(TWO_COLUMNS, 0.75 + 1.75 * len(rows))
-    panels = body.subplots(len(rows), len(depths), squeeze=False)
-    several = table.groupby("rank")["model"].nunique().max() > 1
-    for line, (model, rank) in enumerate(rows):
+    ranks, depths = sorted(table["rank"].unique()), sorted(table["layer"].unique())
+    figure, body = new_figure(TWO_COLUMNS, 0.75 + 1.85 * len(ranks))
+    panels = body.subplots(len(ranks), len(depths), squeeze=False)
+    place = {column: table[column].iloc[0] for column in ("model", "module", "variant")}
+    for line, rank in enumerate(ranks):
         for axes, layer in zip(panels[line], depths, strict=True):
-            part = table[(table["model"] == model) & (table["rank"] == rank) & (table["layer"] == layer)]
-            _panel(axes, part)
-            first = table.iloc[0]
-            key = {"model": model, "rank": rank, "layer": layer, "module": first["module"], "variant": first["variant"]}
-            axes.set_xlabel("\n".join(score_lines(scores, key)), fontsize=6, linespacing=1.35)
+            _panel(axes, table[(table["rank"] == rank) & (table["layer"] == layer)])
+            axes.set_xlabel(_lines(scores, place | {"rank": rank, "layer": layer}), fontsize=6, linespacing=1.35)
             if line == 0:
                 axes.set_title(f"layer {layer}")
-        panels[line][0].set_ylabel(f"{model}, r = {rank}" if several else f"r = {rank}", fontsize=8.5)
+        panels[line][0].set_ylabel(f"r = {rank}", fontsize=8.5)
     body.suptitle(title, fontsize=8.5, x=0.01, ha="left")
     legend_below(body, [panels[0][0]], table["emotion"].nunique())
     return figure

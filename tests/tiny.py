@@ -48,7 +48,13 @@ def tiny_whisper(seed=0, **settings) -> WhisperForAudioClassification:
 def plain_adapter(model, seed=1, rank=4, targets=("v_proj",), **settings) -> PeftModel:
     """An adapter as anybody would make it with PEFT, with factors and head that are not zero."""
     torch.manual_seed(seed)
-    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(targets), modules_to_save=["projector", "classifier"], **settings)
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank,
+        target_modules=list(targets),
+        modules_to_save=["projector", "classifier"],
+        **settings,
+    )
     peft = get_peft_model(model, config)
     with torch.no_grad():
         for name, parameter in peft.named_parameters():

@@ -3,11 +3,12 @@ import json
 import numpy as np
 import pytest
 import torch
+from transformers import WhisperForAudioClassification, WhisperForConditionalGeneration
+
 from lorascope.errors import LorascopeError
 from lorascope.models import offline
 from lorascope.models.backbone import hub_id, load_backbone
 from lorascope.models.ctranslate2 import encoder_from_tensors, read_tensors
-from transformers import WhisperForAudioClassification, WhisperForConditionalGeneration
 
 from ..tiny import CLASSES, mels, tiny_config, tiny_whisper
 
@@ -17,7 +18,9 @@ def no_hub(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("lorascope.models.backbone._cached", lambda target: False)
-    monkeypatch.setattr("lorascope.models.backbone._hub_refuses", lambda target: "the hub cannot be reached (ConnectError)")
+    monkeypatch.setattr(
+        "lorascope.models.backbone._hub_refuses", lambda target: "the hub cannot be reached (ConnectError)"
+    )
 
 
 @pytest.mark.parametrize("sharded", [False, True])
@@ -67,7 +70,9 @@ def test_short_names_are_openais():
 
 def test_a_folder_without_weights_is_told(tmp_path):
     tiny_config().save_pretrained(tmp_path)
-    with pytest.raises(LorascopeError, match=r"backbone .*; give a folder or hub id with config.json and model.safetensors"):
+    with pytest.raises(
+        LorascopeError, match=r"backbone .*; give a folder or hub id with config.json and model.safetensors"
+    ):
         load_backbone(str(tmp_path))
 
 

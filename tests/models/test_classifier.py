@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from lorascope.models.classifier import Head, SpeechClassifier, context_length, masked_mean
 
 from ..tiny import mels, tiny_whisper

@@ -17,6 +17,7 @@ import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from peft.utils.save_and_load import load_peft_weights
 from torch import Tensor
+from transformers import WhisperForAudioClassification
 
 from ..errors import LorascopeError
 from .backbone import Backbone
@@ -90,15 +91,17 @@ def _wrap(model: SpeechClassifier, config: LoraConfig) -> PeftModel:
 
 def save_adapter(peft: PeftModel, folder: Path, record: Record) -> None:
     """Write a PEFT folder (adapter_config.json, adapter_model.safetensors) and the record beside it."""
-    for config in peft.peft_config.values():
-        # the stock class is what others load the adapter onto
-        config.auto_mapping = {
-            "base_model_class": "WhisperForAudioClassification",
-            "parent_library": "transformers.models.whisper.modeling_whisper",
-        }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         peft.save_pretrained(str(folder))
+    # PEFT notes the class that it wrapped; others have the stock one
+    config = folder / "adapter_config.json"
+    stock = {
+        "base_model_class": "WhisperForAudioClassification",
+        "parent_library": WhisperForAudioClassification.__module__,
+    }
+    settings = json.loads(config.read_text(encoding="utf-8")) | {"auto_mapping": stock}
+    config.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").unlink(missing_ok=True)
     (folder / RECORD).write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
 

@@ -333,10 +333,11 @@ def _spectra(recipe: Recipe, rng: np.random.Generator) -> tuple[pd.DataFrame, pd
                             curves += [key | {"index": i + 1, "energy": float(e)} for i, e in enumerate(energy)]
                             entropy = float(np.exp(-(share * np.log(share)).sum()))
                             k90 = float((energy < 0.9).sum() + 1)
+                            known = variant == "corrected" and (factor, quantity) != ("B", "gradient")
                             numbers = {
                                 "k90": k90,
-                                "k90_low": k90 - 1 if variant == "corrected" else np.nan,
-                                "k90_high": k90 + 1 if variant == "corrected" else np.nan,
+                                "k90_low": k90 - 1 if known else np.nan,
+                                "k90_high": k90 + 1 if known else np.nan,
                                 "participation": 1 / float((share**2).sum()),
                             }
                             summary.append(key | numbers | {"entropy_rank": entropy, "note": ""})

@@ -1,0 +1,85 @@
+"""What a reader must know before the numbers: marks, leaks, too little data, points that say nothing, and what is missing."""
+
+from __future__ import annotations
+
+from lorascope.report.figures import lens
+from lorascope.report.folder import RunFolder
+from lorascope.report.readings.words import at, capital
+
+#: The paper's number of analysed clips a class.
+CLIPS_PER_CLASS = 25
+
+#: With fewer folds not even a unanimous Wilcoxon test reaches p < .05 (two-sided).
+FEWEST_FOLDS = 6
+
+
+def cautions(folder: RunFolder) -> list[tuple[str, str]]:
+    """What to be careful with, most weighty first: (kind, sentence), each sentence once."""
+    found: list[tuple[str, str]] = []
+    if folder.synthetic:
+        found.append(
+            (
+                "Synthetic speech",
+                "The speech was made by a machine. Every number here says something of that machine, not of people.",
+            )
+        )
+    found += [("Optimistic", f"{capital(reason)}: the scores flatter the model.") for reason in folder.optimistic]
+    shown = set(folder.optimistic)
+    found += [("Warning", str(text)) for text in folder.manifest.get("warnings") or [] if text not in shown]
+    found += [("Few folds", text) for text in _folds(folder)]
+    found += [("Few clips", text) for text in _clips(folder)]
+    found += [("Constant lens", text) for text in _constant_lens(folder)]
+    found += [("Note", text) for text in (folder.manifest.get("analysis") or {}).get("notes") or []]
+    found += [("Note", text) for text in _table_notes(folder)]
+    found += [("Missing", f"{text}.") for text in folder.missing]
+    return list(dict.fromkeys(found))
+
+
+def _folds(folder: RunFolder) -> list[str]:
+    folds = {cell.metrics["fold"] for cell in folder.table1_cells}
+    if not folds or len(folds) >= FEWEST_FOLDS:
+        return []
+    several = "one fold" if len(folds) == 1 else f"{len(folds)} folds"
+    return [f"Table 1 rests on {several}: too few for a paired test of the methods to tell anything."]
+
+
+def _clips(folder: RunFolder) -> list[str]:
+    analysis = folder.manifest.get("analysis") or {}
+    sentences = []
+    few = [row for row in analysis.get("per_class") or [] if row["taken"] < CLIPS_PER_CLASS]
+    if few:
+        counts = ", ".join(f"{row['emotion']} {row['taken']} (of {row['available']} available)" for row in few)
+        sentences.append(f"Fewer analysed clips a class than the paper's {CLIPS_PER_CLASS}: {counts}.")
+    speakers = {name for names in (analysis.get("speakers") or {}).values() for name in names}
+    if len(speakers) == 1:
+        sentences.append("All analysed clips are of one speaker: the intervals speak of that speaker alone.")
+    return sentences
+
+
+def _constant_lens(folder: RunFolder) -> list[str]:
+    table = folder.table("lens")
+    if table is None:
+        return []
+    alike: dict[tuple[str, str, str], list[str]] = {}
+    for (model, variant), rows in table[lens.constant(table)].groupby(["model", "variant"], sort=False):
+        classes = ", ".join(sorted(rows["top_class"].unique()))
+        alike.setdefault((str(model), classes, at(rows["layer"])), []).append(str(variant))
+    return [
+        f"Logit lens, {model} ({', '.join(variants)}): one class ({classes}) takes at least 95 % of the clips at {where}; "
+        "overlap and accuracy say nothing there."
+        for (model, classes, where), variants in alike.items()
+    ]
+
+
+def _table_notes(folder: RunFolder) -> list[str]:
+    sentences = []
+    for stem, name, value in (("rank_scores", "Rank space", "probe_low"), ("cka", "CKA", "ci_low")):
+        table = folder.table(stem)
+        if table is None:
+            continue
+        # A note beside a whole value only names the curve.
+        noted = table[table["note"].fillna("").ne("") & table[value].isna()]
+        for note, rows in noted.groupby("note"):
+            models = ", ".join(sorted(rows["model"].unique()))
+            sentences.append(f"{name} ({models}, {at(rows['layer'])}): {note}.")
+    return sentences

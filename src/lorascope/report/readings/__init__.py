@@ -1,0 +1,19 @@
+"""Says in plain sentences what each figure's numbers show, and no more than they show.
+
+A difference whose 95 % interval holds zero is called "no clear difference"; two values with an interval each are told apart only where
+the intervals do not touch. Every sentence is computed from the tables that the figure is drawn from.
+"""
+
+from __future__ import annotations
+
+from lorascope.report.readings.adapter import cka_reading, ranks_reading, spectra_reading
+from lorascope.report.readings.encoder import contribution_reading, erasure_reading, lens_reading
+
+__all__ = [
+    "cka_reading",
+    "contribution_reading",
+    "erasure_reading",
+    "lens_reading",
+    "ranks_reading",
+    "spectra_reading",
+]

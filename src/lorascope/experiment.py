@@ -26,7 +26,6 @@ from .errors import LorascopeError
 from .models.adaptation import load_frozen_head
 from .models.backbone import Backbone, load_backbone
 from .planning import Cell, analysed_fold, corpus_of, plan
-from .report import write_all
 from .results import Results
 from .store import RunFolder, digest, write_json, write_text
 from .training.cell import Inputs, run_cell
@@ -99,6 +98,8 @@ def prepare(corpus: Corpus, backbone: Backbone, say: Say = lambda _: None) -> di
 
 def finish(folder: RunFolder, manifest: dict[str, Any], warnings: Sequence[str], start: float, say: Say) -> Results:
     """Write the manifest, then tables, figures and report."""
+    from .report import write_all
+
     manifest = manifest | {"warnings": list(dict.fromkeys(warnings)), "seconds": time.perf_counter() - start}
     write_json(folder.manifest, manifest)
     report = write_all(folder.root)

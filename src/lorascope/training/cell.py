@@ -26,6 +26,7 @@ from ..config import LoraConfig
 from ..models.adaptation import Record, add_head_only, add_lora, head_tensors, load_adapter, read_adapter, save_adapter
 from ..models.backbone import Backbone
 from ..models.classifier import Head, SpeechClassifier, initialise_head, masked_mean
+from ..models.parts import WhisperParts
 from ..planning import Cell
 from ..stats import unweighted_average_recall
 from ..store import RunFolder, read_json, write_json
@@ -156,10 +157,19 @@ def _train_and_test(cell: Cell, inputs: Inputs, folder: Path, say: Callable[[str
     shutil.rmtree(folder / "adapter", ignore_errors=True)
     shutil.copytree(folder / f"candidate-{chosen}" / "adapter", folder / "adapter")
     model = load_adapter(inputs.load(), folder / "adapter").to(inputs.device)
-    logits = predict_clips(model, cell.fold.test, inputs.clips, cell.context, cell.method.batch_size)
+    logits = _test_logits(cell, inputs, model)
     metrics = _metrics(cell, inputs, logits, fits, chosen, _trained_parameters(cell, folder / "adapter"))
     _predictions(cell, inputs, logits).to_parquet(folder / "predictions.parquet", index=False)
     return metrics
+
+
+@torch.no_grad()
+def _test_logits(cell: Cell, inputs: Inputs, model: PeftModel) -> np.ndarray:
+    if cell.kind == "lora":
+        return predict_clips(model, cell.fold.test, inputs.clips, cell.context, cell.method.batch_size)
+    pooled = inputs.pooled(cell.context, cell.method.batch_size)
+    stacked = torch.as_tensor(np.stack([pooled[clip] for clip in cell.fold.test]), device=inputs.device)
+    return WhisperParts(model).apply_head(stacked).cpu().numpy()
 
 
 def _train_candidate(cell: Cell, inputs: Inputs, selection: Sequence[str], rate: float, folder: Path) -> Fit:

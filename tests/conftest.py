@@ -1,0 +1,78 @@
+"""Fixtures that several rooms share: a small corpus as a manifest, a small backbone, and one finished run of both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from .tiny import CLASSES, tiny_whisper, write_tone
+
+SPEAKERS = ("ann", "bob", "cy", "dee")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """No test reads or leaves anything in the user's own cache."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("LORASCOPE_CACHE", str(tmp_path_factory.mktemp("cache")))
+    yield
+    patch.undo()
+
+
+def make_corpus(folder: Path, clips_per_class: int = 3) -> Path:
+    """A manifest of tones whose pitch tells the emotion, roughly."""
+    rows = []
+    for s, speaker in enumerate(SPEAKERS):
+        for e, emotion in enumerate(CLASSES):
+            for take in range(clips_per_class):
+                name = f"{speaker}-{emotion}-{take}"
+                write_tone(
+                    folder / f"{name}.wav",
+                    150 * 2**e + 20 * s + 5 * take,
+                    0.5 + 0.45 * (take % 2) + 0.02 * s,
+                    seed=hash((s, e, take)) % 2**32,
+                )
+                rows.append((f"{name}.wav", speaker, emotion))
+    pd.DataFrame(rows, columns=["path", "speaker", "emotion"]).to_csv(folder / "manifest.csv", index=False)
+    return folder / "manifest.csv"
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    return make_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="session")
+def backbone_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("backbone")
+    tiny_whisper().save_pretrained(folder)
+    return folder
+
+
+def settings_of(corpus, backbone_folder, **changes):
+    """A small experiment as plain data."""
+    data = {
+        "name": "small",
+        "corpus": {"reader": "csv", "root": str(corpus)},
+        "backbone": {"name": str(backbone_folder)},
+        "head": {"projection": 16},
+        "methods": {
+            "frozen": {"learning_rate": [1e-3, 1e-2], "epochs": 3},
+            "lora": {"rank": 4, "alpha": 8, "learning_rate": 1e-3, "epochs": 2},
+        },
+        "folds": {"only": ["ann", "cy"]},
+        "analysis": {"draws": 50, "ranks": [2]},
+    }
+    return data | changes
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, corpus, backbone_folder):
+    """(experiment, results) of one small run."""
+    from lorascope.config import experiment_from
+    from lorascope.experiment import run
+
+    experiment = experiment_from(settings_of(corpus, backbone_folder))
+    return experiment, run(experiment, tmp_path_factory.mktemp("runs") / "small")

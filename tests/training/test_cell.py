@@ -1,0 +1,181 @@
+"""One cell on a real (tiny) model: what it keeps, what it chooses, and that it can be interrupted."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from lorascope.config import FrozenConfig, LoraConfig
+from lorascope.corpora import load_corpus, make_folds
+from lorascope.experiment import prepare
+from lorascope.models.adaptation import load_adapter
+from lorascope.models.backbone import load_backbone
+from lorascope.models.classifier import SpeechClassifier
+from lorascope.planning import Cell
+from lorascope.store import RunFolder
+from lorascope.training import cell as cells
+from lorascope.training.cell import Inputs, predict_clips, run_cell
+
+from ..tiny import CLASSES
+
+
+@pytest.fixture(scope="module")
+def setting(corpus, backbone_folder):
+    table = load_corpus("csv", corpus)
+
+    def load():
+        return load_backbone(str(backbone_folder), CLASSES, 42, 16)
+
+    backbone = load()
+    clips = prepare(table, backbone)
+    labels = {clip: CLASSES.index(emotion) for clip, emotion in table.clips["emotion"].items()}
+
+    def inputs():
+        return Inputs(clips, labels, table.clips["speaker"].to_dict(), load, "cpu")
+
+    return inputs, make_folds(table), backbone.fingerprint, load
+
+
+def make(fold, method, **changes):
+    return Cell(
+        method=method,
+        fold=fold,
+        backbone="tiny",
+        context="trim",
+        classes=CLASSES,
+        projection=16,
+        precision="fp32",
+        seed=42,
+        **changes,
+    )
+
+
+LORA = LoraConfig(rank=4, alpha=8, learning_rate=1e-3, epochs=2)
+FROZEN = FrozenConfig(learning_rate=(1e-4, 1e-2), epochs=4)
+
+
+@pytest.mark.parametrize("method", [LORA, FROZEN])
+def test_what_is_kept_is_what_was_measured(setting, tmp_path, method):
+    inputs, folds, fingerprint, load = setting
+    cell, run = make(folds[0], method), RunFolder(tmp_path)
+    metrics = run_cell(cell, inputs(), run, fingerprint)
+    folder = run.cell(metrics["hash"])
+    predictions = pd.read_parquet(folder / "predictions.parquet")
+    assert set(predictions["clip"]) == set(folds[0].test) and set(predictions["speaker"]) == set(folds[0].test_speakers)
+    model = load_adapter(load(), folder / "adapter")
+    logits = predict_clips(model, list(predictions["clip"]), inputs().clips, "trim", 4)
+    np.testing.assert_allclose(predictions[[f"logit_{name}" for name in CLASSES]], logits, atol=1e-4)
+    recalls = [np.mean(predictions["predicted"][predictions["emotion"] == name] == name) for name in CLASSES]
+    assert metrics["uar"] == pytest.approx(np.mean(recalls))
+    assert metrics["war"] == pytest.approx((predictions["predicted"] == predictions["emotion"]).mean())
+    assert np.array(metrics["confusion"]).sum() == len(predictions)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "adapter",
+        "metrics.json",
+        "predictions.parquet",
+        "train.log",
+    ]
+    assert all(json.loads(line) for line in (folder / "train.log").read_text().splitlines())
+
+
+def test_the_best_epoch_and_rate_are_chosen_on_the_validation_speaker(setting, tmp_path):
+    inputs, folds, fingerprint, load = setting
+    cell, run = make(folds[0], FROZEN), RunFolder(tmp_path)
+    metrics = run_cell(cell, inputs(), run, fingerprint)
+    scores = [(c["validation_uar"], -c["validation_loss"]) for c in metrics["candidates"]]
+    assert metrics["chosen"]["learning_rate"] == FROZEN.learning_rate[max(range(2), key=lambda i: scores[i])]
+    # the kept weights are those of the best epoch: on the validation clips they give the numbers that it was chosen for
+    model = load_adapter(load(), run.cell(metrics["hash"]) / "adapter")
+    gold = np.array([inputs().labels[clip] for clip in folds[0].validation])
+    logits = torch.tensor(predict_clips(model, folds[0].validation, inputs().clips, "trim", 4))
+    assert float(torch.nn.functional.cross_entropy(logits, torch.tensor(gold))) == pytest.approx(
+        metrics["validation"]["loss"], abs=1e-4
+    )
+
+
+def test_lora_keeps_the_best_epoch_too(setting, tmp_path):
+    inputs, folds, fingerprint, load = setting
+    # so large a rate that the last epoch is not the best one
+    cell, run = (
+        make(folds[1], LoraConfig(rank=4, alpha=8, learning_rate=0.05, epochs=4, dropout=0.0)),
+        RunFolder(tmp_path),
+    )
+    metrics = run_cell(cell, inputs(), run, fingerprint)
+    model = load_adapter(load(), run.cell(metrics["hash"]) / "adapter")
+    gold = np.array([inputs().labels[clip] for clip in folds[1].validation])
+    logits = predict_clips(model, folds[1].validation, inputs().clips, "trim", 4)
+    assert float(torch.nn.functional.cross_entropy(torch.tensor(logits), torch.tensor(gold))) == pytest.approx(
+        metrics["validation"]["loss"], abs=1e-3
+    )
+
+
+def test_the_frozen_baseline_passes_each_clip_through_the_encoder_once(setting, tmp_path, monkeypatch):
+    inputs, folds, fingerprint, _ = setting
+    passed = []
+    encode = SpeechClassifier.encode
+
+    def counting(self, features):
+        passed.append(len(features))
+        return encode(self, features)
+
+    monkeypatch.setattr(SpeechClassifier, "encode", counting)
+    shared, run = inputs(), RunFolder(tmp_path)
+    for fold in folds[:2]:
+        run_cell(make(fold, FROZEN), shared, run, fingerprint)
+    assert sum(passed) == len(shared.clips)
+
+
+def test_a_whole_cell_is_not_redone_and_settings_change_its_name(setting, tmp_path, monkeypatch):
+    inputs, folds, fingerprint, _ = setting
+    cell, run = make(folds[0], FROZEN), RunFolder(tmp_path)
+    first = run_cell(cell, inputs(), run, fingerprint)
+    monkeypatch.setattr(cells, "_train_and_test", None)
+    assert run_cell(cell, inputs(), run, fingerprint) == first
+    clips = inputs().clips
+    names = {
+        cell.identity(fingerprint, clips),
+        make(folds[1], FROZEN).identity(fingerprint, clips),
+        make(folds[0], LORA).identity(fingerprint, clips),
+        make(folds[0], FrozenConfig(learning_rate=(1e-4, 1e-2), epochs=5)).identity(fingerprint, clips),
+        cell.identity("other weights", clips),
+    }
+    assert len(names) == 5
+
+
+def test_an_interrupted_cell_continues_and_ends_with_the_same_numbers(setting, tmp_path, monkeypatch):
+    inputs, folds, fingerprint, _ = setting
+    cell = make(folds[0], LoraConfig(rank=4, alpha=8, learning_rate=1e-3, epochs=3))
+    undisturbed = run_cell(cell, inputs(), RunFolder(tmp_path / "a"), fingerprint)
+
+    from transformers import TrainerCallback
+
+    class Stop(TrainerCallback):
+        def on_epoch_begin(self, args, state, control, **kwargs):
+            if state.epoch and state.epoch >= 1:
+                raise KeyboardInterrupt
+
+    trainer = cells.fit.__globals__["LengthTrainer"]
+    original = trainer.__init__
+
+    def interrupted(self, *args, **kwargs):
+        original(self, *args, **kwargs)
+        self.add_callback(Stop())
+
+    monkeypatch.setattr(trainer, "__init__", interrupted)
+    run = RunFolder(tmp_path / "b")
+    with pytest.raises(KeyboardInterrupt):
+        run_cell(cell, inputs(), run, fingerprint)
+    assert not list((run.root / "cells").glob("[!.]*"))
+    assert list((run.root / "cells").glob(".partial-*/candidate-0/trainer/checkpoint-*"))
+    monkeypatch.setattr(trainer, "__init__", original)
+    continued = run_cell(cell, inputs(), run, fingerprint)
+    for key in ("uar", "war", "confusion", "candidates", "loss"):
+        assert continued[key] == undisturbed[key], key
+
+
+def test_the_same_cell_gives_the_same_numbers(setting, tmp_path):
+    inputs, folds, fingerprint, _ = setting
+    one, two = (run_cell(make(folds[0], LORA), inputs(), RunFolder(tmp_path / name), fingerprint) for name in "ab")
+    assert one["loss"] == two["loss"] and one["candidates"] == two["candidates"]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from lorascope.errors import LorascopeError
 from lorascope.measures.contribution import Contribution
 from lorascope.measures.measure import Batch, Part
 
@@ -157,9 +158,10 @@ def test_without_a_frozen_model_there_is_no_difference():
     assert set(table.model) == {"trained"} and set(table.variant) == {"paper", "corrected"}
 
 
-def test_a_clip_that_never_arrives_is_not_passed_over():
+def test_a_clip_that_never_arrives_is_an_error():
     models = {"trained": ToyModel(0)}
     batches = make_batches()
     measure = Contribution(make_study(models, batches))
     drive(measure, models, batches[1:])
-    assert measure.compute()["contribution"].ratio.isna().all()
+    with pytest.raises(LorascopeError, match="clip000"):
+        measure.compute()

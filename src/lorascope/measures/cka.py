@@ -9,11 +9,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from torch import Tensor
 
 from .. import stats
 from .kept_frames import KeptFrames, Space
 from .measure import Part, Replay, Study
+from .per_clip import PerClip
 
 #: With fewer clips a half of them is too few for the debiased estimator, which needs four.
 FEWEST_CLIPS = 8
@@ -73,7 +73,7 @@ class Cka:
         self._study = study
         self._flattened = frozenset(flattened)
         self._space = Space(budget)
-        self._pooled: dict[tuple[str, int, str, str], Tensor] = {}
+        self._pooled: dict[tuple[str, int, str, str], PerClip] = {}
         self._frames: dict[tuple[str, int, str, str], KeptFrames] = {}
 
     def parts(self, model: str) -> frozenset[str]:
@@ -89,9 +89,7 @@ class Cka:
         assert part.module is not None
         key = (part.model, part.layer, part.module, part.name)
         means = part.batch.mean(part.tensor, valid=True)
-        if key not in self._pooled:
-            self._pooled[key] = means.new_full((len(self._study.clips), means.shape[-1]), float("nan"))
-        self._pooled[key][part.batch.rows.to(means.device)] = means
+        self._pooled.setdefault(key, PerClip(self._study)).put(part.batch, means)
         if part.model in self._flattened:
             frames = self._frames.setdefault(key, KeptFrames(len(self._study.clips), self._space))
             frames.add(part.batch.rows, part.tensor)
@@ -169,7 +167,8 @@ class Cka:
         return row | {"value": value, **ends, "note": note}
 
     def _pooled_kernel(self, view: _View, layer: int, module: str, quantity: Quantity) -> np.ndarray:
-        features = self._pooled[view.model, layer, module, PART_OF[quantity]].cpu().double().numpy()
+        kept = self._pooled[view.model, layer, module, PART_OF[quantity]]
+        features = kept.compute(f"{quantity}s of model {view.model}, layer {layer}")
         change = self._map(view, layer, module, quantity)
         return stats.linear_kernel(features if change is None else features @ change)
 

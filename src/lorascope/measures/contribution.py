@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .. import stats
 from .measure import Batch, Part, Replay, Study
+from .per_clip import PerClip
 
 #: Least norm to divide by; a frame of the residual stream below it would make any contribution look infinite.
 SMALLEST_NORM = 1e-6
@@ -41,7 +42,7 @@ class Contribution:
     def __init__(self, study: Study) -> None:
         self._study = study
         self._compares = {"trained", "frozen"} <= set(study.models)
-        self._values: dict[tuple[str, _Key], Tensor] = {}
+        self._values: dict[tuple[str, _Key], PerClip] = {}
         self._stream: Tensor | None = None
         self._attention: Tensor | None = None
 
@@ -86,7 +87,7 @@ class Contribution:
 
     def _per_clip(self) -> Iterator[tuple[tuple[str, _Key], np.ndarray]]:
         """Ratio and cosine of every clip, [clips, 2], of every model and then of the difference."""
-        values = {key: tensor.cpu().double().numpy() for key, tensor in self._values.items()}
+        values = {key: kept.compute(f"contribution of model {key[0]}") for key, kept in self._values.items()}
         yield from values.items()
         for (model, key), trained in values.items():
             if model == "trained" and self._compares:
@@ -104,13 +105,8 @@ class Contribution:
             for component, measured in {**shared, "mlp": _ratio_and_cosine(mlp, mlp_input)}.items():
                 for frames in ("all", "valid"):
                     means = batch.mean(measured, valid=frames == "valid")
-                    self._keep_means(model, (layer, component, variant, frames), means, batch)
-
-    def _keep_means(self, model: str, key: _Key, means: Tensor, batch: Batch) -> None:
-        if (model, key) not in self._values:
-            # a clip that never arrives stays NaN, and so does every mean that misses it
-            self._values[model, key] = means.new_full((len(self._study.clips), 2), torch.nan)
-        self._values[model, key][batch.rows.to(means.device)] = means
+                    key = (model, (layer, component, variant, frames))
+                    self._values.setdefault(key, PerClip(self._study)).put(batch, means)
 
 
 def _ratio_and_cosine(added: Tensor, base: Tensor) -> Tensor:

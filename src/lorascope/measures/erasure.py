@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy.special import log_softmax
 from torch import Tensor
 
 from .. import stats
-from .measure import Part, Replay, Study
+from .measure import Batch, Part, Replay, Study
+from .per_clip import PerClip
 
 METRICS = ("accuracy", "uar", "loss", "confidence")
 WITH_INTERVAL = ("accuracy", "uar", "delta_accuracy", "delta_uar", "delta_loss")
@@ -35,7 +35,7 @@ class Erasure:
 
     def __init__(self, study: Study) -> None:
         self._study = study
-        self._logits: dict[tuple[str, str, int], Tensor] = {}
+        self._logits: dict[tuple[str, str, int], PerClip] = {}
 
     def parts(self, model: str) -> frozenset[str]:
         """The logits of the intact model."""
@@ -47,7 +47,7 @@ class Erasure:
 
     def update(self, part: Part) -> None:
         """Keep the intact model's logits."""
-        self._keep(part.model, "none", -1, part.tensor, part.batch.rows)
+        self._keep(part.model, "none", -1, part.tensor, part.batch)
 
     def replay(self, replay: Replay) -> None:
         """Run the model from behind each skipped block."""
@@ -56,7 +56,7 @@ class Erasure:
             single = replay.from_layer(layer + 1, stream)
             progressive = replay.from_layer(layer + 1, embedding) if layer else single
             for mode, logits in (("single", single), ("progressive", progressive)):
-                self._keep(replay.model, mode, layer, logits, replay.batch.rows)
+                self._keep(replay.model, mode, layer, logits, replay.batch)
 
     def compute(self) -> dict[str, pd.DataFrame]:
         """The table `erasure`."""
@@ -66,14 +66,16 @@ class Erasure:
         weights = np.vstack([np.ones(len(study.clips)), stats.counts(samples, len(study.clips))])
         return {"erasure": pd.DataFrame(self._rows(weights), columns=COLUMNS)}
 
-    def _keep(self, model: str, mode: str, layer: int, logits: Tensor, rows: Tensor) -> None:
-        key = (model, mode, layer)
-        if key not in self._logits:
-            self._logits[key] = logits.new_full((len(self._study.clips), logits.shape[-1]), torch.nan)
-        self._logits[key][rows.to(logits.device)] = logits
+    def _keep(self, model: str, mode: str, layer: int, logits: Tensor, batch: Batch) -> None:
+        self._logits.setdefault((model, mode, layer), PerClip(self._study)).put(batch, logits)
 
     def _rows(self, weights: np.ndarray) -> Iterator[dict[str, object]]:
-        metrics = {key: self._metrics(kept.cpu().double().numpy(), weights) for key, kept in self._logits.items()}
+        metrics = {
+            (model, mode, layer): self._metrics(
+                kept.compute(f"logits of model {model}, erasure {mode} {layer}"), weights
+            )
+            for (model, mode, layer), kept in self._logits.items()
+        }
         for (model, mode, layer), found in metrics.items():
             intact = metrics[model, "none", -1]
             found = found | {f"delta_{name}": found[name] - intact[name] for name in METRICS}

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .. import stats
 from .measure import Part, Replay, Study
+from .per_clip import PerClip
 
 #: From this share of one class on, a lens says the same of nearly every clip and its overlap means nothing.
 DOMINANT = 0.95
@@ -38,7 +39,7 @@ class Lens:
 
     def __init__(self, study: Study) -> None:
         self._study = study
-        self._logits: dict[tuple[str, str], Tensor] = {}
+        self._logits: dict[tuple[str, str, int], PerClip] = {}
 
     def parts(self, model: str) -> frozenset[str]:
         """The residual stream after each block (the last one's output, the others' as the next one's input) and the logits."""
@@ -52,7 +53,7 @@ class Lens:
         """Apply the head with and without the final LayerNorm, and keep the clips' logits."""
         layers = self._study.layers
         if part.name == "logits":
-            self._keep(part, "final", 0, part.tensor)
+            self._keep(part, "final", layers, part.tensor)
             return
         if part.name == "resid_post" and part.layer < layers - 1:
             return  # the next block's input is the same tensor
@@ -72,23 +73,22 @@ class Lens:
         return {"lens": pd.DataFrame(self._rows(weights), columns=COLUMNS)}
 
     def _keep(self, part: Part, kind: str, layer: int, logits: Tensor) -> None:
-        kept = self._logits.get((part.model, kind))
-        if kept is None:
-            depth = 1 if kind == "final" else self._study.layers + 1
-            shape = (len(self._study.clips), depth, logits.shape[-1])
-            kept = self._logits[part.model, kind] = logits.new_full(shape, torch.nan)
-        kept[part.batch.rows.to(kept.device), layer] = logits
+        self._logits.setdefault((part.model, kind, layer), PerClip(self._study)).put(part.batch, logits)
 
     def _rows(self, weights: np.ndarray) -> Iterator[dict[str, object]]:
-        log_p = {key: log_softmax(kept.cpu().double().numpy(), axis=-1) for key, kept in self._logits.items()}
+        layers = self._study.layers
+        log_p = {
+            (model, kind, layer): log_softmax(kept.compute(f"lens of model {model}, layer {layer}"), axis=-1)
+            for (model, kind, layer), kept in self._logits.items()
+        }
         for model in self._study.models:
-            if (model, "final") not in log_p:
+            if (model, "final", layers) not in log_p:
                 continue
-            final = log_p[model, "final"][:, 0]
-            for layer in range(self._study.layers + 1):
+            final = log_p[model, "final", layers]
+            for layer in range(layers + 1):
                 for variant in ("paper", "released", "corrected"):
                     kind = "normed" if variant == "corrected" else "plain"
-                    row = self._row(log_p[model, kind][:, layer], final, variant == "released", weights)
+                    row = self._row(log_p[model, kind, layer], final, variant == "released", weights)
                     yield {"model": model, "layer": layer, "variant": variant, **row}
 
     def _row(self, lens: np.ndarray, final: np.ndarray, swapped: bool, weights: np.ndarray) -> dict[str, object]:

@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterator
 
 import numpy as np
 import pandas as pd
-from torch import Tensor
 
 from .. import stats
 from .kept_frames import KeptFrames, Space
 from .measure import Part, Replay, Study
+from .per_clip import PerClip
 from .separation import Separation, embedding_2d, separation, standardised
 
 #: Depths that are shown, evenly spread from the first block to the last.
@@ -42,7 +42,7 @@ class Ranks:
         self._layers = frozenset(int(depth) for depth in np.linspace(0, study.layers - 1, DEPTHS))
         self._flattened = frozenset(flattened)
         self._space = Space(budget)
-        self._pooled: dict[tuple[str, int, str], Tensor] = {}
+        self._pooled: dict[tuple[str, int, str], PerClip] = {}
         self._frames: dict[tuple[str, int, str], KeptFrames] = {}
 
     def parts(self, model: str) -> frozenset[str]:
@@ -60,9 +60,7 @@ class Ranks:
             return
         key = (part.model, part.layer, part.module)
         means = part.batch.mean(part.tensor, valid=True)
-        if key not in self._pooled:
-            self._pooled[key] = means.new_full((len(self._study.clips), means.shape[-1]), float("nan"))
-        self._pooled[key][part.batch.rows.to(means.device)] = means
+        self._pooled.setdefault(key, PerClip(self._study)).put(part.batch, means)
         if part.model in self._flattened:
             frames = self._frames.setdefault(key, KeptFrames(len(self._study.clips), self._space))
             frames.add(part.batch.rows, part.tensor)
@@ -93,7 +91,7 @@ class Ranks:
     def _features(self) -> Iterator[tuple[tuple[str, int, str], str, np.ndarray]]:
         """Every key and variant with its features, [clips, columns] float64."""
         for key, pooled in self._pooled.items():
-            yield key, "corrected", pooled.cpu().double().numpy()
+            yield key, "corrected", pooled.compute(f"A-out of model {key[0]}, layer {key[1]}")
             if key in self._frames:
                 flat = np.concatenate(list(self._frames[key].pieces()), axis=1)
                 yield key, "released", flat.reshape(len(flat), -1)

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
 from .. import stats
 from .measure import Factors, Part, Replay, Study
+from .per_clip import PerClip
 
 #: A direction of ΔW below this share of its largest singular value is rounding of float32 factors: the balanced gauge leaves it out.
 NEGLIGIBLE = 1e-6
@@ -59,7 +59,7 @@ class Spectra:
     def __init__(self, study: Study) -> None:
         self._study = study
         self._grams: dict[tuple[str, int, str, str, bool], stats.Gram] = {}
-        self._clips: dict[tuple[str, int, str, str], Tensor] = {}
+        self._clips: dict[tuple[str, int, str, str], PerClip] = {}
         self._b: dict[tuple[str, int, str], Tensor] = {}
 
     def parts(self, model: str) -> frozenset[str]:
@@ -80,11 +80,7 @@ class Spectra:
             self._grams.setdefault((*key, frames), stats.Gram()).update(tensor)
         if part.name == "grad_lora_b":
             valid = valid @ self._b_like(key[:3], valid)
-        kept = self._clips.get(key)
-        if kept is None:
-            rank = valid.shape[-1]
-            kept = self._clips[key] = valid.new_zeros(len(self._study.clips), rank, rank, dtype=torch.float32)
-        kept[part.batch.rows.to(kept.device)] = (valid.transpose(1, 2) @ valid).to(kept.dtype)
+        self._clips.setdefault(key, PerClip(self._study)).put(part.batch, (valid.transpose(1, 2) @ valid).float())
 
     def replay(self, replay: Replay) -> None:
         """Nothing to do."""
@@ -133,6 +129,7 @@ class Spectra:
         b = factors.b.numpy()
         r = np.linalg.qr(b).R
         zero = "" if np.any(b) else "B is 0, so this matrix is exactly 0 and has no spectrum"
+        resampled = [self._resampled(key, name, weights) for name in ("lora_a", "grad_lora_b")]
         views = []
         for valid, variants in ((False, ("paper", "released")), (True, ("corrected",))):
             g = self._grams[*key, "lora_a", valid].compute()
@@ -140,7 +137,7 @@ class Spectra:
             a_out, b_out, a_grad, b_grad = (stats.power_spectrum(m) for m in (g, r @ g @ r.T, b.T @ h @ b, h))
             draws: dict[str, np.ndarray] = {}
             if valid:
-                clip_g, clip_h = (self._resampled(key, name, weights) for name in ("lora_a", "grad_lora_b"))
+                clip_g, clip_h = resampled
                 draws = {
                     "a_out": stats.power_spectrum(clip_g),
                     "b_out": stats.power_spectrum(r @ clip_g @ r.T),
@@ -159,7 +156,7 @@ class Spectra:
 
     def _resampled(self, key: tuple[str, int, str], name: str, weights: np.ndarray) -> np.ndarray:
         """Gram matrices of the bootstrap samples, [draws, rank, rank]."""
-        clips = self._clips[*key, name].cpu().double().numpy()
+        clips = self._clips[*key, name].compute(f"{name} of model {key[0]}, layer {key[1]}, {key[2]}")
         return np.tensordot(weights, clips, axes=1)
 
 

@@ -90,7 +90,10 @@ def iemocap_hub_copy(folder: Path, per_class: int = 2) -> Path:
     import datasets
 
     features = datasets.Features(
-        {"audio": datasets.Audio(sampling_rate=16_000), "label": datasets.ClassLabel(names=["ang", "hap", "neu", "sad"])}
+        {
+            "audio": datasets.Audio(sampling_rate=16_000),
+            "label": datasets.ClassLabel(names=["ang", "hap", "neu", "sad"]),
+        }
     )
     sessions: dict[str, list[dict[str, object]]] = defaultdict(list)
     for number, (name, code) in enumerate(iemocap_turns(per_class)):
@@ -110,7 +113,15 @@ def iemocap_hub_copy(folder: Path, per_class: int = 2) -> Path:
 
 def emodb_tree(root: Path, speakers: Sequence[str] = ("03", "08", "10", "16"), suffix: str = ".wav") -> Path:
     """EmoDB's `wav` folder: every speaker says one text in each of the seven emotions, the second half of them twice. Returns `root`."""
-    letters = {"W": "anger", "L": "boredom", "E": "disgust", "A": "fear", "F": "happiness", "T": "sadness", "N": "neutrality"}
+    letters = {
+        "W": "anger",
+        "L": "boredom",
+        "E": "disgust",
+        "A": "fear",
+        "F": "happiness",
+        "T": "sadness",
+        "N": "neutrality",
+    }
     for number, speaker in enumerate(speakers):
         for letter, emotion in letters.items():
             for take in "ab" if letter in "FTN" else "a":
@@ -146,7 +157,9 @@ def manifest(root: Path, rows: Sequence[Mapping[str, object]], name: str = "mani
     return root / name
 
 
-def manifest_rows(speakers: Sequence[str] = ("1", "2", "3"), emotions: Sequence[str] = tuple(PITCH)) -> list[dict[str, object]]:
+def manifest_rows(
+    speakers: Sequence[str] = ("1", "2", "3"), emotions: Sequence[str] = tuple(PITCH)
+) -> list[dict[str, object]]:
     """One clip of every speaker in every emotion."""
     return [
         {"path": f"{speaker}-{emotion}.wav", "speaker": speaker, "emotion": emotion}

@@ -49,6 +49,8 @@ def load_corpus(
             raise LorascopeError(f"corpus.options.{option}: the reader {name} has no such option{told}")
     if "root" in inspect.signature(reader).parameters:
         options["root"] = _root(name, root, options)
+    elif root is not None:
+        raise LorascopeError(f"corpus.root: {root}: the reader {name} reads no folder; take corpus.root out")
     return corpus_from(name, reader(**options), classes, label_map, exclude)
 
 
@@ -64,4 +66,6 @@ def _root(name: str, root: str | Path | None, options: Mapping[str, Any]) -> Pat
     if shared and (Path(shared) / name).exists():
         return Path(shared) / name
     looked = f"{Path(shared) / name} is not there" if shared else "LORASCOPE_CORPORA is not set"
-    raise LorascopeError(f"corpus.root: where is {name}? {looked}; give its folder with corpus.root (on the command line --root)")
+    raise LorascopeError(
+        f"corpus.root: where is {name}? {looked}; give its folder with corpus.root (on the command line --root)"
+    )

@@ -1,9 +1,10 @@
-"""Emotion names: one synonym table for all corpora and for the class names of models made elsewhere."""
+"""Emotion names: one synonym table for all corpora and for the class names of models made elsewhere, and what a label map makes of it."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..errors import LorascopeError
 
@@ -38,14 +39,17 @@ def canonical(label: str) -> str:
     """
     found = _CANONICAL.get(label.strip().lower())
     if found is None:
-        raise LorascopeError(f"emotion {label!r} is not a known label{suggestion(label, list(_CANONICAL))}")
+        raise LorascopeError(f"emotion {label!r} is not a known label{suggestion(label, [*SYNONYMS, *_CANONICAL])}")
     return found
 
 
 def suggestion(word: str, known: Sequence[str]) -> str:
-    """" (did you mean 'x'?)" for the nearest known word, or the known words where none is near."""
-    close = difflib.get_close_matches(word.strip().lower(), known, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else f" (known: {', '.join(sorted(set(known)))})"
+    """ " (did you mean 'x'?)" for the nearest known word, or the first known words where none is near."""
+    by_folded = {name.casefold(): name for name in reversed(known)}
+    close = difflib.get_close_matches(word.strip().casefold(), by_folded, n=1)
+    if close:
+        return f" (did you mean {by_folded[close[0]]!r}?)"
+    return f" (known: {textwrap.shorten(', '.join(dict.fromkeys(known)), 160, placeholder=' ...')})"
 
 
 def match_classes(names: Sequence[str]) -> tuple[str, ...]:
@@ -61,9 +65,70 @@ def match_classes(names: Sequence[str]) -> tuple[str, ...]:
         try:
             found = canonical(name)
         except LorascopeError as error:
-            raise LorascopeError(f"class {name!r} cannot be matched: {error}; name the classes with --labels in the order of the logits") from error
+            raise LorascopeError(
+                f"class {name!r} cannot be matched: {error}; name the classes with --labels in the order of the logits"
+            ) from error
         if found in matched:
             first = names[matched.index(found)]
-            raise LorascopeError(f"classes {first!r} and {name!r} both mean {found}; name the classes with --labels in the order of the logits")
+            raise LorascopeError(
+                f"classes {first!r} and {name!r} both mean {found}; name the classes with --labels in the order of the logits"
+            )
         matched.append(found)
     return tuple(matched)
+
+
+def class_names(names: Sequence[str], label_map: Mapping[str, str | None]) -> tuple[str, ...]:
+    """Canonical names of an experiment's classes; a word that the label map gives out may be any.
+
+    Raises `LorascopeError` where a name is unknown, or two mean the same class.
+    """
+    classes: list[str] = []
+    for name in names:
+        try:
+            found = canonical(name)
+        except LorascopeError as error:
+            if name not in label_map.values():
+                raise LorascopeError(
+                    f"corpus.classes: {error}; mend it, or map labels to it with corpus.label_map"
+                ) from error
+            found = name
+        if found in classes:
+            raise LorascopeError(f"corpus.classes: {name!r} means {found}, which is there already; name a class once")
+        classes.append(found)
+    return tuple(classes)
+
+
+def mapped_labels(
+    labels: Iterable[str], label_map: Mapping[str, str | None], classes: Sequence[str]
+) -> dict[str, str | None]:
+    """The labels of a corpus that a label map speaks of, with the emotion it gives them, None for those it leaves out.
+
+    A key is a label as written in the corpus, or another name of its emotion. Raises `LorascopeError` where a key is neither, or a target is no emotion.
+    """
+    written = sorted(set(labels))
+    keys = {label: _key(label, label_map, written) for label in written}
+    for key, target in label_map.items():
+        if key not in keys.values():
+            raise LorascopeError(
+                f"corpus.label_map.{key}: no clip has this label{suggestion(key, written)}; mend it or take it out"
+            )
+        try:
+            _ = target is None or target in classes or canonical(target)
+        except LorascopeError as error:
+            raise LorascopeError(
+                f"corpus.label_map.{key}: {error}; give a class, or null to leave the label out"
+            ) from error
+    targets = {label: label_map[key] for label, key in keys.items() if key is not None}
+    return {
+        label: target if target is None or target in classes else canonical(target) for label, target in targets.items()
+    }
+
+
+def _key(label: str, label_map: Mapping[str, str | None], written: Sequence[str]) -> str | None:
+    """The key that speaks of a label: its own spelling, else its emotion's canonical name, else a synonym that is itself no label of the corpus."""
+    emotion = _CANONICAL.get(label.strip().lower())
+    synonyms = [key for key in label_map if key not in written and _CANONICAL.get(key.strip().lower()) == emotion]
+    for key in (label, emotion, *(synonyms if emotion else ())):
+        if key in label_map:
+            return key
+    return None

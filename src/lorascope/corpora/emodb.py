@@ -14,7 +14,15 @@ from ..errors import LorascopeError
 from .corpus import Recordings
 from .files import sound_files
 
-EMOTIONS = {"W": "anger", "L": "boredom", "E": "disgust", "A": "fear", "F": "happiness", "T": "sadness", "N": "neutrality"}
+EMOTIONS = {
+    "W": "anger",
+    "L": "boredom",
+    "E": "disgust",
+    "A": "fear",
+    "F": "happiness",
+    "T": "sadness",
+    "N": "neutrality",
+}
 #: Speakers by sex, from the corpus' documentation.
 FEMALE = ("08", "09", "13", "14", "16")
 _NAME = re.compile(r"(\d\d)([ab]\d\d)([WLEAFTN])([a-z])?")
@@ -27,7 +35,9 @@ def read(root: Path) -> Recordings:
     for path in sound_files(folder):
         name = _NAME.fullmatch(path.stem)
         if name is None:
-            raise LorascopeError(f"{path}: not an EmoDB file name (03a01Fa.wav); move the file elsewhere or use the csv reader")
+            raise LorascopeError(
+                f"{path}: not an EmoDB file name (03a01Fa.wav); move the file elsewhere or use the csv reader"
+            )
         speaker, text, letter, _ = name.groups()
         gender = "female" if speaker in FEMALE else "male"
         rows.append((path.stem, str(path), speaker, EMOTIONS[letter], text, gender, "de"))

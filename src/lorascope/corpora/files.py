@@ -15,8 +15,15 @@ def sound_files(folder: Path, pattern: str = "*") -> list[Path]:
     Raises `LorascopeError` where there is no such folder or nothing in it.
     """
     if not folder.is_dir():
-        raise LorascopeError(f"{folder}: no such folder; give the corpus' folder with corpus.root (on the command line --root)")
-    found = sorted((p for p in folder.glob(pattern) if p.suffix.lower() in SUFFIXES and not p.name.startswith("._")), key=lambda p: (p.name, str(p)))
+        raise LorascopeError(
+            f"{folder}: no such folder; give the corpus' folder with corpus.root (on the command line --root)"
+        )
+    found = sorted(
+        (p for p in folder.glob(pattern) if p.suffix.lower() in SUFFIXES and not p.name.startswith("._")),
+        key=lambda p: (p.name, str(p)),
+    )
     if not found:
-        raise LorascopeError(f"{folder}: no .wav or .flac files ({pattern}); give the corpus' folder with corpus.root (on the command line --root)")
+        raise LorascopeError(
+            f"{folder}: no .wav or .flac files ({pattern}); give the corpus' folder with corpus.root (on the command line --root)"
+        )
     return found

@@ -3,8 +3,10 @@ language."""
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ..errors import LorascopeError
@@ -15,29 +17,25 @@ from .labels import suggestion
 def read(root: Path) -> Recordings:
     """Read the manifest `root`, or `manifest.csv` (.tsv, .parquet) in the folder `root`; paths are relative to the manifest's folder.
 
-    Without a column `id` the path's stem is the id. Raises `LorascopeError` naming file and line on a missing column, an empty cell, or a start that
-    isn't before its end.
+    Without a column `id` the path's stem is the id. Raises `LorascopeError` naming file and line on a missing column, an empty cell, a row with other cells than
+    the header, a time that is no number of seconds, or a start that isn't before its end.
     """
     file = _find(root)
-    table = _load(file)
+    table, where = _from_parquet(file) if file.suffix.lower() == ".parquet" else _from_text(file)
     for column in REQUIRED:
         if column not in table:
-            raise LorascopeError(f"{file}: no column {column!r}{suggestion(column, list(table.columns))}; needed are {', '.join(REQUIRED)}")
+            raise LorascopeError(
+                f"{file}: no column {column!r}{suggestion(column, list(table.columns))}; needed are {', '.join(REQUIRED)}"
+            )
     if table.empty:
         raise LorascopeError(f"{file}: no rows; list one clip a line")
-    row_word, first = ("row", 1) if file.suffix == ".parquet" else ("line", 2)
-    where = [f"{file} {row_word} {number + first}" for number in range(len(table))]
-    for column in REQUIRED:
-        empty = table[column].isna() | (table[column].astype(str).str.strip() == "")
-        if empty.any():
-            raise LorascopeError(f"{where[int(empty.to_numpy().nonzero()[0][0])]}: {column} is empty; fill it in or delete the line")
-    table = table.assign(path=[str(file.parent / path.strip()) for path in table["path"].astype(str)])
-    for column in ("speaker", "emotion"):
-        table[column] = table[column].astype(str).str.strip()
+    for column in ("id", *REQUIRED):
+        if column in table:
+            table[column] = _filled(table[column], column, where)
+    table["path"] = [str(file.parent / path) for path in table["path"]]
     if "id" not in table:
         table["id"] = [Path(path).stem for path in table["path"]]
-    table["id"] = table["id"].astype(str)
-    for column in ("start", "end"):
+    for column in ("start", "end", "duration"):
         if column in table:
             table[column] = _seconds(table[column], column, where)
     if "start" in table or "end" in table:
@@ -51,31 +49,78 @@ def _find(root: Path) -> Path:
     for name in ("manifest.csv", "manifest.tsv", "manifest.parquet"):
         if (root / name).is_file():
             return root / name
-    raise LorascopeError(f"{root}: no manifest.csv, .tsv or .parquet; give the manifest or its folder with corpus.root (on the command line --root)")
+    raise LorascopeError(
+        f"{root}: no manifest.csv, .tsv or .parquet; give the manifest or its folder with corpus.root (on the command line --root)"
+    )
 
 
-def _load(file: Path) -> pd.DataFrame:
+def _from_text(file: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Rows as text with the line of each; by Python's csv and not pandas, which shifts or fills rows that don't fit the header."""
+    rows, where = [], []
     try:
-        if file.suffix == ".parquet":
-            return pd.read_parquet(file)
-        return pd.read_csv(file, sep="\t" if file.suffix == ".tsv" else ",", dtype=str, keep_default_na=False, na_values=[""], skip_blank_lines=False)
-    except (ValueError, OSError) as error:  # pandas' parser errors and pyarrow's are ValueErrors
-        raise LorascopeError(f"{file}: cannot be read as a table ({' '.join(str(error).split())}); save it as CSV with a header line") from error
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            lines = csv.reader(stream, delimiter="\t" if file.suffix.lower() == ".tsv" else ",", strict=True)
+            header = [cell.strip() for cell in next(lines, [])]
+            line = lines.line_num + 1
+            for row in lines:
+                if row and len(row) != len(header):
+                    raise LorascopeError(
+                        f"{file} line {line}: {len(row)} cells, but the header has {len(header)}; mend the line"
+                    )
+                if row:
+                    rows.append([cell.strip() or None for cell in row])
+                    where.append(f"{file} line {line}")
+                line = lines.line_num + 1
+    except (csv.Error, UnicodeDecodeError, OSError) as error:
+        raise _unreadable(file, error) from error
+    if not header:
+        raise LorascopeError(f"{file}: empty; begin with a line of column names: {', '.join(REQUIRED)}")
+    for column in header:
+        if header.count(column) > 1:
+            raise LorascopeError(f"{file} line 1: column {column!r} is there twice; take one out")
+    return pd.DataFrame(rows, columns=header), where
+
+
+def _from_parquet(file: Path) -> tuple[pd.DataFrame, list[str]]:
+    try:
+        table = pd.read_parquet(file).reset_index()
+    except (ValueError, OSError) as error:  # pyarrow's errors are ValueErrors
+        raise _unreadable(file, error) from error
+    return table, [f"{file} row {number}" for number in range(1, len(table) + 1)]
+
+
+def _unreadable(file: Path, error: Exception) -> LorascopeError:
+    told = " ".join(str(error).split())[:200]
+    return LorascopeError(
+        f"{file}: cannot be read as a table ({told}); save it as UTF-8 CSV with a header line, or as Parquet"
+    )
+
+
+def _filled(column: pd.Series, name: str, where: list[str]) -> pd.Series:
+    text = column.astype(str).str.strip()
+    empty = (column.isna() | (text == "")).to_numpy()
+    if empty.any():
+        raise LorascopeError(f"{where[int(empty.argmax())]}: {name} is empty; fill it in or delete the line")
+    return text
 
 
 def _seconds(column: pd.Series, name: str, where: list[str]) -> pd.Series:
-    numbers = pd.to_numeric(column, errors="coerce")
-    wrong = numbers.isna() & column.notna()
+    numbers = pd.to_numeric(column, errors="coerce").astype(float)
+    wrong = (column.notna() & ~np.isfinite(numbers)).to_numpy()
     if wrong.any():
-        row = int(wrong.to_numpy().nonzero()[0][0])
-        raise LorascopeError(f"{where[row]}: {name} {column.iloc[row]!r} is not a number of seconds; mend it or leave it empty")
+        row = int(wrong.argmax())
+        raise LorascopeError(
+            f"{where[row]}: {name} {str(column.iloc[row])!r} is not a number of seconds; mend it or leave it empty"
+        )
     return numbers
 
 
 def _check_pieces(table: pd.DataFrame, where: list[str]) -> None:
     start = table["start"].fillna(0.0) if "start" in table else pd.Series(0.0, index=table.index)
     end = table["end"].fillna(float("inf")) if "end" in table else pd.Series(float("inf"), index=table.index)
-    wrong = (start < 0) | (end <= start)
+    wrong = ((start < 0) | (end <= start)).to_numpy()
     if wrong.any():
-        row = int(wrong.to_numpy().nonzero()[0][0])
-        raise LorascopeError(f"{where[row]}: the clip runs from {start.iloc[row]:g} s to {end.iloc[row]:g} s; start must not be negative and must lie before end")
+        row = int(wrong.argmax())
+        raise LorascopeError(
+            f"{where[row]}: the clip runs from {start.iloc[row]:g} s to {end.iloc[row]:g} s; start must not be negative and must lie before end"
+        )

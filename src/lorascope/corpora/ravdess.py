@@ -6,6 +6,7 @@ File names: modality-channel-emotion-intensity-statement-repetition-actor, two d
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -28,21 +29,24 @@ _NAME = re.compile(r"(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)")
 
 
 def read(root: Path) -> Recordings:
-    """Read `Actor_NN` folders or one flat folder, .wav or .flac; song is counted and left out.
+    """Read `Actor_NN` folders or one flat folder, .wav or .flac; song, and the sound of videos, is counted and left out.
 
     Raises `LorascopeError` where a sound file is not named as RAVDESS names them.
     """
     nested = any(root.glob("Actor_*")) if root.is_dir() else False
-    rows, songs = [], 0
+    rows, left_out = [], Counter()
     for path in sound_files(root, "Actor_*/*" if nested else "*"):
         name = _NAME.fullmatch(path.stem)
         if name is None or name.group(3) not in EMOTIONS:
-            raise LorascopeError(f"{path}: not a RAVDESS file name (03-01-05-02-01-01-12.wav); move the file elsewhere or use the csv reader")
-        _, channel, emotion, _, statement, _, actor = name.groups()
-        if channel != "01":
-            songs += 1
+            raise LorascopeError(
+                f"{path}: not a RAVDESS file name (03-01-05-02-01-01-12.wav); move the file elsewhere or use the csv reader"
+            )
+        modality, channel, emotion, _, statement, _, actor = name.groups()
+        if modality != "03" or channel != "01":
+            # the video files hold the same takes as the audio-only ones
+            left_out["song, not speech" if channel != "01" else "from a video, not audio-only"] += 1
             continue
         gender = "male" if int(actor) % 2 else "female"
         rows.append((path.stem, str(path), actor, EMOTIONS[emotion], statement, gender, "en"))
     table = pd.DataFrame(rows, columns=["id", "path", "speaker", "emotion", "text", "gender", "language"])
-    return Recordings(table, left_out=(("song, not speech", songs),) if songs else ())
+    return Recordings(table, left_out=tuple(sorted(left_out.items())))

@@ -107,7 +107,7 @@ def iemocap_hub_copy(folder: Path, per_class: int = 2) -> Path:
     for session, rows in sessions.items():
         # by pyarrow, since datasets itself encodes sound only with torchcodec; the schema carries the Audio feature
         table = pa.Table.from_pylist(rows, schema=features.arrow_schema)
-        pq.write_table(table, folder / "data" / f"session{session}-00000-of-00001.parquet")
+        pq.write_table(table, folder / "data" / f"session{session}-00000-of-00001-0123456789abcdef.parquet")
     return folder
 
 

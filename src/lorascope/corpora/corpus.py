@@ -16,7 +16,7 @@ from .labels import canonical, class_names, mapped_labels, suggestion
 DEFAULT_CLASSES = ("anger", "happiness", "neutrality", "sadness")
 #: Columns that every corpus has.
 REQUIRED = ("path", "speaker", "emotion")
-#: Columns that a corpus may have, NA where unknown. `start`, `end` (a piece of the file) and `duration` are seconds.
+#: Columns that a corpus may have, NaN where unknown. `start`, `end` (a piece of the file) and `duration` are seconds.
 OPTIONAL = ("text", "gender", "session", "language", "split", "start", "end", "duration")
 
 
@@ -98,12 +98,9 @@ def corpus_from(
     _check_clips(name, table, where, classes)
     lost = sorted(speakers - set(table["speaker"]))
     notes = [*found.notes, *([f"no clips of these classes by {', '.join(lost)}"] if lost else [])]
-    for column in OPTIONAL:
-        if column not in table:
-            table = table.assign(**{column: pd.NA})
     return Corpus(
         name=name,
-        clips=table.set_index("id")[[*REQUIRED, *OPTIONAL]].sort_index(),
+        clips=table.set_index("id").reindex(columns=[*REQUIRED, *OPTIONAL]).sort_index(),
         classes=classes,
         left_out=pd.DataFrame(reasons, columns=["reason", "clips"]),
         notes=tuple(notes),

@@ -7,14 +7,16 @@ the speaker, as the released code does, puts test speakers into training (`speak
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from ..cache import cache_folder
 from ..errors import LorascopeError
 from .corpus import Recordings
+from .labels import canonical
 
 CODES = {
     "ang": "anger",
@@ -46,14 +48,18 @@ _NAME = re.compile(r"Ses0(\d)([FM])_(.+)_([FM])(\w+)")
 _TURN = re.compile(r"\[(\d+\.\d+) - (\d+\.\d+)\]\t(\S+)\t(\w+)\t")
 
 
-def read(root: Path | None = None, speakers: str = "letter", source: str = "release", hub_id: str = HUB_COPY) -> Recordings:
+def read(
+    root: Path | None = None, speakers: str = "letter", source: str = "release", hub_id: str = HUB_COPY
+) -> Recordings:
     """Read the release tree (`root` is `IEMOCAP_full_release` or the folder above it), or with `source="hub"` the copy on the hub (4 classes, joined already).
 
     `speakers` is "letter" (true speakers) or "prefix" (the released code's). Counts of the four classes are compared with the published ones; a difference is a note. Raises `LorascopeError` where
     files are missing or not as the corpus has them.
     """
     if speakers not in ("letter", "prefix"):
-        raise LorascopeError(f"corpus.options.speakers: unknown value {speakers!r}; use letter (true speakers) or prefix (the released code's)")
+        raise LorascopeError(
+            f"corpus.options.speakers: unknown value {speakers!r}; use letter (true speakers) or prefix (the released code's)"
+        )
     if source == "release":
         assert root is not None
         table = pd.DataFrame(_turns(_release(root)))
@@ -63,14 +69,20 @@ def read(root: Path | None = None, speakers: str = "letter", source: str = "rele
         raise LorascopeError(f"corpus.options.source: unknown value {source!r}; use release or hub")
     if table.empty:
         raise LorascopeError(f"{root}: no labelled turns found; give the folder IEMOCAP_full_release with corpus.root")
-    names = [parse_name(name, str(root)) for name in table["id"]]
+    where = list(table.pop("where"))
+    names = [parse_name(name, place) for name, place in zip(table["id"], where, strict=True)]
     table = table.assign(
         session=[session for session, _, _ in names],
         gender=["female" if letter == "F" else "male" for _, _, letter in names],
         speaker=[f"Ses0{session}{letter if speakers == 'letter' else prefix}" for session, prefix, letter in names],
         language="en",
     )
-    return Recordings(table, notes=tuple(_differences(table)), optimistic=(PREFIX_LEAK,) if speakers == "prefix" else ())
+    return Recordings(
+        table,
+        where=where,
+        notes=tuple(count_differences(table)),
+        optimistic=(PREFIX_LEAK,) if speakers == "prefix" else (),
+    )
 
 
 def parse_name(name: str, place: str = "IEMOCAP") -> tuple[str, str, str]:
@@ -81,7 +93,7 @@ def parse_name(name: str, place: str = "IEMOCAP") -> tuple[str, str, str]:
     """
     found = _NAME.fullmatch(name)
     if found is None:
-        raise LorascopeError(f"{place}: {name!r} is not an IEMOCAP utterance (Ses01F_impro01_F000); check the folder")
+        raise LorascopeError(f"{place}: {name!r} is not an IEMOCAP utterance (Ses01F_impro01_F000); check corpus.root")
     session, prefix, _, letter, _ = found.groups()
     return session, prefix, letter
 
@@ -90,7 +102,9 @@ def _release(root: Path) -> Path:
     for folder in (root, root / "IEMOCAP_full_release"):
         if (folder / "Session1").is_dir():
             return folder
-    raise LorascopeError(f"{root}: no folder Session1; give IEMOCAP_full_release (or the folder above it) with corpus.root (on the command line --root)")
+    raise LorascopeError(
+        f"{root}: no folder Session1; give IEMOCAP_full_release (or the folder above it) with corpus.root (on the command line --root)"
+    )
 
 
 def _turns(release: Path) -> Iterator[dict[str, object]]:
@@ -104,7 +118,9 @@ def _turns(release: Path) -> Iterator[dict[str, object]]:
                     continue
                 turn = _TURN.match(line)
                 if turn is None or turn.group(4) not in CODES:
-                    raise LorascopeError(f"{labels} line {number}: not a turn of IEMOCAP ([start - end] name emotion [v, a, d], separated by tabs); mend the file")
+                    raise LorascopeError(
+                        f"{labels} line {number}: not a turn of IEMOCAP ([start - end] name emotion [v, a, d], separated by tabs); mend the file"
+                    )
                 start, end, name, code = turn.groups()
                 yield {
                     "id": name,
@@ -112,7 +128,8 @@ def _turns(release: Path) -> Iterator[dict[str, object]]:
                     "emotion": CODES[code],
                     "text": texts.get(name, pd.NA),
                     # the bounds are those of the turn in its dialogue; the wav holds the turn alone
-                    "duration": float(end) - float(start),
+                    "duration": round(float(end) - float(start), 4),
+                    "where": f"{labels} line {number}",
                 }
 
 
@@ -132,26 +149,55 @@ def _hub(target: str) -> Iterator[dict[str, object]]:
     try:
         import datasets
     except ImportError as error:
-        raise LorascopeError("corpus.options.source: hub needs the package datasets; install it with pip install 'lorascope[hub]'") from error
+        raise LorascopeError(
+            "corpus.options.source: hub needs the package datasets; install it with pip install 'lorascope[hub]'"
+        ) from error
     try:
-        splits = datasets.load_dataset(target)
+        splits: Any = datasets.load_dataset(target)
     except Exception as error:  # the hub's, the loader's and the network's errors share no base
-        raise LorascopeError(f"{target}: cannot be loaded ({' '.join(str(error).split())[:200]}); download it once where the hub can be reached") from error
+        raise LorascopeError(
+            f"{target}: cannot be loaded ({' '.join(str(error).split())[:200]}); download it once where the hub can be reached, or give a copy's folder with corpus.root"
+        ) from error
     folder = cache_folder() / "iemocap-hub"
     folder.mkdir(parents=True, exist_ok=True)
-    for split in splits.values():  # pyright: ignore[reportAttributeAccessIssue]
-        for row in split.cast_column("audio", datasets.Audio(decode=False)):
-            name = Path(row["audio"]["path"]).stem
-            path = folder / f"{name}.wav"
-            data = row["audio"]["bytes"]
-            if data is None:
-                path = Path(row["audio"]["path"])
-            elif not path.is_file() or path.read_bytes() != data:
-                path.write_bytes(data)
-            yield {"id": name, "path": str(path), "emotion": HUB_LABELS[row["label"]]}
+    for split_name, split in splits.items():
+        if not {"audio", "label"} <= set(split.column_names):
+            raise LorascopeError(
+                f"{target}: {split_name} lacks the columns audio and label; name a copy like {HUB_COPY} with corpus.options.hub_id"
+            )
+        names = getattr(split.features["label"], "names", HUB_LABELS)
+        for number, row in enumerate(split.cast_column("audio", datasets.Audio(decode=False)), 1):
+            place = f"{target}: {split_name} row {number}"
+            sound = row["audio"]
+            if not sound["path"]:
+                raise LorascopeError(f"{place}: no file name, which holds the utterance's id; use another copy")
+            path = Path(sound["path"])
+            if sound["bytes"] is not None:
+                path = folder / f"{path.stem}.wav"
+                if not path.is_file() or path.read_bytes() != sound["bytes"]:
+                    path.write_bytes(sound["bytes"])
+            yield {
+                "id": path.stem,
+                "path": str(path),
+                "emotion": _hub_label(row["label"], names, place),
+                "where": place,
+            }
 
 
-def _differences(table: pd.DataFrame) -> Iterator[str]:
+def _hub_label(label: object, names: Sequence[str], place: str) -> str:
+    """An emotion from a label's number or name."""
+    if isinstance(label, int):
+        if not 0 <= label < len(names):
+            raise LorascopeError(f"{place}: label {label} is none of {', '.join(names)}; use another copy")
+        label = names[label]
+    try:
+        return canonical(str(label))
+    except LorascopeError as error:
+        raise LorascopeError(f"{place}: {error}; use another copy") from error
+
+
+def count_differences(table: pd.DataFrame) -> Iterator[str]:
+    """A line for each session whose clips of the four classes, or of a speaker, are not as many as published (columns session, emotion, gender)."""
     four = table[table["emotion"].isin(CLASSES)]
     for session, (counts, by_gender) in PUBLISHED.items():
         of_session = four[four["session"] == session]

@@ -1,1 +1,20 @@
-"""To be filled."""
+"""Tables, figures and the page of a run folder, made from its files alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["write_all"]
+
+
+def write_all(run: Path) -> Path:
+    """Write tables, figures and report.html into a run folder; return the path of report.html.
+
+    What the folder lacks is left out and named in the report. Raises `LorascopeError` where it is no run folder.
+    """
+    # matplotlib and jinja2 cost a second: only who makes a report waits for them
+    from lorascope.report.page import write_report
+    from lorascope.report.tables import write_tables
+
+    write_tables(run)
+    return write_report(run)

@@ -58,7 +58,7 @@ def _contribution(folder: RunFolder) -> Panel:
                 for trace in _line(rows[rows["variant"] == variant], quantity, variant, VARIANTS[variant])
             ]
             views.append({"label": f"{name}: {quantity}", "traces": traces, "y": f"{quantity}, {change}", "x": "layer"})
-    return {"title": "Layer contribution, by hand", "views": views}
+    return {"title": "Explore: layer contribution", "views": views}
 
 
 def _lens(folder: RunFolder) -> Panel:
@@ -74,7 +74,7 @@ def _lens(folder: RunFolder) -> Panel:
                 for trace in _line(rows[rows["variant"] == variant], quantity, variant, VARIANTS[variant])
             ]
             views.append({"label": f"{model}: {words}", "traces": traces, "y": words, "x": "layer (0 = embedding)"})
-    return {"title": "Logit lens, by hand", "views": views}
+    return {"title": "Explore: logit lens", "views": views}
 
 
 def _rank_space(folder: RunFolder) -> Panel:
@@ -82,9 +82,10 @@ def _rank_space(folder: RunFolder) -> Panel:
     table, scores = folder.table("ranks"), folder.table("rank_scores")
     if table is not None:
         table = table[(table["variant"] == "corrected") & table["x"].notna()]
-        table = table.assign(order=(table["model"] != "trained").astype(int))
-        keys = ["order", "module", "model", "rank", "layer"]
-        for (_, module, model, rank, layer), points in table.groupby(keys):
+        modules = rank_space.main_module_first(table)
+        table = table.assign(order=table["module"].map(modules.index), random=table["model"] != "trained")
+        keys = ["order", "random", "module", "model", "rank", "layer"]
+        for (_, _, module, model, rank, layer), points in table.groupby(keys):
             key = {"model": model, "rank": rank, "layer": layer, "module": module, "variant": "corrected"}
             score = rank_space.score_of(scores, key)
             title = (
@@ -92,7 +93,7 @@ def _rank_space(folder: RunFolder) -> Panel:
             )
             label = f"{model}, r = {rank}, layer {layer}, {module}"
             views.append({"label": label, "traces": _cloud(points), "x": title, "y": "", "bare": True})
-    return {"title": "Rank space, by hand: point at a clip", "views": views}
+    return {"title": "Explore: point at a clip", "views": views}
 
 
 def _k90(folder: RunFolder) -> Panel:
@@ -115,7 +116,7 @@ def _k90(folder: RunFolder) -> Panel:
             ]
             label = f"{factor} {quantity}s, {variant}, {module}"
             views.append({"label": label, "traces": traces, "y": "k90 (directions)", "x": "layer"})
-    return {"title": "Directions that hold 90 % of the energy, layer by layer", "views": views}
+    return {"title": "Explore: k90 by layer", "views": views}
 
 
 def _cka(folder: RunFolder) -> Panel:
@@ -123,21 +124,22 @@ def _cka(folder: RunFolder) -> Panel:
     table = folder.table("cka")
     if table is not None:
         table = table.rename(columns={"ci_low": "value_low", "ci_high": "value_high"})
-        table = table[table["value"].notna()].assign(
-            order=table["variant"].map({"corrected": 0, "paper": 1, "released": 2})
-        )
+        modules = rank_space.main_module_first(table)
+        # The alphabet has the variants in their own order: corrected, paper, released.
+        table = table[table["value"].notna()].assign(order=table["module"].map(modules.index))
         keys = ["order", "variant", "kernel", "quantity", "module"]
         for (_, variant, kernel, quantity, module), rows in table.groupby(keys):
             traces = []
             for index, (pair, part) in enumerate(rows.groupby("pair", sort=False)):
                 look = {"color": CYCLE[index % len(CYCLE)], "linestyle": "-" if index < len(CYCLE) else "--"}
-                traces += _line(part, "value", str(pair), look)
+                # Ten bands on top of each other hide everything: the first pair's is drawn, the others' are told on hover.
+                traces += _line(part, "value", str(pair), look, band=index == 0)
             label = f"{variant}, {kernel}, {quantity}s, {module}"
             views.append({"label": label, "traces": traces, "y": "CKA", "x": "layer"})
-    return {"title": "CKA of every pair, layer by layer", "views": views}
+    return {"title": "Explore: CKA of every pair", "views": views}
 
 
-def _line(rows: pd.DataFrame, value: str, name: str, look: dict[str, Any]) -> list[dict[str, Any]]:
+def _line(rows: pd.DataFrame, value: str, name: str, look: dict[str, Any], band: bool = True) -> list[dict[str, Any]]:
     if rows.empty:
         return []
     rows = rows.sort_values("layer")
@@ -160,6 +162,8 @@ def _line(rows: pd.DataFrame, value: str, name: str, look: dict[str, Any]) -> li
         "customdata": list(zip(_numbers(rows[low]), _numbers(rows[high]), strict=True)),
         "hovertemplate": "%{y:.4g} [%{customdata[0]:.4g}, %{customdata[1]:.4g}]",
     }
+    if not band:
+        return [line]
     hidden = {
         "x": layers,
         "mode": "lines",

@@ -1,7 +1,7 @@
 """Table 1 (how well each method does on unseen speakers) and the paired comparison, computed from the cells' files.
 
 This module computes; `tables` writes. METHODS section 1 defines the numbers: UAR is the mean of the classes' recalls,
-WAR the share of clips told right, mean and standard deviation (ddof = 0) run over folds, and the pooled values take the test
+WAR the share of clips recognised, mean and standard deviation (ddof = 0) run over folds, and the pooled values take the test
 clips of all folds as one set, with a 95 % interval by bootstrap over speakers.
 """
 

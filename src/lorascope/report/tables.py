@@ -131,7 +131,7 @@ def comparison_lines(comparison: pd.DataFrame) -> list[str]:
         tests = (
             f"95 % CI {low:+.3f} to {high:+.3f}, corrected t p = {row['p']:.3f}, Wilcoxon p = {row['wilcoxon_p']:.3f}"
         )
-        lines.append(f"{pair} ({tests}): {verdict}.")
+        lines.append(f"{pair} ({tests}): {verdict}.".replace(" -", " −"))
     return lines
 
 

@@ -7,7 +7,18 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from lorascope.report.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, SKY, VERMILLION, layer_axis
+from lorascope.report.figures.style import (
+    BLUE,
+    GREEN,
+    INK,
+    MUTED,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    layer_axis,
+    marker_step,
+)
 
 TRAINED = "A~B:trained"
 
@@ -44,9 +55,9 @@ def panel(axes: Axes, table: pd.DataFrame, quantity: str) -> None:
         axes.fill_between(
             corrected["layer"], corrected["ci_low"], corrected["ci_high"], color=BLUE, alpha=0.18, linewidth=0
         )
-    marker = "o" if len(corrected) <= 16 else None
     axes.plot(
-        corrected["layer"], corrected["value"], color=BLUE, marker=marker, linewidth=1.8, zorder=3,
+        corrected["layer"], corrected["value"], color=BLUE, marker="o", linewidth=1.8,
+        markevery=marker_step(len(corrected)), zorder=3,
         label="corrected: trained A and B, linear, debiased, 95 % interval",
     )  # fmt: skip
     axes.fill_between(
@@ -74,7 +85,5 @@ def panel(axes: Axes, table: pd.DataFrame, quantity: str) -> None:
 
 def _thin(axes: Axes, lines: pd.DataFrame, colour: str, marker: str, label: str) -> None:
     if lines["value"].notna().any():
-        marked = marker if len(lines) <= 16 else None
-        axes.plot(
-            lines["layer"], lines["value"], color=colour, linewidth=0.8, linestyle=":", marker=marked, label=label
-        )
+        look = {"color": colour, "marker": marker, "markevery": marker_step(len(lines)), "linestyle": ":"}
+        axes.plot(lines["layer"], lines["value"], linewidth=0.8, label=label, **look)

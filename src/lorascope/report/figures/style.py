@@ -84,8 +84,6 @@ RC: dict[Any, Any] = {
     "pdf.fonttype": 42,
     "figure.dpi": 100,
     "savefig.dpi": 200,
-    "savefig.bbox": "tight",
-    "savefig.pad_inches": 0.04,
 }
 
 _NO_DATE = {
@@ -111,20 +109,24 @@ def layer_axis(axes: Axes, layers: int, label: str = "layer") -> None:
     axes.set_xlabel(label)
 
 
+def marker_step(points: int) -> int:
+    """Every how many points a marker stands, so that markers don't run into each other."""
+    return 1 + points // 17
+
+
 def banded(axes: Axes, table: pd.DataFrame, value: str, look: dict[str, Any], label: str) -> None:
     """Draw `value` over `layer` with its interval `<value>_low` to `<value>_high`, where the table has one."""
     table = table.sort_values("layer")
-    # Many layers: markers would run into each other.
-    marker = look.get("marker") if len(table) <= 16 else None
-    axes.plot(table["layer"], table[value], **{**look, "marker": marker}, label=label)
+    every = marker_step(len(table))
+    axes.plot(table["layer"], table[value], **{"markevery": every, **look}, label=label)
     low, high = f"{value}_low", f"{value}_high"
     if low in table and table[low].notna().any():
         axes.fill_between(table["layer"], table[low], table[high], color=look["color"], alpha=0.16, linewidth=0)
 
 
 def letter(axes: Axes, text: str, title: str) -> None:
-    """Title a panel, its letter in bold before the words."""
-    axes.set_title(f"{text}  {title}" if text else title, loc="left", fontweight="normal")
+    """Title a panel, its letter before the words."""
+    axes.set_title(f"({text}) {title}", loc="left")
 
 
 def legend_below(body: SubFigure, panels: Sequence[Axes], columns: int) -> None:
@@ -143,9 +145,13 @@ def save(figure: Figure, folder: Path, stem: str, marks: Sequence[str]) -> list[
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     with matplotlib.rc_context(RC):
+        # Laid out and measured once for all three formats: either costs as much as drawing.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        box = figure.get_tightbbox().padded(0.04)
         for suffix, metadata in _NO_DATE.items():
             file = folder / f"{stem}.{suffix}"
-            figure.savefig(file, metadata=metadata, transparent=suffix == "svg")
+            figure.savefig(file, metadata=metadata, transparent=suffix == "svg", bbox_inches=box)
             files.append(file)
     return files
 
@@ -153,7 +159,7 @@ def save(figure: Figure, folder: Path, stem: str, marks: Sequence[str]) -> list[
 def _footer(figure: Figure, marks: Sequence[str]) -> None:
     width, _ = figure.get_size_inches()
     lines = textwrap.wrap(" · ".join(marks), int(width * 18))
-    # Below the figure's own edge, where no legend can lie; the tight box takes it in.
+    # Below the figure's own edge, where no legend can lie; `save` measures the box that takes it in.
     figure.text(
         0.995, -0.012, "\n".join(lines), ha="right", va="top", fontsize=6.5, style="italic", color=VERMILLION
     )  # fmt: skip

@@ -1,0 +1,283 @@
+"""Writes report.html: one file that opens anywhere, without a network, and says what was run, what came out and how far to trust it."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from lorascope.report import inline, readings
+from lorascope.report.cautions import cautions
+from lorascope.report.figures import draw
+from lorascope.report.folder import ANALYSIS_TABLES, RunFolder
+from lorascope.report.panels import panels
+from lorascope.report.scores import compare, confusion, per_fold, summarise
+from lorascope.report.tables import HEADS, comparison_lines, formatted, notes
+from lorascope.store import write_text
+
+Table = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One figure's part of the page. `how` names the macro that explains it; `needs` the tables without which there is nothing to show."""
+
+    id: str
+    title: str
+    stem: str
+    alt: str
+    needs: tuple[str, ...]
+    read: tuple[Callable[[RunFolder], list[str]], ...]
+    panels: tuple[str, ...] = ()
+    tables: Callable[[RunFolder], list[Table]] = field(default=lambda _: [])
+
+
+def write_report(run: Path) -> Path:
+    """Draw the figures and write report.html into the run folder; return its path.
+
+    Raises `LorascopeError` where the folder is no run folder or a file in it can't be read.
+    """
+    folder = RunFolder(run)
+    drawn = {file.stem: file for file in draw(run) if file.suffix == ".svg"}
+    environment = Environment(
+        loader=PackageLoader("lorascope.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    interactive = panels(folder)
+    page = environment.get_template("report.html").render(
+        manifest=folder.manifest,
+        command=_command(folder.manifest["command"]),
+        config=folder.config,
+        marks=folder.marks,
+        cautions=cautions(folder),
+        run=_what_was_run(folder),
+        results=_results(folder, drawn),
+        sections=[_section(section, folder, drawn, interactive) for section in SECTIONS],
+        downloads=_downloads(folder),
+        panels={name: inline.script_json(panel) for name, panel in interactive.items()},
+        panel_titles={name: panel["title"] for name, panel in interactive.items()},
+        plotly=inline.plotting_library() if interactive else "",
+    )
+    file = run / "report.html"
+    write_text(file, page)
+    return file
+
+
+def table(frame: pd.DataFrame, caption: str, digits: int = 3) -> Table:
+    """A frame as the template's table: heads, and rows of (text, value to sort by, whether it is a number)."""
+    rows = [[_cell(value, digits) for value in row] for row in frame.itertuples(index=False, name=None)]
+    return {"caption": caption, "heads": [str(column) for column in frame.columns], "rows": rows}
+
+
+def _cell(value: Any, digits: int) -> tuple[str, str, bool]:
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return "–", "", True
+    if isinstance(value, bool):
+        return ("yes" if value else "no"), str(value), False
+    if isinstance(value, float):
+        shown = f"{value:.{digits}f}" if abs(value) >= 10**-digits or value == 0 else f"{value:.2g}"
+        return shown.replace("-", "−") if "e" not in shown else shown, repr(value), True
+    if hasattr(value, "__index__"):
+        return f"{value:,}", str(value), True
+    return str(value), str(value), False
+
+
+def _what_was_run(folder: RunFolder) -> dict[str, Any]:
+    manifest = folder.manifest
+    folds = per_fold(folder.path)
+    analysis = manifest.get("analysis") or {}
+    left_out = pd.DataFrame(manifest["corpus"].get("left_out") or [])
+    return {
+        "methods": _methods(folder),
+        "folds": table(folds, "Every trained cell: who was tested, who chose, and what came out")
+        if len(folds)
+        else None,
+        "candidates": _candidates(folder),
+        "left_out": table(left_out, "Left out of the corpus") if len(left_out) else None,
+        "per_class": table(pd.DataFrame(analysis["per_class"]), "Analysed clips")
+        if analysis.get("per_class")
+        else None,
+    }
+
+
+def _methods(folder: RunFolder) -> list[str]:
+    lines: dict[str, None] = {}
+    for cell in folder.table1_cells:
+        metrics = cell.metrics
+        lines[f"{metrics['label']} ({metrics['trainable_parameters']:,} trained parameters)"] = None
+    ranks = sorted({cell.metrics["rank"] for cell in folder.cells if cell.role == "rank-space"})
+    if ranks:
+        lines[f"for the rank space also r = {', '.join(map(str, ranks))}, on one fold"] = None
+    return list(lines)
+
+
+def _candidates(folder: RunFolder) -> Table | None:
+    rows = [
+        {"label": cell.metrics["label"], "fold": cell.metrics["fold"]}
+        | candidate
+        | {"chosen": candidate["learning_rate"] == cell.metrics["chosen"]["learning_rate"]}
+        for cell in folder.cells
+        for candidate in cell.metrics["candidates"]
+    ]
+    frame = pd.DataFrame(rows)
+    # One candidate a cell is no choice: the fold table already has it.
+    if len(rows) <= len(folder.cells):
+        return None
+    return table(frame, "Candidate hyper-parameters and their scores on the selection clips")
+
+
+def _results(folder: RunFolder, drawn: dict[str, Path]) -> dict[str, Any] | None:
+    summary = summarise(folder.path)
+    if summary.empty:
+        return None
+    comparison = compare(folder.path)
+    # With one backbone the title already names it, and the table fits.
+    first = 0 if summary["backbone"].nunique() > 1 else 1
+    rows = [[(cell, "", place > 1) for place, cell in enumerate(row)][first:] for row in formatted(summary)]
+    return {
+        "table": {"caption": "Table 1", "heads": list(HEADS[first:]), "rows": rows},
+        "notes": notes(summary, folder.marks),
+        "lines": comparison_lines(comparison),
+        "comparison": table(comparison.drop(columns=["synthetic"]), "Paired comparison over folds")
+        if len(comparison)
+        else None,
+        "confusion": inline.svg(
+            drawn["confusion"], "Confusion matrices, one a method: gold emotion by predicted emotion"
+        ),
+    }
+
+
+def _section(
+    section: Section, folder: RunFolder, drawn: dict[str, Path], interactive: dict[str, Any]
+) -> dict[str, Any]:
+    figures = [
+        {"stem": stem, "svg": inline.svg(file, f"{section.title}. {section.alt}")}
+        for stem, file in drawn.items()
+        if stem == section.stem or stem.startswith(f"{section.stem}-")
+    ]
+    missing = [f"analysis/{stem}.parquet" for stem in section.needs if folder.table(stem) is None]
+    return {
+        "id": section.id,
+        "title": section.title,
+        "missing": missing,
+        "reading": [sentence for read in section.read for sentence in read(folder)],
+        "figures": figures,
+        "alt": section.alt,
+        "panels": [name for name in section.panels if name in interactive],
+        "tables": section.tables(folder),
+    }
+
+
+def _score_table(folder: RunFolder) -> list[Table]:
+    scores = folder.table("rank_scores")
+    if scores is None:
+        return []
+    columns = ["model", "rank", "layer", "module", "variant", "silhouette", "silhouette_null", "knn", "knn_null"]
+    columns += ["probe_uar", "probe_low", "probe_high"]
+    return [table(scores[columns], "Separation of the emotions in rank space, beside what shuffled labels give (null)")]
+
+
+def _k90_table(folder: RunFolder) -> list[Table]:
+    summary = folder.table("spectra_summary")
+    if summary is None:
+        return []
+    keys = ["module", "factor", "quantity", "variant", "model"]
+    means = (
+        summary.groupby(keys, sort=False)[["k90", "participation", "entropy_rank", "trained_ratio"]]
+        .mean()
+        .reset_index()
+    )
+    means = means.rename(columns={"trained_ratio": "k90 trained / this"})
+    return [table(means, "Effective dimensions, mean over layers", digits=2)]
+
+
+def _cka_table(folder: RunFolder) -> list[Table]:
+    similarity = folder.table("cka")
+    if similarity is None:
+        return []
+    keys = ["module", "quantity", "pair", "variant", "kernel", "estimator"]
+    means = (
+        similarity.groupby(keys, sort=False)[["value", "ci_low", "ci_high", "null_low", "null_high"]]
+        .mean()
+        .reset_index()
+    )
+    return [table(means, "CKA, mean over layers (of the values and of the ends of their intervals)", digits=2)]
+
+
+def _downloads(folder: RunFolder) -> list[dict[str, Any]]:
+    frames = {
+        "table1": summarise(folder.path),
+        "comparison": compare(folder.path),
+        "per_fold": per_fold(folder.path),
+        "confusion": confusion(folder.path),
+    }
+    links = [inline.download(name, frame) | {"about": ""} for name, frame in frames.items() if len(frame)]
+    for stem, words in ANALYSIS_TABLES.items():
+        frame = folder.table(stem)
+        if frame is not None:
+            marked = frame.assign(synthetic=folder.synthetic, optimistic="; ".join(folder.optimistic))
+            links.append(inline.download(stem, marked) | {"about": words})
+    return links
+
+
+def _command(command: str | list[str]) -> str:
+    return command if isinstance(command, str) else shlex.join(command)
+
+
+SECTIONS = (
+    Section(
+        "contribution",
+        "Figure 1: layer contribution",
+        "fig1",
+        "Relative norm and cosine of attention, MLP and both, by layer, trained less frozen, in three variants.",
+        ("contribution",),
+        (readings.contribution_reading,),
+        ("fig1",),
+    ),
+    Section(
+        "lens",
+        "Figure 2a: logit lens",
+        "fig2a",
+        "KL from the final answer and overlap with it, by layer, for the released, paper and corrected lens.",
+        ("lens",),
+        (readings.lens_reading,),
+        ("fig2a",),
+    ),
+    Section(
+        "ranks",
+        "Figure 2b: rank space",
+        "fig2b",
+        "Each clip as a point in the adapter's rank space, a row a rank, a column a depth, coloured by emotion.",
+        ("ranks", "rank_scores"),
+        (readings.ranks_reading,),
+        ("fig2b",),
+        _score_table,
+    ),
+    Section(
+        "spectra",
+        "Figure 3: spectra and CKA",
+        "fig3",
+        "Energy held by the first k directions, trained against random adapters, and CKA of A and B by layer.",
+        ("spectra", "spectra_summary", "cka"),
+        (readings.spectra_reading, readings.cka_reading),
+        ("fig3", "cka"),
+        lambda folder: [*_k90_table(folder), *_cka_table(folder)],
+    ),
+    Section(
+        "erasure",
+        "Figure 4: erasure",
+        "fig4",
+        "Change in UAR, loss and confidence when a block, or all blocks up to it, is skipped.",
+        ("erasure",),
+        (readings.erasure_reading,),
+    ),
+)

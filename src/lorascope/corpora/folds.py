@@ -13,6 +13,9 @@ from .corpus import Corpus
 
 TEST_FOLD_LEAK = "the best epoch was chosen on the test fold (selection: test_fold), as the released code does"
 
+#: On what the best epoch is chosen.
+SELECTIONS = ("validation_speaker", "test_fold")
+
 
 @dataclass(frozen=True)
 class Fold:
@@ -35,7 +38,9 @@ class Fold:
     notes: tuple[str, ...] = ()
 
 
-def make_folds(corpus: Corpus, protocol: str = "leave_one_speaker_out", selection: str = "validation_speaker", seed: int = 42) -> list[Fold]:
+def make_folds(
+    corpus: Corpus, protocol: str = "leave_one_speaker_out", selection: str = "validation_speaker", seed: int = 42
+) -> list[Fold]:
     """One fold a speaker, in the order of their names.
 
     With `selection="validation_speaker"` another whole speaker is held out for choosing the best epoch: where sessions pair speakers (IEMOCAP), the partner,
@@ -45,10 +50,14 @@ def make_folds(corpus: Corpus, protocol: str = "leave_one_speaker_out", selectio
     """
     if protocol != "leave_one_speaker_out":
         raise LorascopeError(f"folds.protocol: unknown protocol {protocol!r}; use leave_one_speaker_out")
+    if selection not in SELECTIONS:
+        raise LorascopeError(f"folds.selection: unknown selection {selection!r}; use {' or '.join(SELECTIONS)}")
     speakers = corpus.speakers
     needed = 3 if selection == "validation_speaker" else 2
     if len(speakers) < needed:
-        raise LorascopeError(f"{corpus.name}: {len(speakers)} speakers, but leave-one-speaker-out with selection {selection} needs at least {needed}; add speakers")
+        raise LorascopeError(
+            f"{corpus.name}: {len(speakers)} speakers, but leave-one-speaker-out with selection {selection} needs at least {needed}; add speakers"
+        )
     circle = [speakers[i] for i in np.random.default_rng(seed).permutation(len(speakers))]
     folds = []
     for speaker in speakers:
@@ -69,13 +78,14 @@ def _partners(corpus: Corpus, speaker: str) -> tuple[str, ...]:
     Not for prefix speakers: those reproduce the released code, in which the partner is trained on.
     """
     clips = corpus.clips
-    if corpus.optimistic or clips["session"].isna().any() or clips["session"].nunique() < 2:
+    if corpus.optimistic or clips["session"].nunique() < 2:
         return ()
     per_speaker = clips.groupby("speaker")["session"].nunique()
     if per_speaker.max() > 1:
         return ()
-    session = clips.loc[clips["speaker"] == speaker, "session"].iloc[0]
-    return tuple(sorted(set(clips.loc[clips["session"] == session, "speaker"]) - {speaker}))
+    # a clip whose session is unknown frees nobody: the other speakers of known sessions are still partners
+    sessions = clips.loc[clips["speaker"] == speaker, "session"].dropna()
+    return tuple(sorted(set(clips.loc[clips["session"].isin(sessions), "speaker"]) - {speaker}))
 
 
 def _fold(corpus: Corpus, test: str, validation: tuple[str, ...], removed: tuple[str, ...], selection: str) -> Fold:
@@ -106,19 +116,28 @@ def _fold(corpus: Corpus, test: str, validation: tuple[str, ...], removed: tuple
 
 
 def check_fold(fold: Fold, corpus: Corpus) -> None:
-    """Raise `LorascopeError` where a speaker or a clip is in two parts, or the training part is empty or lacks a class."""
+    """Raise `LorascopeError` where a speaker or a clip is in two parts or in one that doesn't name the speaker, or the training part is empty or lacks a class."""
     parts = {part: set(getattr(fold, part)) for part in ("train", "validation", "test")}
     speakers = {part: set(corpus.clips.loc[sorted(ids), "speaker"]) for part, ids in parts.items()}
     for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
         shared = speakers[one] & speakers[other]
         if shared or parts[one] & parts[other]:
-            raise LorascopeError(f"fold {fold.name}: speaker {', '.join(sorted(shared))} is both in {one} and in {other}; results would leak: check the speaker column")
+            raise LorascopeError(
+                f"fold {fold.name}: speaker {', '.join(sorted(shared))} is both in {one} and in {other}; results would leak: check the speaker column"
+            )
+    for part, found in speakers.items():
+        if wrong := found ^ set(getattr(fold, f"{part}_speakers")):
+            raise LorascopeError(
+                f"fold {fold.name}: the clips of {part} are not those of its speakers ({', '.join(sorted(wrong))}); make the fold anew with make_folds"
+            )
     if not fold.train_speakers:
         raise LorascopeError(f"fold {fold.name}: nobody is left to train on; add speakers")
     present = set(corpus.clips.loc[list(fold.train), "emotion"])
     for name in corpus.classes:
         if name not in present:
-            raise LorascopeError(f"fold {fold.name}: no training clip of class {name}; take the class out of corpus.classes or add clips of other speakers")
+            raise LorascopeError(
+                f"fold {fold.name}: no training clip of class {name}; take the class out of corpus.classes or add clips of other speakers"
+            )
 
 
 def sample_clips(corpus: Corpus, fold: Fold, per_class: int = 25, seed: int = 42) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -137,7 +156,10 @@ def sample_from(corpus: Corpus, ids: Sequence[str], per_class: int, seed: int) -
     counts = []
     for emotion in corpus.classes:
         of_class = pool[pool["emotion"] == emotion]
-        queues = [list(random.permutation(of_class.index[of_class["speaker"] == s].to_numpy())) for s in sorted(of_class["speaker"].unique())]
+        queues = [
+            list(random.permutation(of_class.index[of_class["speaker"] == s].to_numpy()))
+            for s in sorted(of_class["speaker"].unique())
+        ]
         taken: list[str] = []
         while any(queues) and len(taken) < per_class:
             # a new order of speakers every round, so that none is favoured when the last round is not full
@@ -147,5 +169,7 @@ def sample_from(corpus: Corpus, ids: Sequence[str], per_class: int, seed: int) -
         counts.append((emotion, len(of_class), len(taken)))
         chosen += sorted(taken)
     clips = corpus.clips.loc[chosen]
-    sample = pd.DataFrame({"clip": chosen, "speaker": clips["speaker"].to_numpy(), "emotion": clips["emotion"].to_numpy()})
+    sample = pd.DataFrame(
+        {"clip": chosen, "speaker": clips["speaker"].to_numpy(), "emotion": clips["emotion"].to_numpy()}
+    )
     return sample, pd.DataFrame(counts, columns=["emotion", "available", "taken"])

@@ -79,8 +79,8 @@ def _fewer_directions(summary: pd.DataFrame, factor: str, quantity: str) -> str:
     rows = summary[
         (summary["factor"] == factor) & (summary["quantity"] == quantity) & (summary["variant"] == "corrected")
     ]
-    trained, random = (rows[rows["model"] == model].set_index("layer") for model in ("trained", "gaussian"))
-    both = trained.join(random, rsuffix="_random", how="inner")
+    trained, random = (rows[rows["model"] == model] for model in ("trained", "gaussian"))
+    both = trained.merge(random, on="layer", suffixes=("", "_random")).set_index("layer")
     if both.empty:
         return ""
     if both["k90_low"].isna().all() or both["k90_low_random"].isna().all():
@@ -109,8 +109,8 @@ def cka_reading(folder: RunFolder) -> list[str]:
             f"{words}: debiased CKA of the trained A and B is {rows['value'].mean():.2f} on average over layers ({rows['value'].min():.2f} to "
             f"{rows['value'].max():.2f}), clearly above chance at {at(above['layer'])}."
         )
-        random = cka.select(table, "A~B:gaussian", quantity, "corrected").set_index("layer")
-        both = rows.set_index("layer").join(random, rsuffix="_random", how="inner").dropna(subset="value_random")
+        random = cka.select(table, "A~B:gaussian", quantity, "corrected")
+        both = rows.merge(random, on="layer", suffixes=("", "_random")).dropna(subset="value_random").set_index("layer")
         if len(both):
             apart = both.index[(both["ci_high"] < both["ci_low_random"]) | (both["ci_low"] > both["ci_high_random"])]
             text += f" A random (gaussian) A and B give {both['value_random'].mean():.2f}: "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import math
 import wave
 from pathlib import Path
@@ -14,13 +15,9 @@ import pytest
 from lorascope.corpora import load_corpus, synthetic
 from lorascope.errors import LorascopeError
 
-try:
-    import espeakng_loader
-except ImportError:
-    espeakng_loader = None
-
 needs_espeak = pytest.mark.skipif(
-    espeakng_loader is None, reason="espeakng_loader is not installed: pip install 'lorascope[synthetic]'"
+    importlib.util.find_spec("espeakng_loader") is None,
+    reason="espeakng_loader is not installed: pip install 'lorascope[synthetic]'",
 )
 
 
@@ -40,7 +37,7 @@ def corpus(tmp_path_factory) -> pd.DataFrame:
 
 
 def measurements(path: str) -> dict[str, float]:
-    """Duration [s], level [dB], peak, and of F0 the mean and the standard deviation [semitones] by autocorrelation of voiced frames."""
+    """Duration [s], level [dB], peak, and of F0 the mean and the interquartile range [semitones] by autocorrelation of voiced frames."""
     with wave.open(path) as file:
         assert (file.getnchannels(), file.getsampwidth()) == (1, 2)
         rate = file.getframerate()
@@ -60,7 +57,8 @@ def measurements(path: str) -> dict[str, float]:
         "level": 20 * math.log10(math.sqrt(np.square(samples).mean())),
         "peak": float(np.abs(samples).max()),
         "pitch": float(pitch.mean()),
-        "pitch_spread": float(pitch.std()),
+        # not the standard deviation: a few frames that are an octave off would decide it
+        "pitch_range": float(np.subtract(*np.percentile(pitch, (75, 25)))),
     }
 
 
@@ -93,7 +91,7 @@ def test_the_same_options_give_the_same_bytes_in_another_cache(tmp_path, monkeyp
     for name in ("one", "two"):
         monkeypatch.setenv("LORASCOPE_CACHE", str(tmp_path / name))
         made.append(content(synthetic.read(speakers=3, sentences=2).table))
-        assert [path.name for path in (tmp_path / name).iterdir()] == [next((tmp_path / name).iterdir()).name]
+        assert len(list((tmp_path / name).iterdir())) == 1
     assert made[0] == made[1]
     assert len(set(made[0].values())) == 3 * 2 * 4
 
@@ -140,13 +138,12 @@ def test_an_interrupted_making_leaves_nothing_behind(cache, monkeypatch):
 
 @needs_espeak
 def test_prosody_goes_the_published_way(corpus):
-    mean = corpus.groupby("emotion")[["duration", "level", "pitch", "pitch_spread"]].mean()
-    duration, level, pitch = mean["duration"], mean["level"], mean["pitch"]
+    mean = corpus.groupby("emotion")[["duration", "level", "pitch", "pitch_range"]].mean()
+    duration, level, pitch, span = (mean[column] for column in mean)
     assert duration["sadness"] > duration["neutrality"] > duration["happiness"] > duration["anger"]
     assert level["anger"] > level["happiness"] > level["neutrality"] > level["sadness"]
     assert pitch["happiness"] > pitch["anger"] > pitch["neutrality"] > pitch["sadness"]
-    spread = mean["pitch_spread"]
-    assert spread["happiness"] > spread["anger"] > max(spread["neutrality"], spread["sadness"])
+    assert span["happiness"] > span["anger"] > span["neutrality"] > span["sadness"]
 
 
 @needs_espeak
@@ -164,10 +161,8 @@ def test_clips_are_short_audible_and_not_clipped(corpus):
 
 @needs_espeak
 def test_classes_overlap_on_an_unseen_speaker_and_yet_can_be_told_apart(corpus):
-    columns = ["duration", "level", "pitch", "pitch_spread"]
-    # centred by speaker, an advantage that no speaker-independent method has: even so emotions must not be separable
-    centred = corpus[columns] - corpus.groupby("speaker")[columns].transform("mean")
-    values = (centred / centred.std()).to_numpy()
+    columns = ["duration", "level", "pitch", "pitch_range"]
+    values = (corpus[columns] / corpus[columns].std()).to_numpy()
     emotions, speakers = corpus["emotion"].to_numpy(), corpus["speaker"].to_numpy()
     right = []
     for speaker in set(speakers):
@@ -176,7 +171,8 @@ def test_classes_overlap_on_an_unseen_speaker_and_yet_can_be_told_apart(corpus):
         centres = np.stack([values[train & (emotions == name)].mean(axis=0) for name in names])
         nearest = np.square(values[~train, None] - centres).sum(axis=2).argmin(axis=1)
         right.extend(np.array(names)[nearest] == emotions[~train])
-    assert 0.5 < np.mean(right) < 0.9
+    # chance is 0.25
+    assert 0.5 < np.mean(right) < 0.85
 
 
 def test_no_option_takes_a_clip_out_of_what_espeak_can_say():
@@ -235,19 +231,20 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
 @needs_espeak
 def test_data_at_a_path_longer_than_espeaks_buffer_are_found(cache, tmp_path, monkeypatch):
     deep = tmp_path / ("x" * 120) / ("y" * 120)
+    loader = importlib.import_module("espeakng_loader")
     deep.mkdir(parents=True)
-    (deep / "data").symlink_to(espeakng_loader.get_data_path())
+    (deep / "data").symlink_to(loader.get_data_path())
     expected = content(synthetic.read(speakers=3, sentences=2).table)
-    monkeypatch.setattr(espeakng_loader, "get_data_path", lambda: deep / "data")
+    monkeypatch.setattr(loader, "get_data_path", lambda: deep / "data")
     monkeypatch.setenv("LORASCOPE_CACHE", str(tmp_path / "other"))
     assert content(synthetic.read(speakers=3, sentences=2).table) == expected
 
 
 @needs_espeak
-@pytest.mark.parametrize(("missing", "said"), [("get_library_path", "nowhere"), ("get_data_path", "nowhere")])
-def test_an_espeak_that_cannot_speak_is_one_line_and_leaves_nothing(cache, tmp_path, monkeypatch, missing, said):
-    monkeypatch.setattr(espeakng_loader, missing, lambda: str(tmp_path / "nowhere"))
-    with pytest.raises(LorascopeError, match=f"made no synthetic corpus: .*{said}") as error:
+@pytest.mark.parametrize("missing", ["get_library_path", "get_data_path"])
+def test_an_espeak_that_cannot_speak_is_one_line_and_leaves_nothing(cache, tmp_path, monkeypatch, missing):
+    monkeypatch.setattr(f"espeakng_loader.{missing}", lambda: str(tmp_path / "nowhere"))
+    with pytest.raises(LorascopeError, match=r"made no synthetic corpus: .*nowhere") as error:
         synthetic.read(speakers=3, sentences=2)
     assert "\n" not in str(error.value) and list(cache.iterdir()) == []
 

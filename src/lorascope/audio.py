@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,38 +28,56 @@ WINDOW = 1500
 COLUMNS_PER_FRAME = 2
 #: Peak amplitude under which a clip counts as silence: one step of 16-bit audio.
 SILENCE = 1 / 32768
+WAY_OUT = "mend the file, or leave the clip out with `corpus.exclude`"
 
 
 def load_audio(path: str | Path, start: float | None = None, end: float | None = None) -> np.ndarray:
     """Mono samples of a file at 16 kHz, [samples], float32; `start` and `end` in seconds cut a piece out of it.
 
     Any format, rate and channel count that soundfile reads; channels are averaged, soxr (high quality) resamples. Raises `LorascopeError`, naming the file, where it
-    cannot be read, is empty, holds NaN or infinite samples, or nothing but silence.
+    cannot be read, is empty, holds NaN or infinite samples, or nothing but silence, or does not hold the piece (an end may lie a frame, 20 ms, beyond the file's).
     """
-    import soundfile
     import soxr
 
-    way_out = "mend the file, or leave the clip out with `corpus.exclude`"
     if not Path(path).is_file():
         raise LorascopeError(f"{path}: no such file; mend the path, or leave the clip out with `corpus.exclude`")
+    piece = (
+        "" if start is None and end is None else f" from {start or 0.0} s to {'the end' if end is None else f'{end} s'}"
+    )
+    samples, rate = _read(path, start, end, piece)
+    mono = samples.mean(axis=1)
+    if not np.isfinite(mono).all():
+        wrong = f"{int((~np.isfinite(samples)).sum())} samples{piece} are NaN or infinite"
+    elif len(mono) and np.abs(mono).max() < SILENCE:
+        wrong = f"nothing but silence{piece}"
+    else:
+        if rate != SAMPLE_RATE:
+            mono = soxr.resample(mono, rate, SAMPLE_RATE, quality="HQ").astype(np.float32)
+        # after resampling, in which the only sample of a clip may vanish
+        if len(mono):
+            return mono
+        wrong = f"no samples{piece}"
+    raise LorascopeError(f"{path}: {wrong}; {WAY_OUT}")
+
+
+def _read(path: str | Path, start: float | None, end: float | None, piece: str) -> tuple[np.ndarray, int]:
+    """Samples [samples, channels], float32, of a file or a piece of it, and its rate in hertz."""
+    import soundfile
+
     try:
         with soundfile.SoundFile(path) as file:
-            rate = file.samplerate
-            first = round((start or 0.0) * rate)
-            last = len(file) if end is None else min(round(end * rate), len(file))
-            file.seek(min(first, len(file)))
-            samples = file.read(max(last - first, 0), dtype="float32", always_2d=True)
+            rate, length = file.samplerate, len(file)
+            first, last = start or 0.0, length / rate if end is None else end
+            within = 0 <= first < last <= length / rate + 1 / FRAMES_PER_SECOND and first * rate < length
+            if piece and not within:
+                raise LorascopeError(
+                    f"{path}: no piece{piece} in a file {length / rate:g} s long; mend its start and end, or leave the clip out with `corpus.exclude`"
+                )
+            file.seek(round(first * rate))
+            count = min(round(last * rate), length) - file.tell()
+            return file.read(count, dtype="float32", always_2d=True), rate
     except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
-        raise LorascopeError(f"{path}: cannot be read as audio ({str(error).splitlines()[0]}); {way_out}") from error
-    if not len(samples):
-        piece = "" if start is None and end is None else f" between {start} s and {end} s"
-        raise LorascopeError(f"{path}: no samples{piece}; {way_out}")
-    if not np.isfinite(samples).all():
-        raise LorascopeError(f"{path}: {int((~np.isfinite(samples)).sum())} samples are NaN or infinite; {way_out}")
-    mono = samples.mean(axis=1)
-    if np.abs(mono).max() < SILENCE:
-        raise LorascopeError(f"{path}: nothing but silence; {way_out}")
-    return mono if rate == SAMPLE_RATE else soxr.resample(mono, rate, SAMPLE_RATE, quality="HQ").astype(np.float32)
+        raise LorascopeError(f"{path}: cannot be read as audio ({str(error).splitlines()[0]}); {WAY_OUT}") from error
 
 
 def frames_of(samples: int) -> int:
@@ -138,14 +157,20 @@ def prepare_clip(path: str, settings: FeatureSettings, start: float | None = Non
     digest = content_hash(path, start, end)
     key = hashlib.sha256(json.dumps([digest, settings.mels, _versions()]).encode()).hexdigest()
     stored = cache_folder() / "features" / key[:2] / f"{key}.npz"
-    if stored.is_file():
+    try:
         with np.load(stored) as arrays:
             return Clip(digest, float(arrays["seconds"]), LogMel(arrays["columns"], int(arrays["valid"])))
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        pass  # not there, or damaged: it is computed again
     samples = load_audio(path, start, end)
     features, seconds = log_mel(samples, settings), len(samples) / SAMPLE_RATE
     stored.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=stored.parent, suffix=".partial", delete=False) as file:
-        np.savez(file, columns=features.columns, valid=features.valid, seconds=seconds)
+        try:
+            np.savez(file, columns=features.columns, valid=features.valid, seconds=seconds)
+        except BaseException:
+            Path(file.name).unlink()
+            raise
     Path(file.name).replace(stored)
     return Clip(digest, seconds, features)
 

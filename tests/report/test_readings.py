@@ -69,7 +69,8 @@ def test_the_lens_reading_counts_only_layers_above_chance_that_say_something(edi
 
     text = " ".join(readings.lens_reading(edit("lens", change)))
     assert (
-        "Trained: overlap is clearly above chance at layers 2, 4; at layer 3 one class takes nearly all clips" in text
+        "Trained: below the top, overlap is clearly above chance at layer 2; at layer 3 one class takes nearly all"
+        in text
     )
 
 

@@ -57,9 +57,11 @@ def _clips(folder: RunFolder) -> list[str]:
 
 
 def _constant_lens(folder: RunFolder) -> list[str]:
+    """Of the models that the figure shows; the table has a column for all."""
     table = folder.table("lens")
     if table is None:
         return []
+    table = table[table["model"].isin(list(lens.NAMES))]
     alike: dict[tuple[str, str, str], list[str]] = {}
     for (model, variant), rows in table[lens.constant(table)].groupby(["model", "variant"], sort=False):
         classes = ", ".join(sorted(rows["top_class"].unique()))

@@ -89,7 +89,9 @@ def _rank_space(folder: RunFolder) -> Panel:
             key = {"model": model, "rank": rank, "layer": layer, "module": module, "variant": "corrected"}
             score = rank_space.score_of(scores, key)
             title = (
-                "" if score is None else f"probe UAR {score['probe_uar']:.2f}, silhouette {score['silhouette']:+.2f}"
+                ""
+                if score is None
+                else f"probe UAR {score['probe_uar']:.2f}, silhouette {score['silhouette']:+.2f}".replace("-", "−")
             )
             label = f"{model}, r = {rank}, layer {layer}, {module}"
             views.append({"label": label, "traces": _cloud(points), "x": title, "y": "", "bare": True})

@@ -46,7 +46,7 @@ def figures(folder: RunFolder) -> dict[str, Figure]:
         return {}
     models = [model for model in NAMES if model in set(table["model"])]
     figure, body = new_figure(TWO_COLUMNS, 0.9 + 1.75 * len(models))
-    panels = body.subplots(len(models), 2, sharex=True, sharey="col", squeeze=False)
+    panels = body.subplots(len(models), 2, sharex=True, squeeze=False)
     for row, model in enumerate(models):
         for axes, (quantity, (words, short)) in zip(panels[row], QUANTITIES.items(), strict=True):
             _panel(axes, table[table["model"] == model], quantity)

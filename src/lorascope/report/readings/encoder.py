@@ -61,7 +61,8 @@ def lens_reading(folder: RunFolder) -> list[str]:
     for model in (model for model in lens.NAMES if model in set(table["model"])):
         rows = table[(table["model"] == model) & (table["variant"] == "corrected")].sort_values("layer")
         empty = rows[lens.constant(rows)]
-        usable = rows[~lens.constant(rows)]
+        # At the top overlap is 1 and KL 0 by construction: nothing is found there.
+        usable = rows[~lens.constant(rows) & (rows["layer"] < table["layer"].max())]
         start, top = (records(part.head(1))[0] for part in (rows, rows.sort_values("kl", ascending=False)))
         name = capital(lens.NAMES[model])
         peak = f"; the largest is {top['kl']:.2f}, at layer {top['layer']}" if top["layer"] != start["layer"] else ""
@@ -71,7 +72,7 @@ def lens_reading(folder: RunFolder) -> list[str]:
         )
         above = usable[usable["overlap_low"] > usable["chance_overlap"]]
         sentences.append(
-            f"{name}: overlap is clearly above chance at {at(above['layer'])}"
+            f"{name}: below the top, overlap is clearly above chance at {at(above['layer'])}"
             + (
                 f"; at {at(empty['layer'])} one class takes nearly all clips, so nothing can be read there."
                 if len(empty)
@@ -79,9 +80,8 @@ def lens_reading(folder: RunFolder) -> list[str]:
             )
         )
         sentences += _rises(rows, lens.NAMES[model])
-    trained, frozen = (
-        table[(table["model"] == model) & (table["variant"] == "corrected")].set_index("layer") for model in lens.NAMES
-    )
+    below = table[(table["variant"] == "corrected") & (table["layer"] < table["layer"].max())]
+    trained, frozen = (below[below["model"] == model].set_index("layer") for model in lens.NAMES)
     if len(trained) and len(frozen):
         lower = trained.index[trained["kl_high"] < frozen["kl_low"].reindex(trained.index)]
         higher = trained.index[trained["kl_low"] > frozen["kl_high"].reindex(trained.index)]

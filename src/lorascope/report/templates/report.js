@@ -39,7 +39,12 @@ const theme = () => {
   return Object.fromEntries(["text", "muted", "grid"].map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
 };
 const show = async (panel) => {
-  await unpack();
+  try {
+    await unpack();
+  } catch (error) {
+    panel.plot.textContent = `This browser cannot unpack the plotting library (${error}); the figure above shows the same numbers.`;
+    return;
+  }
   const view = panel.views[panel.select.value];
   const { text, muted, grid } = theme();
   const axis = { gridcolor: grid, zerolinecolor: muted, linecolor: muted, automargin: true };

@@ -19,8 +19,11 @@ from .errors import LorascopeError
 ATTENTION_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "out_proj")
 MEASURES = ("contribution", "lens", "ranks", "spectra", "cka", "erasure")
 
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# strict, since yes and true would pass for 1
+Count = Annotated[int, Field(ge=1, strict=True)]
+# numpy's and Hugging Face's seeds end here
+Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
 
 
 class _Section(BaseModel):
@@ -65,7 +68,7 @@ class OptimiserConfig(_Section):
     learning_rate: tuple[Positive, ...] = (5e-5,)
     epochs: Count = 20
     batch_size: Count = 8
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     max_grad_norm: Positive = 1.0
 
     @field_validator("learning_rate", mode="before")
@@ -132,7 +135,7 @@ class FoldsConfig(_Section):
     protocol: Literal["leave_one_speaker_out"] = "leave_one_speaker_out"
     selection: Literal["validation_speaker", "test_fold"] = "validation_speaker"
     only: tuple[str, ...] = ()
-    seed: int = 42
+    seed: Seed = 42
 
     @field_validator("only", mode="before")
     @classmethod
@@ -146,13 +149,22 @@ class AnalysisConfig(_Section):
     `ranks` are trained beside the main adapter for the rank space (same alpha / rank). `draws` counts bootstrap and permutation draws.
     """
 
-    measures: tuple[Literal["contribution", "lens", "ranks", "spectra", "cka", "erasure"], ...] = MEASURES
+    measures: Annotated[
+        tuple[Literal["contribution", "lens", "ranks", "spectra", "cka", "erasure"], ...], Field(min_length=1)
+    ] = MEASURES
     fold: str | None = None
     clips_per_class: Count = 25
     ranks: tuple[Count, ...] = ()
     batch_size: Count = 8
-    draws: Annotated[int, Field(ge=50)] = 500
-    seed: int = 42
+    draws: Annotated[int, Field(ge=50, strict=True)] = 500
+    seed: Seed = 42
+
+    @field_validator("measures", "ranks")
+    @classmethod
+    def _once(cls, several: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(several)) != len(several):
+            raise ValueError("name each once")
+        return several
 
     @field_validator("fold", mode="before")
     @classmethod
@@ -174,7 +186,7 @@ class Experiment(_Section):
     folds: FoldsConfig = FoldsConfig()
     analysis: AnalysisConfig | None = AnalysisConfig()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    seed: int = 42
+    seed: Seed = 42
 
 
 def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -184,11 +196,11 @@ def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experime
     """
     file = Path(path)
     try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+        data = yaml.load(file.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise LorascopeError(f"{path}: {error.strerror}; give the path of an experiment's YAML file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise LorascopeError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+        raise LorascopeError(f"{path}: not YAML: {_told(error)}; mend the file") from error
     if not isinstance(data, dict):
         raise LorascopeError(f"{path}: expected keys and values at the top, such as `name: my-experiment`")
     for override in overrides:
@@ -205,7 +217,13 @@ def experiment_from(data: dict[str, Any], source: str = "experiment") -> Experim
     root = experiment.corpus.root
     if root is None:
         return experiment
-    expanded = str(Path(os.path.expandvars(root)).expanduser())
+    written = os.path.expandvars(root)
+    if not written:
+        raise LorascopeError(f"{source}: corpus.root: {root!r} is empty; write the path, or take the key out")
+    try:
+        expanded = str(Path(written).expanduser())
+    except RuntimeError as error:
+        raise LorascopeError(f"{source}: corpus.root: {root!r}: there is no such home; write the path") from error
     if "$" in expanded:
         raise LorascopeError(
             f"{source}: corpus.root: {root!r} uses an environment variable that is not set; set it or write the path"
@@ -224,6 +242,22 @@ def analysis_from(overrides: Sequence[str]) -> AnalysisConfig:
         raise LorascopeError(f"--set: {_explain(error, AnalysisConfig)}") from error
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key that is given twice is an error: YAML's own reader silently keeps the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} is there twice", key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+def _told(error: Exception) -> str:
+    return " ".join(str(error).split()).replace('in "<unicode string>", ', "at ")
+
+
 def _apply(data: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path.strip():
@@ -231,7 +265,7 @@ def _apply(data: dict[str, Any], override: str) -> None:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise LorascopeError(f"--set {override}: the value is not YAML: {' '.join(str(error).split())}") from error
+        raise LorascopeError(f"--set {override}: the value is not YAML: {_told(error)}; mend it") from error
     *parents, last = path.strip().split(".")
     for parent in parents:
         below = data.get(parent)

@@ -278,6 +278,17 @@ def test_a_root_for_a_reader_that_takes_none_is_refused(tmp_path: Path) -> None:
     refused(lambda: load_corpus("synthetic", tmp_path), "corpus.root", "synthetic")
 
 
+@pytest.mark.parametrize("given", [True, False])
+def test_paths_are_absolute_whatever_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: bool) -> None:
+    emodb_tree(tmp_path / "shared" / "emodb")
+    manifest(tmp_path / "shared" / "csv", manifest_rows())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LORASCOPE_CORPORA", "shared")
+    for name in ("emodb", "csv"):
+        corpus = load_corpus(name, f"shared/{name}" if given else None)
+        assert all(Path(path).is_absolute() and Path(path).is_file() for path in corpus.clips["path"])
+
+
 def test_roots_may_start_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     iemocap_tree(tmp_path, per_class=1)
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -87,6 +87,23 @@ def test_excited_is_joined_to_happiness(release: Path) -> None:
     assert counts.sum() == sum(codes[code] for code in IEMOCAP_CODES)
 
 
+@pytest.mark.parametrize("key", ["exc", "excited", "excitement"])
+def test_excited_may_be_taken_apart_from_happiness(release: Path, key: str) -> None:
+    codes = Counter(code for _, code in iemocap_turns())
+    without = load_corpus("iemocap", release, label_map={key: None})
+    assert (without.clips["emotion"] == "happiness").sum() == codes["hap"]
+    assert codes["exc"] in set(without.left_out["clips"])
+    apart = load_corpus("iemocap", release, classes=("anger", "happiness", "excitement"))
+    counts = apart.clips["emotion"].value_counts()
+    assert (counts["happiness"], counts["excitement"]) == (codes["hap"], codes["exc"])
+
+
+def test_excited_goes_where_a_label_map_sends_happiness(release: Path) -> None:
+    codes = Counter(code for _, code in iemocap_turns())
+    corpus = load_corpus("iemocap", release, classes=("positive", "anger"), label_map={"happiness": "positive"})
+    assert (corpus.clips["emotion"] == "positive").sum() == codes["hap"] + codes["exc"]
+
+
 def test_other_labels_are_left_out_and_counted(release: Path) -> None:
     corpus = load_corpus("iemocap", release)
     reasons = dict(zip(corpus.left_out["reason"], corpus.left_out["clips"], strict=True))

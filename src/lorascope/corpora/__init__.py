@@ -56,7 +56,8 @@ def load_corpus(
 
 def _root(name: str, root: str | Path | None, options: Mapping[str, Any]) -> Path | None:
     if root is not None:
-        path = Path(root).expanduser()
+        # absolute, so that a clip's path holds wherever the run is read from
+        path = Path(root).expanduser().absolute()
         if not path.exists():
             raise LorascopeError(f"corpus.root: {path}: no such file or folder; give the corpus' folder")
         return path
@@ -64,7 +65,7 @@ def _root(name: str, root: str | Path | None, options: Mapping[str, Any]) -> Pat
         return None
     shared = os.environ.get("LORASCOPE_CORPORA")
     if shared and (Path(shared) / name).exists():
-        return Path(shared) / name
+        return (Path(shared) / name).absolute()
     looked = f"{Path(shared) / name} is not there" if shared else "LORASCOPE_CORPORA is not set"
     raise LorascopeError(
         f"corpus.root: where is {name}? {looked}; give its folder with corpus.root (on the command line --root)"

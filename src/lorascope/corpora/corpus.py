@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import compress
 from pathlib import Path
 
@@ -25,7 +25,8 @@ class Recordings:
     """What a reader found, before any label is mapped: `table` with columns id, path, speaker, emotion (the corpus' own label or a canonical name) and
     any of the optional ones; `where` says in errors where a row stands (a file's line; by default the clip's own path), by row.
 
-    `left_out` counts what the reader itself left out, as (reason, clips); `optimistic` names leaks that the reader was asked to reproduce.
+    `left_out` counts what the reader itself left out, as (reason, clips); `optimistic` names leaks that the reader was asked to reproduce. `joined` are emotions that
+    the field counts as another (IEMOCAP's excitement as happiness), unless a label map or the experiment's classes name them.
     """
 
     table: pd.DataFrame
@@ -34,6 +35,7 @@ class Recordings:
     notes: tuple[str, ...] = ()
     optimistic: tuple[str, ...] = ()
     synthetic: bool = False
+    joined: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,9 @@ def corpus_from(
         raise LorascopeError(f"{name}: no clips found; check corpus.root")
     _check_ids(table, where)
     classes = class_names(classes, label_map or {})
-    targets = mapped_labels(table["emotion"].astype(str), label_map or {}, classes)
+    targets = mapped_labels([*table["emotion"].astype(str), *found.joined.values()], label_map or {}, classes)
+    joined = {label: emotion for label, emotion in found.joined.items() if label not in (*targets, *classes)}
+    table["emotion"] = table["emotion"].astype(str).replace(joined)
     ids = list(table["id"])
     for clip in exclude:
         if clip not in ids:
@@ -88,7 +92,7 @@ def corpus_from(
         reasons.append(("excluded by name (corpus.exclude)", int(excluded.sum())))
     table, where = table[~excluded], list(compress(where, ~excluded))
     emotions, outside = [], []
-    for label, place in zip(table["emotion"].astype(str), where, strict=True):
+    for label, place in zip(table["emotion"], where, strict=True):
         emotion, reason = _class_of(label, classes, targets, place)
         emotions.append(emotion)
         outside.append(reason)

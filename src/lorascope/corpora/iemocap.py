@@ -21,7 +21,7 @@ from .labels import canonical
 CODES = {
     "ang": "anger",
     "hap": "happiness",
-    "exc": "happiness",
+    "exc": "excitement",
     "sad": "sadness",
     "neu": "neutrality",
     "fru": "frustration",
@@ -31,6 +31,8 @@ CODES = {
     "oth": "other",
     "xxx": "undecided",
 }
+#: The four classes of the literature count excited as happy.
+JOINED = {"excitement": "happiness"}
 #: Published 4-class counts by session: anger, happiness (with excited), neutrality, sadness; then female and male clips.
 PUBLISHED = {
     "1": ((229, 278, 384, 194), (528, 557)),
@@ -53,7 +55,7 @@ def read(
 ) -> Recordings:
     """Read the release tree (`root` is `IEMOCAP_full_release` or the folder above it), or with `source="hub"` the copy on the hub (4 classes, joined already).
 
-    `speakers` is "letter" (true speakers) or "prefix" (the released code's). Counts of the four classes are compared with the published ones; a difference is a note. Raises `LorascopeError` where
+    Excited turns count as happy; a label map (`exc: null`) or `excitement` among the classes takes them apart again. `speakers` is "letter" (true speakers) or "prefix" (the released code's). Counts of the four classes are compared with the published ones; a difference is a note. Raises `LorascopeError` where
     files are missing or not as the corpus has them.
     """
     if speakers not in ("letter", "prefix"):
@@ -82,6 +84,7 @@ def read(
         where=where,
         notes=tuple(count_differences(table)),
         optimistic=(PREFIX_LEAK,) if speakers == "prefix" else (),
+        joined=JOINED,
     )
 
 
@@ -198,7 +201,8 @@ def _hub_label(label: object, names: Sequence[str], place: str) -> str:
 
 def count_differences(table: pd.DataFrame) -> Iterator[str]:
     """A line for each session whose clips of the four classes, or of a speaker, are not as many as published (columns session, emotion, gender)."""
-    four = table[table["emotion"].isin(CLASSES)]
+    four = table.assign(emotion=table["emotion"].replace(JOINED))
+    four = four[four["emotion"].isin(CLASSES)]
     for session, (counts, by_gender) in PUBLISHED.items():
         of_session = four[four["session"] == session]
         found = tuple(int((of_session["emotion"] == name).sum()) for name in CLASSES)

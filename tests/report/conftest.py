@@ -8,7 +8,8 @@ import pytest
 
 from lorascope.report import write_all
 
-from .folders import Recipe, make_analysis, make_run
+from .folders import make_analysis, make_run
+from .recipe import Recipe
 
 OPTIMISTIC = "the best epoch was chosen on the test fold"
 HOSTILE = "</script><script>alert(1)</script><img src=http://example.com/x onerror=alert(2)>"

@@ -15,7 +15,8 @@ from lorascope.report.figures import cka, confusion, contribution, draw, erasure
 from lorascope.report.folder import RunFolder
 
 from .conftest import OPTIMISTIC
-from .folders import Recipe, make_analysis
+from .folders import make_analysis
+from .recipe import Recipe
 
 STEMS = {"fig1", "fig2a", "fig2b", "fig2b-released", "fig3", "fig4", "confusion"}
 MAGIC = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}

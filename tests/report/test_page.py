@@ -18,7 +18,8 @@ from lorascope.report import write_all
 from lorascope.report.scores import summarise
 
 from .conftest import HOSTILE, OPTIMISTIC
-from .folders import Recipe, make_analysis
+from .folders import make_analysis
+from .recipe import Recipe
 
 #: Attributes that make a browser fetch something.
 LOADING = {"src", "href", "xlink:href", "srcset", "poster", "data", "action", "formaction", "background", "ping"}

@@ -14,7 +14,8 @@ from lorascope.report.cautions import cautions
 from lorascope.report.folder import RunFolder
 from lorascope.report.readings.words import layers_in_words
 
-from .folders import Recipe, make_analysis, make_run
+from .folders import make_analysis, make_run
+from .recipe import Recipe
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_m
 from lorascope.errors import LorascopeError
 from lorascope.report.scores import compare, confusion, per_fold, summarise
 
-from .folders import Recipe, make_run
+from .folders import make_run
+from .recipe import Recipe
 
 
 def _cells(run: Path, method: str) -> list[tuple[dict, pd.DataFrame]]:

@@ -23,7 +23,8 @@ from lorascope.report.tables import (
 )
 
 from .conftest import OPTIMISTIC
-from .folders import Recipe, make_run
+from .folders import make_run
+from .recipe import Recipe
 
 
 @pytest.fixture(scope="module")

@@ -55,8 +55,9 @@ def read(
 ) -> Recordings:
     """Read the release tree (`root` is `IEMOCAP_full_release` or the folder above it), or with `source="hub"` the copy on the hub (4 classes, joined already).
 
-    Excited turns count as happy; a label map (`exc: null`) or `excitement` among the classes takes them apart again. `speakers` is "letter" (true speakers) or "prefix" (the released code's). Counts of the four classes are compared with the published ones; a difference is a note. Raises `LorascopeError` where
-    files are missing or not as the corpus has them.
+    Excited turns count as happy; a label map (`exc: null`) or `excitement` among the classes takes them apart again. `speakers` is "letter" (true
+    speakers) or "prefix" (the released code's). Counts of the four classes are compared with the published ones; a difference is a note. Raises
+    `LorascopeError` where files are missing or not as the corpus has them.
     """
     if speakers not in ("letter", "prefix"):
         raise LorascopeError(

@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 
 import pandas as pd
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -20,6 +21,9 @@ __all__ = ["compare", "print_table1", "summarise", "write_tables"]
 
 #: Heads of the formatted Table 1, in order.
 HEADS = ("Backbone", "Method", "Trainable", "Folds", "UAR", "WAR", "Pooled UAR [95 % CI]", "Pooled WAR [95 % CI]")
+
+#: What of it is printed on the terminal.
+TERMINAL_HEADS = ("Backbone", "Method", "Folds", "UAR", "WAR", "Pooled UAR [95 % CI]")
 
 ABSENT = "–"
 
@@ -72,11 +76,18 @@ def print_table1(run: Path, console: Console) -> None:
     if table.empty:
         console.print("No cell was trained, hence no Table 1.")
         return
-    shown = Table(title="Table 1: unseen speakers, mean ± std over folds")
-    for head in HEADS:
-        shown.add_column(head, justify="left" if head in HEADS[:2] else "right")
+    several = table["backbone"].nunique() > 1
+    # What fits 80 columns; the files hold the rest.
+    heads = [head for head in TERMINAL_HEADS if several or head != "Backbone"]
+    where = "" if several else f" {table['backbone'].iloc[0]},"
+    shown = Table(
+        title=escape(f"Table 1:{where} unseen speakers, mean ± std over folds"), box=SIMPLE_HEAD, padding=(0, 1)
+    )
+    for head in heads:
+        # rich reads square brackets as markup
+        shown.add_column(escape(head), justify="left" if head in HEADS[:2] else "right", no_wrap=True)
     for row in formatted(table):
-        shown.add_row(*(escape(cell) for cell in row))
+        shown.add_row(*(escape(row[HEADS.index(head)]) for head in heads))
     console.print(shown)
     for note in notes(table, RunFolder(run).marks):
         console.print(escape(note), highlight=False)

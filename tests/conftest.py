@@ -51,11 +51,11 @@ def backbone_folder(tmp_path_factory):
     return folder
 
 
-def settings_of(corpus, backbone_folder, **changes):
+def settings_of(manifest, backbone_folder, **changes):
     """A small experiment as plain data."""
     data = {
         "name": "small",
-        "corpus": {"reader": "csv", "root": str(corpus)},
+        "corpus": {"reader": "csv", "root": str(manifest)},
         "backbone": {"name": str(backbone_folder)},
         "head": {"projection": 16},
         "methods": {

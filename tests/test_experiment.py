@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+
 from lorascope.config import experiment_from
 from lorascope.errors import LorascopeError
 from lorascope.experiment import run
@@ -22,7 +23,10 @@ FILES = (
     "table1.tex",
     "report.html",
     *(f"figures/{name}.{suffix}" for name in ("fig1", "fig2a", "fig2b", "fig3") for suffix in ("pdf", "svg", "png")),
-    *(f"analysis/{name}.parquet" for name in ("contribution", "lens", "ranks", "rank_scores", "spectra", "spectra_summary", "cka", "erasure")),
+    *(
+        f"analysis/{name}.parquet"
+        for name in ("contribution", "lens", "ranks", "rank_scores", "spectra", "spectra_summary", "cka", "erasure")
+    ),
 )
 
 
@@ -32,7 +36,12 @@ def test_a_run_leaves_everything(finished):
     for file in FILES:
         assert (root / file).stat().st_size > 0, file
     for cell in results.manifest["cells"]:
-        assert {p.name for p in (root / "cells" / cell["hash"]).iterdir()} >= {"adapter", "metrics.json", "predictions.parquet", "train.log"}
+        assert {p.name for p in (root / "cells" / cell["hash"]).iterdir()} >= {
+            "adapter",
+            "metrics.json",
+            "predictions.parquet",
+            "train.log",
+        }
     assert not [path for path in root.rglob("*") if "partial" in path.name]
 
 
@@ -99,7 +108,11 @@ def test_results_are_data_frames_with_their_names(finished):
 
 def test_running_again_redoes_nothing(finished, monkeypatch):
     experiment, results = finished
-    before = {path: path.stat().st_mtime_ns for path in results.folder.root.rglob("*") if path.is_file() and ("cells" in path.parts or "analysis" in path.parts)}
+    before = {
+        path: path.stat().st_mtime_ns
+        for path in results.folder.root.rglob("*")
+        if path.is_file() and ("cells" in path.parts or "analysis" in path.parts)
+    }
     monkeypatch.setattr(cells, "_train_and_test", None)
     monkeypatch.setattr("lorascope.experiment.analyse", None)
     again = run(experiment, results.folder.root)
@@ -136,7 +149,13 @@ def test_an_interrupted_run_continues(tmp_path, corpus, backbone_folder, monkeyp
 
 
 def test_leaks_are_marked_wherever_results_are_shown(tmp_path, corpus, backbone_folder):
-    settings = settings_of(corpus, backbone_folder, folds={"only": ["ann"], "selection": "test_fold"}, analysis=None, methods={"lora": None, "frozen": {"epochs": 1}})
+    settings = settings_of(
+        corpus,
+        backbone_folder,
+        folds={"only": ["ann"], "selection": "test_fold"},
+        analysis=None,
+        methods={"lora": None, "frozen": {"epochs": 1}},
+    )
     results = run(experiment_from(settings), tmp_path / "run")
     root = results.folder.root
     assert any("test fold" in warning for warning in results.manifest["warnings"])

@@ -1,0 +1,5 @@
+"""`python -m lorascope`."""
+
+from .cli import main
+
+main()

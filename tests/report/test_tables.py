@@ -107,3 +107,13 @@ def test_a_run_without_cells_writes_no_table_and_says_so(bare: Path) -> None:
 def test_many_speakers_fit_in_the_notes(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", replace(Recipe(), speakers=3, ranks=(32,)))
     assert "3; " in markdown(summarise(run), [])
+
+
+def test_the_terminal_of_80_columns_cuts_nothing(plain: Path) -> None:
+    console = Console(file=io.StringIO(), width=80)
+    print_table1(plain, console)
+    text = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+    assert "…" not in text
+    assert "Pooled UAR [95 % CI]" in text
+    row = summarise(plain).iloc[1]
+    assert f"{row['pooled_uar']:.3f} [{row['pooled_uar_low']:.3f}, {row['pooled_uar_high']:.3f}]" in text

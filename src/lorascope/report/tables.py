@@ -81,7 +81,11 @@ def print_table1(run: Path, console: Console) -> None:
     heads = [head for head in TERMINAL_HEADS if several or head != "Backbone"]
     where = "" if several else f" {table['backbone'].iloc[0]},"
     shown = Table(
-        title=escape(f"Table 1:{where} unseen speakers, mean ± std over folds"), box=SIMPLE_HEAD, padding=(0, 1)
+        title=escape(f"Table 1:{where} unseen speakers, mean ± std over folds"),
+        box=SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
+        show_edge=False,
     )
     for head in heads:
         # rich reads square brackets as markup

@@ -21,7 +21,7 @@ HUB_LABELS = ("anger", "happiness", "neutrality", "sadness")
 #: Prefix and scene of each session's dialogues; both speakers of the session speak in every one.
 IEMOCAP_DIALOGUES = ("F_impro01", "M_impro02", "F_script01_1", "M_script02_2b")
 #: What macOS leaves beside every file of the release: AppleDouble data, neither text nor sound.
-APPLE_DOUBLE = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X\xff\xfe"
+APPLE_DOUBLE = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X\xff\xfe\n[not a turn\nSes01F_impro01_F000 [0]: not said\n"
 
 
 def voice(path: Path, speaker: int, female: bool, emotion: str, seed: int, rate: int = 16_000) -> Path:

@@ -170,3 +170,10 @@ def test_a_folder_with_other_things_in_it_is_refused(tmp_path, corpus, backbone_
     (tmp_path / "thesis.docx").write_text("all of it")
     with pytest.raises(LorascopeError, match="is not empty and holds no run"):
         run(experiment_from(settings_of(corpus, backbone_folder)), tmp_path)
+
+
+def test_classes_may_go_by_any_of_their_names(corpus, backbone_folder, finished):
+    settings = settings_of(corpus, backbone_folder)
+    settings["corpus"] = settings["corpus"] | {"classes": ["angry", "hap", "neu", "SAD"]}
+    cells_by_synonym = plan(experiment_from(settings))
+    assert {cell.classes for cell in cells_by_synonym} == {("anger", "happiness", "neutrality", "sadness")}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,7 +48,6 @@ def analyse(
     context: str,
     config: AnalysisConfig,
     other_ranks: Sequence[PeftModel] = (),
-    progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Analysis:
     """Measure one adapted model against its frozen self and the random baselines.
 
@@ -70,17 +71,10 @@ def analyse(
     def batches() -> Any:
         return batches_of(table, window, contexts, config.batch_size, context == "trim", device)
 
-    passes = 1 + len(other_ranks)
-    done = 0
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        progress(done, passes * len(table))
-
+    total = sum(math.ceil(count / config.batch_size) for count in Counter(contexts.values()).values())
     study = study_of(states, table, classes, config.seed, config.draws)
     measures = {name: MEASURES[name](study) for name in config.measures}
-    trace(states, batches(), list(measures.values()), advance)
+    trace(states, batches(), list(measures.values()), total)
     tables: dict[str, list[pd.DataFrame]] = {}
     for measure in measures.values():
         for stem, part in measure.compute().items():
@@ -89,7 +83,7 @@ def analyse(
         for other in other_ranks:
             alone = ModelStates(WhisperParts(other), None, (), config.seed)
             ranks = Ranks(study_of(alone, table, classes, config.seed, config.draws))
-            trace(alone, batches(), [ranks], advance)
+            trace(alone, batches(), [ranks], total)
             for stem, part in ranks.compute().items():
                 tables[stem].append(part)
     return Analysis(

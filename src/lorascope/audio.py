@@ -7,7 +7,7 @@ import json
 import math
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 
 from .cache import cache_folder
 from .errors import LorascopeError
+from .progress import bar
 
 #: Sample rate that every encoder is fed, Hz.
 SAMPLE_RATE = 16_000
@@ -182,13 +183,7 @@ def _versions() -> list[str]:
 
 
 def prepare_clips(
-    clips: Iterable[tuple[str, str, float | None, float | None]],
-    settings: FeatureSettings,
-    progress: Callable[[], None] = lambda: None,
+    clips: Sequence[tuple[str, str, float | None, float | None]], settings: FeatureSettings
 ) -> dict[str, Clip]:
-    """Features of many clips, (id, path, start, end) each, by id; `progress` is called after every clip."""
-    prepared = {}
-    for name, path, start, end in clips:
-        prepared[name] = prepare_clip(path, settings, start, end)
-        progress()
-    return prepared
+    """Features of many clips, (id, path, start, end) each, by id."""
+    return {name: prepare_clip(path, settings, start, end) for name, path, start, end in bar(clips, "reading clips")}

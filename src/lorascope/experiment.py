@@ -43,25 +43,25 @@ def run(experiment: Experiment, out: str | Path, say: Say = lambda _: None) -> R
     cells = plan(experiment, corpus)
     folder = RunFolder(out)
     _refuse_other_experiment(folder, experiment)
-    backbone = load_backbone(
-        experiment.backbone.name, experiment.corpus.classes, experiment.seed, experiment.head.projection
-    )
+
+    def load() -> Backbone:
+        return load_backbone(experiment.backbone.name, corpus.classes, experiment.seed, experiment.head.projection)
+
+    backbone = load()
     say(f"backbone {backbone.name} from the {backbone.origin}: {backbone.layers} layers, width {backbone.width}")
     _check_precision(experiment.precision)
     clips = prepare(corpus, backbone, say)
     write_text(folder.config, dump_experiment(experiment))
     inputs = Inputs(
         clips=clips,
-        labels={clip: experiment.corpus.classes.index(emotion) for clip, emotion in corpus.clips["emotion"].items()},  # pyright: ignore[reportArgumentType]
-        speakers=corpus.clips["speaker"].to_dict(),
-        load=lambda: load_backbone(
-            experiment.backbone.name, experiment.corpus.classes, experiment.seed, experiment.head.projection
-        ),
+        labels={str(clip): corpus.classes.index(emotion) for clip, emotion in corpus.clips["emotion"].items()},
+        speakers={str(clip): speaker for clip, speaker in corpus.clips["speaker"].items()},
+        load=load,
         device=device(),
     )
     done: list[dict[str, Any]] = []
     for number, cell in enumerate(cells, 1):
-        again = folder.is_whole(cell.identity(backbone.fingerprint, clips))
+        again = folder.is_whole(cell.identity(backbone.fingerprint, clips, inputs.labels))
         metrics = run_cell(
             cell, inputs, folder, backbone.fingerprint, lambda text, n=number: say(f"[{n}/{len(cells)}] {text}")
         )
@@ -188,7 +188,7 @@ def _analyse_fold(
         frozen_head=load_frozen_head(folder.cell(frozen) / "adapter", backbone) if frozen else None,
         clips=sample,
         features=inputs.clips,
-        classes=experiment.corpus.classes,
+        classes=corpus.classes,
         context=context,
         config=config,
         other_ranks=[adapted(name) for name in others],

@@ -53,10 +53,11 @@ class Cell:
             return f"LoRA r={self.method.rank} {'+'.join(self.method.targets)}"
         return "frozen"
 
-    def identity(self, fingerprint: str, clips: Mapping[str, Clip]) -> str:
-        """The cell's name: the hash of its settings, its clips' content and labels, the backbone's weights and the code's version."""
+    def identity(self, fingerprint: str, clips: Mapping[str, Clip], labels: Mapping[str, int]) -> str:
+        """The cell's name: the hash of its settings, its clips' names, content and labels, the backbone's weights and the code's version."""
         parts = {
-            part: [clips[clip].hash for clip in getattr(self.fold, part)] for part in ("train", "validation", "test")
+            part: [(clip, clips[clip].hash, labels[clip]) for clip in getattr(self.fold, part)]
+            for part in ("train", "validation", "test")
         }
         settings = {
             "method": self.method.model_dump(mode="json"),
@@ -67,6 +68,7 @@ class Cell:
             "precision": self.precision,
             "seed": self.seed,
             "selection": self.fold.selection,
+            "speakers": [self.fold.train_speakers, self.fold.validation_speakers, self.fold.test_speakers],
         }
         return digest({"settings": settings, "clips": parts, "backbone": fingerprint, "lorascope": __version__})
 
@@ -112,7 +114,8 @@ def plan(experiment: Experiment, corpus: Corpus | None = None) -> list[Cell]:
 
     Reads the corpus' labels, but no audio and no weights.
     """
-    folds = folds_of(experiment, corpus or corpus_of(experiment))
+    corpus = corpus or corpus_of(experiment)
+    folds = folds_of(experiment, corpus)
 
     def cell(method: Any, fold: Fold, role: str = "table1") -> Cell:
         return Cell(
@@ -120,7 +123,7 @@ def plan(experiment: Experiment, corpus: Corpus | None = None) -> list[Cell]:
             fold=fold,
             backbone=experiment.backbone.name,
             context=experiment.backbone.context,
-            classes=experiment.corpus.classes,
+            classes=corpus.classes,
             projection=experiment.head.projection,
             precision=experiment.precision,
             seed=experiment.seed,

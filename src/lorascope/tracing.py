@@ -16,6 +16,7 @@ from torch import Tensor
 from .measures.measure import GRADIENT_PARTS, Batch, Factors, Measure, Part, Replay, Study
 from .models.parts import WhisperParts, parent_of
 from .models.states import ModelStates
+from .progress import bar
 
 
 def batches_of(
@@ -76,16 +77,16 @@ def trace(
     states: ModelStates,
     batches: Iterator[Batch],
     measures: Sequence[Measure],
-    progress: Callable[[int], None] = lambda _: None,
+    total: int | None = None,
 ) -> None:
-    """Run all models over all batches and feed the measures; `progress` is told the clips of every finished batch.
+    """Run all models over all batches and feed the measures; `total` is the number of batches, for the progress bar.
 
     One forward for each model and batch, and one backward for those models whose gradients a measure asks for.
     """
     from nnsight import NNsight
 
     traced = NNsight(states.parts.peft)
-    for batch in batches:
+    for batch in bar(batches, "tracing", total):
         reference: list[Tensor] | None = None
         for model in states.names:
             listeners = [(measure, measure.parts(model)) for measure in measures]
@@ -101,7 +102,6 @@ def trace(
                     reference = resid_pre
                 if replaying:
                     _replay(parts, model, batch, replaying, resid_pre, reference)
-        progress(len(batch.rows))
 
 
 def _trace_one(

@@ -133,15 +133,17 @@ def test_a_whole_cell_is_not_redone_and_settings_change_its_name(setting, tmp_pa
     first = run_cell(cell, inputs(), run, fingerprint)
     monkeypatch.setattr(cells, "_train_and_test", None)
     assert run_cell(cell, inputs(), run, fingerprint) == first
-    clips = inputs().clips
+    clips, labels = inputs().clips, inputs().labels
+    swapped = {clip: 3 - label for clip, label in labels.items()}
     names = {
-        cell.identity(fingerprint, clips),
-        make(folds[1], FROZEN).identity(fingerprint, clips),
-        make(folds[0], LORA).identity(fingerprint, clips),
-        make(folds[0], FrozenConfig(learning_rate=(1e-4, 1e-2), epochs=5)).identity(fingerprint, clips),
-        cell.identity("other weights", clips),
+        cell.identity(fingerprint, clips, labels),
+        make(folds[1], FROZEN).identity(fingerprint, clips, labels),
+        make(folds[0], LORA).identity(fingerprint, clips, labels),
+        make(folds[0], FrozenConfig(learning_rate=(1e-4, 1e-2), epochs=5)).identity(fingerprint, clips, labels),
+        cell.identity("other weights", clips, labels),
+        cell.identity(fingerprint, clips, swapped),
     }
-    assert len(names) == 5
+    assert len(names) == 6
 
 
 def test_an_interrupted_cell_continues_and_ends_with_the_same_numbers(setting, tmp_path, monkeypatch):

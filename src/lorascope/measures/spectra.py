@@ -48,7 +48,8 @@ class Spectra:
 
     `compute` gives `spectra` (model, layer, module, factor, quantity, variant, index from 1, energy E_k) and
     `spectra_summary` (the same keys; k90, participation, entropy_rank, rank (of the adapter), note, k90_low and k90_high,
-    trained_ratio). The interval is a 95 % bootstrap over clips, hierarchical over speakers; it exists for the `corrected` variant, B's
+    trained_ratio). The interval is the estimate plus the 95 % spread of a bootstrap over clips,
+    hierarchical over speakers, around its own mean; it exists for the `corrected` variant, B's
     gradient excepted, whose Gram matrices would be too large to keep per clip. `trained_ratio` is k90 of the trained adapter over
     that of the row's model, and its mean over layers the mean ratio (the released figure prints mean k90 random / mean k90 trained).
     A matrix that is exactly 0 (B-out and A's gradient where B = 0) has no spectrum: NaN, and a note.
@@ -196,7 +197,9 @@ def _balanced_views(
 def _summary(view: _View) -> dict[str, float | str]:
     low = high = float("nan")
     if view.draws is not None:
-        low, high = stats.percentile_interval(stats.k90(view.draws))
+        # A resample repeats clips, so it has fewer directions and its k90 lies below: only the spread around their mean is used.
+        replicates = stats.k90(view.draws)
+        low, high = float(stats.k90(view.power)) + np.array(stats.percentile_interval(replicates - replicates.mean()))
     note = view.note or ("" if np.any(view.power) else "this matrix is exactly 0 and has no spectrum")
     return {
         "note": note,

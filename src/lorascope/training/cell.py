@@ -28,6 +28,7 @@ from ..models.backbone import Backbone
 from ..models.classifier import Head, SpeechClassifier, initialise_head, masked_mean
 from ..models.parts import WhisperParts
 from ..planning import Cell
+from ..progress import bar
 from ..stats import unweighted_average_recall
 from ..store import RunFolder, read_json, write_json
 from .data import ClipDataset, LengthBatches, PooledDataset, collate
@@ -50,15 +51,13 @@ class Inputs:
     def __post_init__(self) -> None:
         self._pooled: dict[str, dict[str, np.ndarray]] = {}
 
-    def pooled(
-        self, context: str, batch_size: int, progress: Callable[[int, int], None] = lambda *_: None
-    ) -> dict[str, np.ndarray]:
+    def pooled(self, context: str, batch_size: int) -> dict[str, np.ndarray]:
         """Every clip's frozen encoder output, pooled, [width] by id: each clip passes through the encoder once for all folds."""
         if context not in self._pooled:
             ids = list(self.clips)
             backbone = self.load()
             model = backbone.model.to(self.device)  # pyright: ignore[reportArgumentType]
-            outputs = encode_clips(model, ids, self.clips, context, batch_size, progress)
+            outputs = encode_clips(model, ids, self.clips, context, batch_size)
             self._pooled[context] = dict(zip(ids, outputs, strict=True))
         return self._pooled[context]
 
@@ -70,7 +69,6 @@ def encode_clips(
     clips: Mapping[str, Clip],
     context: str,
     batch_size: int,
-    progress: Callable[[int, int], None] = lambda *_: None,
 ) -> np.ndarray:
     """Pooled encoder output of clips in the order of `ids`, [clips, width]; pooled over valid frames under `trim`."""
     return _over_batches(
@@ -80,7 +78,6 @@ def encode_clips(
         clips,
         context,
         batch_size,
-        progress,
     )
 
 
@@ -101,21 +98,17 @@ def _over_batches(
     clips: Mapping[str, Clip],
     context: str,
     batch_size: int,
-    progress: Callable[[int, int], None] = lambda *_: None,
 ) -> np.ndarray:
     model.eval()
     device = next(model.parameters()).device
     dataset = ClipDataset(ids, dict.fromkeys(ids, 0), clips, context)
     rows: list[np.ndarray | None] = [None] * len(dataset)
-    done = 0
-    for indices in LengthBatches(dataset.lengths, batch_size, None):
+    for indices in bar(LengthBatches(dataset.lengths, batch_size, None), "encoding clips"):
         batch = {key: tensor.to(device) for key, tensor in collate([dataset[index] for index in indices]).items()}
         for index, row in zip(
             indices, function(batch["input_features"], batch.get("valid")).float().cpu().numpy(), strict=True
         ):
             rows[index] = row
-        done += len(indices)
-        progress(done, len(dataset))
     return np.stack([row for row in rows if row is not None])
 
 
@@ -126,7 +119,7 @@ def run_cell(
 
     Interrupted, it continues with the candidates that are done and the last checkpoint of the one that isn't. `say` is told what is being done.
     """
-    name = cell.identity(fingerprint, inputs.clips)
+    name = cell.identity(fingerprint, inputs.clips, inputs.labels)
     if not run.is_whole(name):
         start = time.perf_counter()
         with run.building(name) as folder:

@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from .tiny import CLASSES, tiny_whisper, write_tone
+
+# the test runner has a worker for every core already
+torch.set_num_threads(1)
 
 SPEAKERS = ("ann", "bob", "cy", "dee")
 

@@ -265,7 +265,7 @@ def test_unmatched_class_names_are_told(analyze, tmp_path):
         ({"context": "short"}, "expected trim or full"),
         ({"set": "drawss=100"}, "did you mean draws"),
         ({"clip-ids": "nowhere.txt"}, "nowhere.txt"),
-        ({"frozen": "nowhere"}, "nowhere"),
+        ({"frozen": "nowhere"}, "frozen nowhere: no such folder"),
         ({"corpus": "csvv"}, "did you mean 'csv'"),
         ({"root": "nowhere"}, "nowhere"),
     ],

@@ -6,10 +6,12 @@ import datetime
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import torch
+import yaml
 
 from .analysis import analyse, open_adapter
 from .config import AnalysisConfig
@@ -60,7 +62,7 @@ def analyze(
         head = _in_order(head, Path(frozen), classes, base)
     clips = load_corpus(corpus, root=Path(root) if root is not None else None, classes=classes)
     sample, counts = _choose(clips, clip_ids, settings)
-    kept = _only(clips, list(sample["clip"]))
+    kept = replace(clips, clips=clips.clips.loc[list(sample["clip"])])
     features = prepare(kept, base, say)
     first = features[sample["clip"].iloc[0]].features
     model = open_adapter(base, adapter, first, chosen_context, device())
@@ -110,34 +112,24 @@ def read_clip_ids(file: Path) -> list[str]:
 
 
 def _open_backbone(name: str, adapter: Path, labels: Sequence[str] | None) -> tuple[Backbone, tuple[str, ...]]:
-    """The backbone with a head of the right size, and the classes in the order of its logits, in our own names."""
-    base = load_backbone(name)
+    """The backbone with a head of the adapter's size, and the classes in the order of its logits, in our own names."""
     record = read_record(adapter)
-    if record is not None and not base.has_head:
-        _, tensors = read_adapter(adapter)
-        head = head_tensors(tensors)
-        projection = head["projector.weight"].shape[0] if "projector.weight" in head else 256
-        base = load_backbone(name, record.classes, projection=projection)
-        return base, match_classes(labels or record.classes)
-    if base.has_head:
-        count = base.model.config.num_labels
-        if labels is not None and len(labels) != count:
-            raise LorascopeError(
-                f"--labels names {len(labels)} classes, the backbone {name} has {count}; name them in the order of its logits"
-            )
-        return base, match_classes(labels or (record.classes if record else base.labels))
-    if labels is None:
+    _, tensors = read_adapter(adapter)
+    head = head_tensors(tensors)
+    base = load_backbone(name)
+    names = labels or (record.classes if record else base.labels)
+    if not names:
         raise LorascopeError(
             f"backbone {name}: it names no classes, and adapter {adapter} records none; name them with --labels in the order of the logits"
         )
-    _, tensors = read_adapter(adapter)
-    head = head_tensors(tensors)
-    if "classifier.weight" in head and head["classifier.weight"].shape[0] != len(labels):
+    count = base.model.config.num_labels if base.has_head else len(head.get("classifier.weight", names))
+    if len(names) != count:
         raise LorascopeError(
-            f"--labels names {len(labels)} classes, the adapter {adapter} has {head['classifier.weight'].shape[0]}; name them in the order of its logits"
+            f"--labels names {len(names)} classes, but there are {count}; name them in the order of the logits"
         )
-    projection = head["projector.weight"].shape[0] if "projector.weight" in head else 256
-    return load_backbone(name, tuple(labels), projection=projection), match_classes(labels)
+    if not base.has_head and "projector.weight" in head:
+        base = load_backbone(name, names, projection=head["projector.weight"].shape[0])
+    return base, match_classes(names)
 
 
 def _recorded_context(folder: Path) -> str | None:
@@ -179,12 +171,6 @@ def _choose(
     return sample_from(corpus, list(clip_ids), len(clip_ids), config.seed)
 
 
-def _only(corpus: Corpus, ids: list[str]) -> Corpus:
-    from dataclasses import replace
-
-    return replace(corpus, clips=corpus.clips.loc[ids])
-
-
 def _config_text(
     backbone: str,
     adapter: Path,
@@ -195,8 +181,6 @@ def _config_text(
     classes: Sequence[str],
     config: AnalysisConfig,
 ) -> str:
-    import yaml
-
     return yaml.safe_dump(
         {
             "name": adapter.name,

@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import WhisperForAudioClassification
 
 from ..errors import LorascopeError
-from .backbone import Backbone
+from .backbone import Backbone, load_backbone
 from .classifier import Head, SpeechClassifier
 
 HEAD = ("projector", "classifier")
@@ -227,6 +227,8 @@ def load_frozen_head(folder: Path, backbone: Backbone) -> dict[str, Tensor]:
 
     Raises `LorascopeError` where the folder's encoder is not the backbone's, or it adapts anything.
     """
+    if not folder.is_dir():
+        raise LorascopeError(f"frozen {folder}: no such folder; give a PEFT folder, or one that save_pretrained wrote")
     if (folder / "adapter_config.json").is_file():
         _, tensors = read_adapter(folder)
         record = read_record(folder)
@@ -240,8 +242,6 @@ def load_frozen_head(folder: Path, backbone: Backbone) -> dict[str, Tensor]:
             )
         head = head_tensors(tensors)
     else:
-        from .backbone import load_backbone
-
         whole = load_backbone(str(folder))
         if not whole.has_head:
             raise LorascopeError(

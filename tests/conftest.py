@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+# the test runner has a worker for every core already; read when the numerical libraries are first imported
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import pandas as pd
 import pytest
@@ -10,7 +14,6 @@ import torch
 
 from .tiny import CLASSES, tiny_whisper, write_tone
 
-# the test runner has a worker for every core already
 torch.set_num_threads(1)
 
 SPEAKERS = ("ann", "bob", "cy", "dee")

@@ -98,8 +98,8 @@ def test_incomplete_weights_are_told(tmp_path):
 
 
 def test_another_architecture_is_refused(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "wav2vec2"}))
-    with pytest.raises(LorascopeError, match=r"only Whisper"):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(LorascopeError, match=r"only encoders of Whisper"):
         load_backbone(str(tmp_path))
 
 

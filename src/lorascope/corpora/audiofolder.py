@@ -46,7 +46,9 @@ def read(
     if speaker and speaker_pattern:
         raise LorascopeError("corpus.options.speaker_pattern: speaker is given too; take one of the two out")
     if not root.is_dir():
-        raise LorascopeError(f"{root}: no such folder; give the audiofolder with corpus.root")
+        raise LorascopeError(
+            f"{root}: no such folder; give the audiofolder with corpus.root (on the command line --root)"
+        )
     files = sorted(path for name in METADATA for path in root.rglob(name))
     if files:
         parts = [_from_metadata(file, root, emotion, None if speaker_pattern else (speaker or "")) for file in files]
@@ -61,8 +63,9 @@ def read(
         table, where, left_out = _from_folders(root), None, ()
     if table.empty:
         raise LorascopeError(f"{root}: the metadata file has no rows; list one clip a line")
+    table["id"] = clip_ids(list(table["path"]), root)
     if speaker_pattern:
-        table["speaker"] = _by_pattern(speaker_pattern, table["path"], root)
+        table["speaker"] = _by_pattern(speaker_pattern, list(table["path"]), root)
     named, notes = named_speakers(table["speaker"])
     if table["speaker"].isna().all():
         raise LorascopeError(
@@ -84,7 +87,6 @@ def _from_metadata(file: Path, root: Path, emotion: str | None, speaker: str | N
     text = _column(file, rows, "text", None, TEXT_COLUMNS)
     paths = [file.parent / name for name in names]
     table = pd.DataFrame({"path": [str(path) for path in paths]})
-    table["id"] = clip_ids(paths, root)
     table["emotion"] = filled(rows[label], label, where)
     table["speaker"] = pd.NA if who is None else rows[who].replace("", pd.NA)
     if text is not None:
@@ -102,7 +104,7 @@ def _from_folders(root: Path) -> pd.DataFrame:
             raise LorascopeError(
                 f"{path}: lies in no folder named by a label, and {root} has no {METADATA[0]}; move it, or write the metadata"
             )
-    table = pd.DataFrame({"id": clip_ids(paths, root), "path": [str(path) for path in paths], "speaker": pd.NA})
+    table = pd.DataFrame({"path": [str(path) for path in paths], "speaker": pd.NA})
     table["emotion"] = [path.parent.name for path in paths]
     table["split"] = [_split(path.relative_to(root)) for path in paths]
     return table

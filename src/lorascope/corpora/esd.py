@@ -38,6 +38,7 @@ ABOUT = About(
 )
 PUBLISHED = Published(35_000, 20, dict.fromkeys(EMOTIONS.values(), 7000))
 _NAME = re.compile(r"(00[01]\d|0020)_\d{6}")
+_PLACE = re.compile(rf"(\d{{4}})/({'|'.join(EMOTIONS)})(?:/({'|'.join(SPLITS)}))?")
 _NESTED = ("", "Emotion Speech Dataset", "Emotional Speech Dataset (ESD)/Emotion Speech Dataset")
 
 
@@ -53,19 +54,19 @@ def read(root: Path, language: str | None = None) -> Recordings:
     folder = next((root / name for name in _NESTED if (root / name / "0001").is_dir()), None)
     folder = folder or next((root / name for name in _NESTED if any((root / name).glob("00[012][0-9]"))), root)
     rows, others = [], Counter()
-    for path in sound_files(folder, "*/*/**/*"):
-        speaker, emotion, *split, _ = path.relative_to(folder).parts
+    for path in sound_files(folder, "**/*"):
         name = _NAME.fullmatch(path.stem)
-        known = emotion in EMOTIONS and (not split or (len(split) == 1 and split[0] in SPLITS))
-        if name is None or name.group(1) != speaker or not known:
+        place = _PLACE.fullmatch(path.parent.relative_to(folder).as_posix())
+        if name is None or place is None or place.group(1) != name.group(1):
             raise LorascopeError(
                 f"{path}: not a file of ESD (0011/Angry/0011_000351.wav, or in a folder train, evaluation or test); move the file elsewhere or use the csv reader"
             )
+        speaker, emotion, split = place.groups()
         spoken = "mandarin" if speaker <= "0010" else "english"
         if language not in (None, spoken):
             others[f"{spoken} (corpus.options.language is {language})"] += 1
             continue
-        part = SPLITS[split[0]] if split else pd.NA
+        part = SPLITS[split] if split else pd.NA
         gender = "male" if speaker in MALE else "female"
         rows.append((path.stem, str(path), speaker, EMOTIONS[emotion], gender, LANGUAGES[spoken], part))
     table = pd.DataFrame(rows, columns=["id", "path", "speaker", "emotion", "gender", "language", "split"])
@@ -93,8 +94,10 @@ def decoded(data: bytes) -> str:
     Most certain first: UTF-16 tells itself by its mark or by zero bytes, which no other holds; hardly any text in another encoding is valid UTF-8; GB 2312 writes its characters in pairs of bytes above
     A0, so that a lone one, as an accent or a quotation mark in Latin 1 is, is none. Latin 1, with Windows' quotation marks, takes all the rest.
 
-    >>> [decoded("你好".encode(name)) for name in ("gb2312", "utf-16", "utf-16-le", "utf-8")] + [decoded(b"It\\x92s a caf\\xe9.")]
-    ['你好', '你好', '你好', '你好', 'It’s a café.']
+    >>> {decoded("1\\t你好".encode(name)) for name in ("gb2312", "utf-16", "utf-16-le", "utf-16-be", "utf-8")}
+    {'1\\t你好'}
+    >>> decoded(b"It\\x92s a caf\\xe9.")
+    'It’s a café.'
     """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16", errors="replace")

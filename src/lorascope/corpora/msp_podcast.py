@@ -15,7 +15,6 @@ import pandas as pd
 from ..errors import LorascopeError
 from .corpus import About, Recordings, named_speakers
 from .files import without_label
-from .labels import suggestion
 from .tables import filled, read_table
 
 #: X: the raters did not agree.
@@ -79,17 +78,19 @@ def read(root: Path) -> Recordings:
     return Recordings(found[kept], where=places, left_out=tuple(left_out), notes=notes)
 
 
-def _emotion(code: str | None, place: str) -> str | None:
-    if code is not None and code not in EMOTIONS:
-        raise LorascopeError(f"{place}: EmoClass {code!r}{suggestion(code, list(EMOTIONS))}; mend the line")
-    return None if code is None else EMOTIONS[code]
-
-
-def _split(name: str | None, place: str) -> Any:
-    """The first test set is the one that is meant by "test"; others keep their number."""
-    folded = (name or "").lower()
-    if not folded:
+def _emotion(code: Any, place: str) -> Any:
+    if pd.isna(code):
         return pd.NA
+    if code not in EMOTIONS:
+        raise LorascopeError(f"{place}: EmoClass {code!r} is none of {', '.join(EMOTIONS)}; mend the line")
+    return EMOTIONS[code]
+
+
+def _split(name: Any, place: str) -> Any:
+    """The first test set is the one that is meant by "test"; others keep their number."""
+    if pd.isna(name):
+        return pd.NA
+    folded = name.lower()
     if folded not in SPLITS and not re.fullmatch(r"test\d?", folded):
         raise LorascopeError(
             f"{place}: Split_Set {name!r} is none of Train, Development, Validation, Test1, Test2, ...; mend the line"

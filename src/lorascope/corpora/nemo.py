@@ -20,7 +20,7 @@ PUBLISHED = Published(4481, 9, None)
 def read(root: Path) -> Recordings:
     """Read `root/data.tsv` and `root/samples`; sounds that no line names are counted and left out.
 
-    Raises `LorascopeError` where the table is missing, lacks a column, or a cell of it is empty.
+    Raises `LorascopeError` where the table is missing, lacks a column, or a file, emotion or speaker in it is empty.
     """
     file = root / "data.tsv"
     if not file.is_file():
@@ -29,8 +29,8 @@ def read(root: Path) -> Recordings:
         )
     table, where = read_table(file, tuple(COLUMNS), quotes=False)
     table = table[list(COLUMNS)].rename(columns=COLUMNS)
-    for column in table:
-        table[column] = filled(table[column], str(column), where)
+    for column in ("id", "emotion", "speaker"):
+        table[column] = filled(table[column], column, where)
     names = [name if Path(name).suffix else f"{name}.wav" for name in table["id"]]
     table = table.assign(
         path=[str(root / "samples" / name) for name in names], id=[Path(name).stem for name in names], language="pl"

@@ -15,7 +15,7 @@ from .labels import suggestion
 def read_table(file: Path, needed: tuple[str, ...] = (), quotes: bool = True) -> tuple[pd.DataFrame, list[str]]:
     """Rows of a .csv, .tsv, .jsonl or .parquet file by its suffix, and where each stands ("file line 7"), for errors.
 
-    Text files give text cells, None where empty; `quotes=False` takes quotation marks as they stand. Raises `LorascopeError` naming file and line where the file can't be read, has no
+    Text files give text cells, missing (NaN) where empty; `quotes=False` takes quotation marks as they stand. Raises `LorascopeError` naming file and line where the file can't be read, has no
     column of `needed`, or a row has other cells than the header.
     """
     suffix = file.suffix.lower()

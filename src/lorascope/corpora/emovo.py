@@ -23,7 +23,7 @@ EMOTIONS = {
     "sor": "surprise",
     "tri": "sadness",
 }
-ABOUT = About("EMOVO", "Italian", "acted", 6, 588, "for research, from its authors", "Costantini et al. 2014")
+ABOUT = About("EMOVO", "Italian", "acted", 6, 588, "freely available, on its authors' terms", "Costantini et al. 2014")
 PUBLISHED = Published(588, 6, dict.fromkeys(EMOTIONS.values(), 84))
 _NAME = re.compile(r"(dis|gio|neu|pau|rab|sor|tri)-([fm][123])-([a-z]\d)")
 

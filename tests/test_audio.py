@@ -359,6 +359,15 @@ def test_nothing_half_written_stays(tmp_path: Path, cache: Path, monkeypatch: py
     assert not [file for file in cache.rglob("*") if file.is_file()]
 
 
+def test_the_format_is_told_by_the_content_not_by_the_name(tmp_path: Path) -> None:
+    """TESS holds AIFF files named .wav."""
+    wav = write_tone(tmp_path / "a.wav", rate=24_414)
+    samples, rate = soundfile.read(wav, dtype="int16")
+    soundfile.write(tmp_path / "b.wav", samples, rate, format="AIFF")
+    assert (tmp_path / "b.wav").read_bytes()[:4] == b"FORM"
+    np.testing.assert_array_equal(load_audio(tmp_path / "b.wav"), load_audio(wav))
+
+
 def test_many_clips_by_id(tmp_path: Path) -> None:
     paths = [write_tone(tmp_path / f"{number}.wav", seconds=0.5 + 0.1 * number, seed=number) for number in range(3)]
     clips = prepare_clips([(path.stem, str(path), None, None) for path in paths], SETTINGS)

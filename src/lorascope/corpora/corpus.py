@@ -18,6 +18,34 @@ DEFAULT_CLASSES = ("anger", "happiness", "neutrality", "sadness")
 REQUIRED = ("path", "speaker", "emotion")
 #: Columns that a corpus may have, NaN where unknown. `start`, `end` (a piece of the file) and `duration` are seconds.
 OPTIONAL = ("text", "gender", "session", "language", "split", "start", "end", "duration")
+#: The one name of all speakers whom a corpus does not name. Two such clips may be of one person, so no two of them may ever be in different parts of a fold;
+#: as one pseudo-speaker they cannot be. It is no person either: a fold that tests "on the speaker unknown" would test on a crowd.
+UNKNOWN_SPEAKER = "unknown"
+
+
+@dataclass(frozen=True)
+class About:
+    """One line about a reader's corpus, for listings: `speech` says how it came about (acted, natural), `reference` who describes it and when.
+
+    `speakers` and `clips` are None for readers of any corpus.
+    """
+
+    title: str
+    language: str
+    speech: str
+    speakers: int | None
+    clips: int | None
+    licence: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a corpus' authors count: all clips, speakers, and clips by canonical emotion; None for what they do not give."""
+
+    clips: int | None
+    speakers: int | None
+    by_class: dict[str, int] | None
 
 
 @dataclass(frozen=True)
@@ -57,6 +85,17 @@ class Corpus:
     def speakers(self) -> tuple[str, ...]:
         """Names of all speakers, sorted."""
         return tuple(sorted(self.clips["speaker"].unique()))
+
+
+def named_speakers(speakers: pd.Series) -> tuple[pd.Series, tuple[str, ...]]:
+    """Speakers as text, those that are missing, empty or "unknown" in any case as `UNKNOWN_SPEAKER`, and a note that counts them (none where all are named)."""
+    # a number that Parquet made a fraction for want of others is the same speaker
+    text = speakers.map(lambda name: str(int(name)) if isinstance(name, float) and name.is_integer() else str(name))
+    text = text.str.strip()
+    unknown = speakers.isna() | (text == "") | (text.str.lower() == UNKNOWN_SPEAKER)
+    count = int(unknown.sum())
+    note = f"clips of unknown speakers: {count}; they count as one speaker, {UNKNOWN_SPEAKER!r}"
+    return text.mask(unknown, UNKNOWN_SPEAKER), (note,) if count else ()
 
 
 def corpus_from(

@@ -18,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from ..errors import LorascopeError
 from ..features import FeatureSettings
+from .checkpoints import LOAD_ERRORS, check_whole, explain
 from .classifier import SpeechClassifier, WhisperClassifier, initialise_head
 from .ctranslate2 import EncoderWeights
 from .families import FAMILIES, feature_settings
@@ -153,26 +154,19 @@ def _from_pretrained(
             loaded: Any = loader.from_pretrained(
                 target,
                 output_loading_info=True,
-                ignore_mismatched_sizes=classes is not None,
+                ignore_mismatched_sizes=True,  # told below, by name
                 dtype=torch.float32,
                 **options,
                 **kwargs,
             )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise LorascopeError(
-            f"backbone {target}: {_first_line(error)}; give a folder or hub id with config.json and model.safetensors"
-        ) from error
+    except LOAD_ERRORS as error:
+        raise explain(target, error) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
     model, info = loaded
-    missing = set(info["missing_keys"])
-    # the vector that SpecAugment masks with, which is never used here
-    missing = {key for key in missing if not key.endswith(UNUSED)}
-    lost = sorted(key for key in missing if key.startswith(f"{model.trunk}."))
-    if lost:
-        raise LorascopeError(
-            f"backbone {target}: {len(lost)} encoder weights are missing, {lost[0]} first; give a complete {family.title} checkpoint"
-        )
+    # the vector that SpecAugment masks with is never used here
+    missing = {key for key in info["missing_keys"] if not key.endswith(UNUSED)}
+    check_whole(target, family.title, f"{model.trunk}.", missing, info["mismatched_keys"], keeps_head=classes is None)
     if model.config.use_weighted_layer_sum:
         raise LorascopeError(
             f"backbone {target}: its head sums over layers (use_weighted_layer_sum), which cannot be analysed; set it to false and train the head anew"
@@ -230,7 +224,3 @@ def fingerprint(model: SpeechClassifier) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().float().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__

@@ -137,4 +137,4 @@ class WavLMClassifier(WaveformClassifier, WavLMForSequenceClassification):
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         for layer in self.wavlm.encoder.layers:
-            layer.attention.__class__ = ModularWavLMAttention
+            layer.attention.__class__ = ModularWavLMAttention  # pyright: ignore[reportAttributeAccessIssue]

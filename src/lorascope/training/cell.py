@@ -22,15 +22,18 @@ from torch import nn
 
 from .. import __version__
 from ..audio import Clip
-from ..config import LoraConfig
-from ..models.adaptation import Record, add_head_only, add_lora, head_tensors, load_adapter, read_adapter, save_adapter
+from ..errors import LorascopeError
+from ..methods import BASELINES, FrozenConfig
+from ..models.adaptation import Record, load_adapter
 from ..models.backbone import Backbone
 from ..models.classifier import Head, SpeechClassifier, initialise_head, masked_mean
 from ..models.families import parts_of
+from ..models.methods import adapt, add_head_only, load_trained, save_trained
 from ..planning import Cell
 from ..progress import bar
 from ..stats import unweighted_average_recall
 from ..store import RunFolder, read_json, write_json
+from .allocation import RankAllocation
 from .data import ClipDataset, LengthBatches, PooledDataset, collate
 from .fit import Fit, cross_entropy, fit
 
@@ -128,7 +131,17 @@ def run_cell(
     # only now, since a run that is killed before the move starts again from the candidates
     for leftover in run.cell(name).glob("candidate-*"):
         shutil.rmtree(leftover)
-    return read_json(run.cell(name) / "metrics.json")
+    file = run.cell(name) / "metrics.json"
+    metrics = read_json(file)
+    # a method may have another name than when its cell was trained
+    named = metrics | _names(cell)
+    if named != metrics:
+        write_json(file, named)
+    return named
+
+
+def _names(cell: Cell) -> dict[str, str]:
+    return {"name": cell.name or cell.kind, "label": cell.label, "role": cell.role}
 
 
 def _train_and_test(cell: Cell, inputs: Inputs, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
@@ -149,17 +162,18 @@ def _train_and_test(cell: Cell, inputs: Inputs, folder: Path, say: Callable[[str
             log.write((folder / f"candidate-{number}" / "log.jsonl").read_text(encoding="utf-8"))
     shutil.rmtree(folder / "adapter", ignore_errors=True)
     shutil.copytree(folder / f"candidate-{chosen}" / "adapter", folder / "adapter")
-    model = load_adapter(inputs.load(), folder / "adapter").to(inputs.device)
-    logits = _test_logits(cell, inputs, model)
-    metrics = _metrics(cell, inputs, logits, fits, chosen, _trained_parameters(cell, folder / "adapter"))
+    logits = _test_logits(cell, inputs, folder / "adapter")
+    metrics = _metrics(cell, inputs, logits, fits, chosen)
     _predictions(cell, inputs, logits).to_parquet(folder / "predictions.parquet", index=False)
     return metrics
 
 
 @torch.no_grad()
-def _test_logits(cell: Cell, inputs: Inputs, model: PeftModel) -> np.ndarray:
-    if cell.kind == "lora":
+def _test_logits(cell: Cell, inputs: Inputs, folder: Path) -> np.ndarray:
+    if cell.kind not in BASELINES:
+        model: Any = load_trained(inputs.load(), folder, cell.kind).to(inputs.device)  # pyright: ignore[reportArgumentType]
         return predict_clips(model, cell.fold.test, inputs.clips, cell.context, cell.method.batch_size)
+    model = load_adapter(inputs.load(), folder).to(inputs.device)
     pooled = inputs.pooled(cell.context, cell.method.batch_size)
     stacked = torch.as_tensor(np.stack([pooled[clip] for clip in cell.fold.test]), device=inputs.device)
     return parts_of(model).apply_head(stacked).cpu().numpy()
@@ -167,14 +181,13 @@ def _test_logits(cell: Cell, inputs: Inputs, model: PeftModel) -> np.ndarray:
 
 def _train_candidate(cell: Cell, inputs: Inputs, selection: Sequence[str], rate: float, folder: Path) -> Fit:
     backbone = inputs.load()
-    model: PeftModel | Head
-    if isinstance(cell.method, LoraConfig):
-        method = cell.method
-        model = add_lora(backbone.model, method.rank, method.alpha, method.dropout, method.targets, cell.seed)
+    model: PeftModel | SpeechClassifier | Head
+    if cell.kind not in BASELINES:
+        model = adapt(backbone.model, cell.method, cell.seed)
         train, held_out = (
             ClipDataset(ids, inputs.labels, inputs.clips, cell.context) for ids in (cell.fold.train, selection)
         )
-    else:
+    elif isinstance(cell.method, FrozenConfig) and cell.method.head == "last":
         pooled = inputs.pooled(cell.context, cell.method.batch_size)
         model = Head(backbone.width, cell.projection, len(cell.classes))
         initialise_head(model, cell.seed)
@@ -182,6 +195,8 @@ def _train_candidate(cell: Cell, inputs: Inputs, selection: Sequence[str], rate:
             PooledDataset(np.stack([pooled[c] for c in ids]), [inputs.labels[c] for c in ids])
             for ids in (cell.fold.train, selection)
         )
+    else:
+        raise LorascopeError(f"methods: {cell.method.words} cannot be trained yet; take {cell.name or cell.kind} out")
     result = fit(
         model,
         train,
@@ -193,22 +208,15 @@ def _train_candidate(cell: Cell, inputs: Inputs, selection: Sequence[str], rate:
         cell.precision,
         folder / "trainer",
         folder / "log.jsonl",
+        RankAllocation(model) if cell.kind == "adalora" else None,
     )
-    peft = model if isinstance(model, PeftModel) else add_head_only(backbone.model, model)
+    trained = add_head_only(backbone.model, model) if isinstance(model, Head) else model
     record = Record(cell.kind, cell.classes, cell.context, backbone.name, backbone.fingerprint, __version__)
-    save_adapter(peft.eval(), folder / "adapter", record)
+    save_trained(trained, folder / "adapter", record, backbone.features, inputs.load)
     return result
 
 
-def _trained_parameters(cell: Cell, folder: Path) -> int:
-    _, tensors = read_adapter(folder)
-    trained = tensors if cell.kind == "lora" else head_tensors(tensors)
-    return sum(tensor.numel() for tensor in trained.values())
-
-
-def _metrics(
-    cell: Cell, inputs: Inputs, logits: np.ndarray, fits: Sequence[Fit], chosen: int, trainable: int
-) -> dict[str, Any]:
+def _metrics(cell: Cell, inputs: Inputs, logits: np.ndarray, fits: Sequence[Fit], chosen: int) -> dict[str, Any]:
     gold = np.array([inputs.labels[clip] for clip in cell.fold.test])
     predicted = logits.argmax(axis=1)
     best = fits[chosen]
@@ -222,13 +230,12 @@ def _metrics(
         for f in fits
     ]
     return {
+        **_names(cell),
         "method": cell.kind,
-        "label": cell.label,
-        "role": cell.role,
         "backbone": cell.backbone,
         "context": cell.context,
         "rank": cell.rank,
-        "trainable_parameters": trainable,
+        "trainable_parameters": best.trained_parameters,
         "fold": cell.fold.name,
         "test_speakers": list(cell.fold.test_speakers),
         "validation_speakers": list(cell.fold.validation_speakers),

@@ -18,21 +18,20 @@ import pandas as pd
 import torch
 from peft import PeftModel
 from sklearn.metrics import confusion_matrix
-from torch import nn
 
 from .. import __version__
 from ..audio import Clip
 from ..config import LoraConfig
 from ..models.adaptation import Record, add_head_only, add_lora, head_tensors, load_adapter, read_adapter, save_adapter
 from ..models.backbone import Backbone
-from ..models.classifier import Head, SpeechClassifier, initialise_head, masked_mean
+from ..models.classifier import Head, initialise_head
 from ..models.families import parts_of
 from ..planning import Cell
-from ..progress import bar
 from ..stats import unweighted_average_recall
 from ..store import RunFolder, read_json, write_json
-from .data import ClipDataset, LengthBatches, PooledDataset, collate
+from .data import ClipDataset, PooledDataset
 from .fit import Fit, cross_entropy, fit
+from .passes import pooled_stream, predict_clips
 
 
 @dataclass
@@ -52,64 +51,10 @@ class Inputs:
         self._pooled: dict[str, dict[str, np.ndarray]] = {}
 
     def pooled(self, context: str, batch_size: int) -> dict[str, np.ndarray]:
-        """Every clip's frozen encoder output, pooled, [width] by id: each clip passes through the encoder once for all folds."""
+        """Every clip's frozen stream at every depth, pooled, [layers + 1, width] by id: each clip passes through the encoder once for all folds and heads."""
         if context not in self._pooled:
-            ids = list(self.clips)
-            backbone = self.load()
-            model = backbone.model.to(self.device)  # pyright: ignore[reportArgumentType]
-            outputs = encode_clips(model, ids, self.clips, context, batch_size)
-            self._pooled[context] = dict(zip(ids, outputs, strict=True))
+            self._pooled[context] = pooled_stream(self.load, self.clips, context, batch_size, self.device)
         return self._pooled[context]
-
-
-@torch.no_grad()
-def encode_clips(
-    model: SpeechClassifier,
-    ids: Sequence[str],
-    clips: Mapping[str, Clip],
-    context: str,
-    batch_size: int,
-) -> np.ndarray:
-    """Pooled encoder output of clips in the order of `ids`, [clips, width]; pooled over valid frames under `trim`."""
-    return _over_batches(
-        lambda features, valid: masked_mean(model.encode(features, valid), valid),
-        model,
-        ids,
-        clips,
-        context,
-        batch_size,
-    )
-
-
-@torch.no_grad()
-def predict_clips(
-    model: nn.Module, ids: Sequence[str], clips: Mapping[str, Clip], context: str, batch_size: int
-) -> np.ndarray:
-    """Logits of clips in the order of `ids`, [clips, classes]."""
-    return _over_batches(
-        lambda features, valid: model(features, valid=valid).logits, model, ids, clips, context, batch_size
-    )
-
-
-def _over_batches(
-    function: Callable[[Any, Any], Any],
-    model: nn.Module,
-    ids: Sequence[str],
-    clips: Mapping[str, Clip],
-    context: str,
-    batch_size: int,
-) -> np.ndarray:
-    model.eval()
-    device = next(model.parameters()).device
-    dataset = ClipDataset(ids, dict.fromkeys(ids, 0), clips, context)
-    rows: list[np.ndarray | None] = [None] * len(dataset)
-    for indices in bar(LengthBatches(dataset.lengths, batch_size, None), "encoding clips"):
-        batch = {key: tensor.to(device) for key, tensor in collate([dataset[index] for index in indices]).items()}
-        for index, row in zip(
-            indices, function(batch["input_features"], batch.get("valid")).float().cpu().numpy(), strict=True
-        ):
-            rows[index] = row
-    return np.stack([row for row in rows if row is not None])
 
 
 def run_cell(
@@ -161,7 +106,7 @@ def _test_logits(cell: Cell, inputs: Inputs, model: PeftModel) -> np.ndarray:
     if cell.kind == "lora":
         return predict_clips(model, cell.fold.test, inputs.clips, cell.context, cell.method.batch_size)
     pooled = inputs.pooled(cell.context, cell.method.batch_size)
-    stacked = torch.as_tensor(np.stack([pooled[clip] for clip in cell.fold.test]), device=inputs.device)
+    stacked = torch.as_tensor(np.stack([pooled[clip][-1] for clip in cell.fold.test]), device=inputs.device)
     return parts_of(model).apply_head(stacked).cpu().numpy()
 
 
@@ -179,7 +124,7 @@ def _train_candidate(cell: Cell, inputs: Inputs, selection: Sequence[str], rate:
         model = Head(backbone.width, cell.projection, len(cell.classes))
         initialise_head(model, cell.seed)
         train, held_out = (
-            PooledDataset(np.stack([pooled[c] for c in ids]), [inputs.labels[c] for c in ids])
+            PooledDataset(np.stack([pooled[c][-1] for c in ids]), [inputs.labels[c] for c in ids])
             for ids in (cell.fold.train, selection)
         )
     result = fit(

@@ -10,12 +10,12 @@ import yaml
 from lorascope.config import (
     AnalysisConfig,
     Experiment,
-    FrozenConfig,
     analysis_from,
     dump_experiment,
     experiment_from,
     load_experiment,
 )
+from lorascope.methods import FrozenConfig, LoraConfig
 
 from .corpora.refusals import refused
 
@@ -30,6 +30,12 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+def lora_of(experiment: Experiment) -> LoraConfig:
+    lora = experiment.conditions["lora"]
+    assert isinstance(lora, LoraConfig)
+    return lora
+
+
 def of(file: Path, text: str) -> Experiment:
     file.write_text(text, encoding="utf-8")
     return load_experiment(file)
@@ -40,13 +46,13 @@ def of(file: Path, text: str) -> Experiment:
 
 def test_defaults_are_the_papers_and_the_issues(file: Path) -> None:
     experiment = load_experiment(file)
-    lora = experiment.methods.lora
-    assert lora is not None
+    lora = experiment.conditions["lora"]
+    assert isinstance(lora, LoraConfig)
     # METHODS.md section 1: the released hyper-parameters
     assert (lora.rank, lora.alpha, lora.dropout, lora.targets) == (32, 64, 0.1, ("v_proj",))
     assert (lora.learning_rate, lora.epochs, lora.batch_size) == ((5e-5,), 20, 8)
     assert (
-        isinstance(experiment.methods.frozen, FrozenConfig)
+        experiment.conditions["frozen"] == FrozenConfig()
         and experiment.head.projection == 256
         and experiment.seed == 42
     )
@@ -63,20 +69,19 @@ def test_a_config_is_frozen(file: Path) -> None:
 
 def test_null_takes_a_method_or_the_analysis_out(file: Path) -> None:
     experiment = of(file, LEAST + "methods: {frozen: null}\nanalysis: null\n")
-    assert experiment.methods.frozen is None and experiment.methods.lora is not None and experiment.analysis is None
+    assert list(experiment.conditions) == ["lora"] and experiment.analysis is None
 
 
 def test_one_learning_rate_or_several(file: Path) -> None:
     text = LEAST + "methods:\n  frozen: {learning_rate: 1e-3}\n  lora: {learning_rate: [1.0e-4, 5e-4]}\n"
-    methods = of(file, text).methods
-    assert methods.frozen is not None and methods.lora is not None
-    assert methods.frozen.learning_rate == (1e-3,) and methods.lora.learning_rate == (1e-4, 5e-4)
+    methods = of(file, text).conditions
+    assert methods["frozen"].learning_rate == (1e-3,) and methods["lora"].learning_rate == (1e-4, 5e-4)
 
 
 def test_targets_come_in_the_order_of_the_projections(file: Path) -> None:
     one = of(file, LEAST + "methods: {lora: {targets: [v_proj, q_proj]}}\n")
     assert one == of(file, LEAST + "methods: {lora: {targets: [q_proj, v_proj, v_proj]}}\n")
-    assert one.methods.lora is not None and one.methods.lora.targets == ("q_proj", "v_proj")
+    assert lora_of(one).targets == ("q_proj", "v_proj")
 
 
 def test_folds_are_named_by_words_or_numbers(file: Path) -> None:
@@ -101,9 +106,9 @@ def test_overrides_reach_every_depth(file: Path) -> None:
         file,
         ["seed=7", "methods.lora.rank=8", "methods.lora.targets=[q_proj, v_proj]", "methods.frozen=null", "analysis.fold='03'", "name=other"],
     )  # fmt: skip
-    assert experiment.seed == 7 and experiment.name == "other" and experiment.methods.frozen is None
-    assert experiment.methods.lora is not None and experiment.methods.lora.rank == 8
-    assert experiment.methods.lora.targets == ("q_proj", "v_proj") and experiment.methods.lora.alpha == 64
+    assert experiment.seed == 7 and experiment.name == "other" and list(experiment.conditions) == ["lora"]
+    lora = lora_of(experiment)
+    assert (lora.rank, lora.alpha, lora.targets) == (8, 64, ("q_proj", "v_proj"))
     assert experiment.analysis is not None and experiment.analysis.fold == "03"
 
 
@@ -114,7 +119,7 @@ def test_the_last_override_wins_and_the_file_stays(file: Path) -> None:
 
 def test_a_value_may_hold_an_equals_sign_or_be_nothing(file: Path) -> None:
     assert load_experiment(file, ["corpus.options.hub_id=a=b"]).corpus.options == {"hub_id": "a=b"}
-    assert load_experiment(file, ["methods.frozen="]).methods.frozen is None
+    assert "frozen" not in load_experiment(file, ["methods.frozen="]).conditions
 
 
 @pytest.mark.parametrize(
@@ -125,7 +130,7 @@ def test_a_value_may_hold_an_equals_sign_or_be_nothing(file: Path) -> None:
         ("seed=[1", ("--set seed=[1", "not YAML")),
         ("name.first=x", ("--set name.first=x", "name is a value, not a section")),
         ("methods.lora.rnak=8", ("methods.lora.rnak", "did you mean rank?")),
-        ("methods..rank=8", ("methods.", "unknown key")),
+        ("methods..rank=8", ("methods.", "pattern", "''")),
         ("seed=many", ("seed", "integer", "'many'")),
         ("methods.lora.targets=v_proj", ("methods.lora.targets", "'v_proj'")),
     ],
@@ -165,6 +170,18 @@ def test_the_analysis_alone_from_overrides() -> None:
         ("methods: {lora: {learning_rate: [1e-4, -1]}}\n", ("methods.lora.learning_rate.1", "greater than 0")),
         ("methods: {lora: null, frozen: null}\n", ("methods", "keep at least one")),
         ("methods: null\n", ("methods",)),
+        ("methods: {lora: 3}\n", ("methods.lora", "3")),
+        ("methods: {big: {rank: 8}}\n", ("methods.big.kind: unknown kind 'big'", "give one of: frozen, classic, lora")),
+        ("methods: {big: {kind: dorra}}\n", ("methods.big.kind: unknown kind 'dorra'", "did you mean dora?")),
+        ("methods: {big: {kind: rslora, rnak: 8}}\n", ("methods.big.rnak: unknown key", "did you mean rank?")),
+        ("methods: {big: {kind: ia3, rank: 8}}\n", ("methods.big.rank: unknown key", "known keys: learning_rate")),
+        ("methods: {lora: {layers: [0, -1]}}\n", ("methods.lora.layers.1", "-1")),
+        ("methods: {lora: {layers: []}}\n", ("methods.lora.layers", "at least one layer")),
+        ("methods: {again: {kind: lora}}\n", ("methods", "lora and again are the same method")),
+        ("methods: {'a/b': {kind: lora, rank: 8}}\n", ("methods.a/b", "pattern")),
+        ("analysis: {method: dora}\n", ("analysis.method: no method 'dora'", "there are frozen, lora")),
+        ("analysis: {method: frozen}\n", ("analysis.method: frozen", "changes nothing")),
+        ("methods: {lora: null, dora: {}}\nanalysis: {ranks: [8]}\n", ("analysis.ranks: dora", "no rank space")),
         ("folds: {selection: best}\n", ("folds.selection", "'validation_speaker' or 'test_fold'", "'best'")),
         ("folds: {only: '03'}\n", ("folds.only", "'03'")),
         ("analysis: {measures: [lens, lens]}\n", ("analysis.measures", "once")),

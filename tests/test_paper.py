@@ -28,7 +28,7 @@ def true_speaker(clip):
 
 def test_the_honest_variant_lists_the_papers_cells(release):
     experiment = load_experiment(CONFIGS / "paper-iemocap.yaml", [f"corpus.root={release}"])
-    lora = experiment.methods.lora
+    lora = experiment.conditions["lora"]
     assert experiment.backbone.name == "openai/whisper-large-v2" and experiment.backbone.context == "full"
     assert (lora.rank, lora.alpha, lora.dropout, lora.targets) == (32, 64, 0.1, ("v_proj",))
     assert (lora.learning_rate, lora.epochs, lora.batch_size, experiment.seed) == ((5e-5,), 20, 8, 42)

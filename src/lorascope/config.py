@@ -12,25 +12,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from .errors import LorascopeError
+from .methods import BASELINES, KINDS, LORA_KINDS, Count, Method, Methods, Section, analysed_method, with_defaults
 
-ATTENTION_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "out_proj")
 MEASURES = ("contribution", "lens", "ranks", "spectra", "cka", "erasure")
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-# strict, since yes and true would pass for 1
-Count = Annotated[int, Field(ge=1, strict=True)]
 # numpy's and Hugging Face's seeds end here
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class CorpusConfig(_Section):
+class CorpusConfig(Section):
     """Which clips: a reader, where the corpus lies, and the experiment's classes.
 
     `root` may use environment variables; without it, `$LORASCOPE_CORPORA/<reader>`. `label_map` maps the corpus' own labels to classes
@@ -52,81 +45,20 @@ class CorpusConfig(_Section):
         return classes
 
 
-class BackboneConfig(_Section):
+class BackboneConfig(Section):
     """Which encoder, and how much of the 30 s window it sees: `trim` (cut to the clip) or `full` (30 s, as published)."""
 
     name: str
     context: Literal["trim", "full"] = "trim"
 
 
-class OptimiserConfig(_Section):
-    """Training by AdamW with linear decay. Several learning rates: each fold takes the one that is best on its validation speaker.
-
-    `max_grad_norm` and `weight_decay` are as in Hugging Face's `TrainingArguments`.
-    """
-
-    learning_rate: tuple[Positive, ...] = (5e-5,)
-    epochs: Count = 20
-    batch_size: Count = 8
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    max_grad_norm: Positive = 1.0
-
-    @field_validator("learning_rate", mode="before")
-    @classmethod
-    def _one_or_several(cls, rates: Any) -> Any:
-        return tuple(rates) if isinstance(rates, (list, tuple)) else (rates,)
-
-    @field_validator("learning_rate")
-    @classmethod
-    def _some(cls, rates: tuple[float, ...]) -> tuple[float, ...]:
-        if not rates:
-            raise ValueError("give at least one learning rate")
-        return rates
-
-
-class FrozenConfig(OptimiserConfig):
-    """The baseline: encoder frozen, head trained."""
-
-
-class LoraConfig(OptimiserConfig):
-    """LoRA on the attention projections (Hu et al. 2021), and the head trained with it.
-
-    The update of a layer is `alpha / rank · B A`; defaults are the released hyper-parameters of the paper.
-    """
-
-    rank: Count = 32
-    alpha: Positive = 64
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    targets: tuple[Literal["q_proj", "k_proj", "v_proj", "out_proj"], ...] = ("v_proj",)
-
-    @field_validator("targets")
-    @classmethod
-    def _in_order(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
-        if not targets:
-            raise ValueError("name at least one projection")
-        return tuple(name for name in ATTENTION_PROJECTIONS if name in targets)
-
-
-class MethodsConfig(_Section):
-    """The conditions to train; leave one out with null."""
-
-    frozen: FrozenConfig | None = FrozenConfig()
-    lora: LoraConfig | None = LoraConfig()
-
-    @model_validator(mode="after")
-    def _any(self) -> MethodsConfig:
-        if self.frozen is None and self.lora is None:
-            raise ValueError("both frozen and lora are null; keep at least one")
-        return self
-
-
-class HeadConfig(_Section):
+class HeadConfig(Section):
     """The head of both conditions: projector to `projection`, mean over frames, classifier."""
 
     projection: Count = 256
 
 
-class FoldsConfig(_Section):
+class FoldsConfig(Section):
     """How speakers are dealt out. `selection: test_fold` picks the best epoch on the test speaker, as the released code does: optimistic.
 
     `only` keeps the folds of some test speakers (all by default).
@@ -143,15 +75,17 @@ class FoldsConfig(_Section):
         return tuple(str(name) for name in only) if isinstance(only, (list, tuple)) else only
 
 
-class AnalysisConfig(_Section):
+class AnalysisConfig(Section):
     """What is measured on one fold's trained cells, on clips of its held-out speakers. `fold` defaults to the first one.
 
-    `ranks` are trained beside the main adapter for the rank space (same alpha / rank). `draws` counts bootstrap and permutation draws.
+    `method` names the method that is analysed: by default the first LoRA (LoRA, rsLoRA, PiSSA, AdaLoRA), else the first that changes the encoder. `ranks` are
+    trained beside it for the rank space (at the same scale). `draws` counts bootstrap and permutation draws.
     """
 
     measures: Annotated[
         tuple[Literal["contribution", "lens", "ranks", "spectra", "cka", "erasure"], ...], Field(min_length=1)
     ] = MEASURES
+    method: str | None = None
     fold: str | None = None
     clips_per_class: Count = 25
     ranks: tuple[Count, ...] = ()
@@ -172,21 +106,64 @@ class AnalysisConfig(_Section):
         return fold if fold is None else str(fold)
 
 
-class Experiment(_Section):
+class Experiment(Section):
     """A whole experiment: corpus, backbone, methods, folds, analysis.
 
-    `precision` is that of training; the analyses run in float32. `seed` seeds head, adapter, order of clips and dropout.
+    `methods` are settings by names of the user's choice; `frozen` and `lora` are among them unless they are null. `precision` is that of training; the analyses run in float32. `seed` seeds head, adapter, order of clips and dropout.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
     corpus: CorpusConfig
     backbone: BackboneConfig
-    methods: MethodsConfig = MethodsConfig()
+    methods: Methods = Field(default_factory=dict, validate_default=True)
     head: HeadConfig = HeadConfig()
     folds: FoldsConfig = FoldsConfig()
     analysis: AnalysisConfig | None = AnalysisConfig()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     seed: Seed = 42
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _whole(cls, methods: Any) -> Any:
+        return with_defaults(methods)
+
+    @field_validator("methods")
+    @classmethod
+    def _different(cls, methods: Methods) -> Methods:
+        given = [(name, method) for name, method in methods.items() if method is not None]
+        if not given:
+            raise ValueError("all of them are null; keep at least one")
+        for number, (name, method) in enumerate(given):
+            for other, same in given[:number]:
+                if method == same:
+                    raise ValueError(f"{other} and {name} are the same method; take one out")
+        return methods
+
+    @model_validator(mode="after")
+    def _analysable(self) -> Experiment:
+        config = self.analysis
+        if config is None:
+            return self
+        if config.method is not None and config.method not in self.conditions:
+            raise ValueError(f"analysis.method: no method {config.method!r}; there are {', '.join(self.conditions)}")
+        name = self.analysed
+        if name is not None and self.conditions[name].kind in BASELINES:
+            raise ValueError(f"analysis.method: {name} changes nothing of the encoder; name a method that does")
+        if name is not None and config.ranks and self.conditions[name].kind not in LORA_KINDS:
+            raise ValueError(
+                f"analysis.ranks: {name} ({self.conditions[name].words}) has no rank space; take the ranks out, or name a LoRA with analysis.method"
+            )
+        return self
+
+    @property
+    def conditions(self) -> dict[str, Method]:
+        """The methods that are run, by name."""
+        return {name: method for name, method in self.methods.items() if method is not None}
+
+    @property
+    def analysed(self) -> str | None:
+        """Name of the method that is analysed, None where there is no analysis or nothing changes the encoder."""
+        return None if self.analysis is None else self.analysis.method or analysed_method(self.conditions)
 
 
 def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -279,13 +256,18 @@ def _apply(data: dict[str, Any], override: str) -> None:
 
 def _explain(error: ValidationError, root: type[BaseModel] = Experiment) -> str:
     first = error.errors()[0]
-    location = [part for part in first["loc"] if not (isinstance(part, str) and part.endswith("]"))]
-    key = ".".join(str(part) for part in location)
+    location = [str(part) for part in first["loc"] if not (isinstance(part, str) and part.endswith("]"))]
+    section = _section(location[:-1], root) if first["type"] == "extra_forbidden" else root
+    if root is Experiment and location[:1] == ["methods"] and location[2:]:
+        # the kind, which says which settings were tried and is no key
+        del location[2]
+    key = ".".join(location)
     if first["type"] == "extra_forbidden":
-        names = _siblings([str(part) for part in location[:-1]], root)
-        close = difflib.get_close_matches(str(location[-1]), names, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"known keys: {', '.join(names)}"
-        return f"{key}: unknown key; {hint}"
+        names = list(section.model_fields)
+        return f"{key}: unknown key; {_hint(location[-1], names, 'known keys')}"
+    if first["type"] == "union_tag_invalid":
+        kind = first["ctx"]["tag"]
+        return f"{key}.kind: unknown kind {kind!r}; {_hint(kind, list(KINDS), 'give one of')}"
     if first["type"] == "missing":
         return f"{key}: this key is missing; add it"
     message = first["msg"].removeprefix("Value error, ")
@@ -294,13 +276,20 @@ def _explain(error: ValidationError, root: type[BaseModel] = Experiment) -> str:
     return f"{key}: {message[0].lower()}{message[1:]}{shown}" if key else message
 
 
-def _siblings(location: Sequence[str], root: type[BaseModel]) -> list[str]:
+def _hint(given: str, names: Sequence[str], otherwise: str) -> str:
+    close = difflib.get_close_matches(given, names, n=1)
+    return f"did you mean {close[0]}?" if close else f"{otherwise}: {', '.join(names)}"
+
+
+def _section(location: Sequence[str], root: type[BaseModel]) -> type[BaseModel]:
+    if root is Experiment and location[:1] == ["methods"] and location[2:]:
+        return KINDS[location[2]]
     section: Any = root
     for part in location:
         annotation = section.model_fields[part].annotation
         candidates = [annotation, *getattr(annotation, "__args__", ())]
         section = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
-    return list(section.model_fields)
+    return section
 
 
 def dump_experiment(experiment: Experiment) -> str:

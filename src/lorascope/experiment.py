@@ -25,7 +25,7 @@ from .environment import hardware, versions
 from .errors import LorascopeError
 from .models.adaptation import load_frozen_head
 from .models.backbone import Backbone, load_backbone
-from .planning import Cell, analysed_fold, corpus_of, plan
+from .planning import Cell, analysed_fold, corpus_of, other_ranks, plan
 from .results import Results
 from .store import RunFolder, digest, write_json, write_text
 from .training.cell import Inputs, run_cell
@@ -77,7 +77,7 @@ def run(experiment: Experiment, out: str | Path, say: Say = lambda _: None) -> R
             "analysis": experiment.analysis.seed if experiment.analysis else None,
         },
         "cells": [
-            {key: metrics[key] for key in ("hash", "method", "label", "rank", "fold", "role", "seconds")}
+            {key: metrics[key] for key in ("hash", "name", "method", "label", "rank", "fold", "role", "seconds")}
             for metrics in done
         ],
         "analysis": about,
@@ -161,14 +161,11 @@ def _analyse_fold(
     config = experiment.analysis
     if fold is None or config is None:
         return None
-    names = {
-        (cell.kind, cell.rank, cell.role): metrics["hash"]
-        for cell, metrics in zip(cells, done, strict=True)
-        if cell.fold.name == fold.name
-    }
-    main = next(name for (kind, _, role), name in names.items() if kind == "lora" and role == "table1")
-    frozen = next((name for (kind, _, _), name in names.items() if kind == "frozen"), None)
-    others = [name for (_, _, role), name in names.items() if role == "rank-space"]
+    here = [(cell, metrics["hash"]) for cell, metrics in zip(cells, done, strict=True) if cell.fold.name == fold.name]
+    main = next(name for cell, name in here if cell.name == experiment.analysed and cell.role == "table1")
+    frozen = next((name for cell, name in here if cell.kind == "frozen" and cell.method.head == "last"), None)
+    ranks = other_ranks(experiment)
+    others = [name for cell, name in here if cell.method in ranks]
     sample, counts = sample_clips(corpus, fold, config.clips_per_class, config.seed)
     identity = digest([main, frozen, others, list(sample["clip"]), config.model_dump(mode="json"), __version__])
     about = folder.about_analysis()
@@ -194,6 +191,7 @@ def _analyse_fold(
     )
     about = {
         "identity": identity,
+        "method": experiment.analysed,
         "fold": fold.name,
         "speakers": {"test": list(fold.test_speakers), "validation": list(fold.validation_speakers)},
         "clips": len(sample),

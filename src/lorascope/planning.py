@@ -12,10 +12,11 @@ from typing import Any
 
 from . import __version__
 from .audio import Clip
-from .config import Experiment, FrozenConfig, LoraConfig
+from .config import Experiment
 from .corpora import Corpus, load_corpus
 from .corpora.folds import Fold, make_folds
 from .errors import LorascopeError
+from .methods import LORA_KINDS, Method, same_words
 from .store import digest
 
 
@@ -23,10 +24,11 @@ from .store import digest
 class Cell:
     """What one cell is: everything that decides its result but the clips' content and the backbone's weights.
 
-    `role` is "table1" (a condition of Table 1) or "rank-space" (trained for the rank ablation of one fold).
+    `role` is "table1" (a condition of Table 1) or "rank-space" (trained for the rank ablation of one fold). `name` is the method's name in the experiment,
+    `ambiguous` says that another method there has the same words. The role and both names say what a result is called and don't change it.
     """
 
-    method: FrozenConfig | LoraConfig
+    method: Method
     fold: Fold
     backbone: str
     context: str
@@ -35,23 +37,23 @@ class Cell:
     precision: str
     seed: int
     role: str = "table1"
+    name: str = ""
+    ambiguous: bool = False
 
     @property
     def kind(self) -> str:
-        """The method's name: "lora" or "frozen"."""
-        return "lora" if isinstance(self.method, LoraConfig) else "frozen"
+        """The method's kind: "lora", "frozen", ..."""
+        return self.method.kind
 
     @property
     def rank(self) -> int | None:
-        """LoRA's rank, None for the frozen baseline."""
-        return self.method.rank if isinstance(self.method, LoraConfig) else None
+        """The rank of methods that have one."""
+        return getattr(self.method, "rank", None)
 
     @property
     def label(self) -> str:
         """The condition in words."""
-        if isinstance(self.method, LoraConfig):
-            return f"LoRA r={self.method.rank} {'+'.join(self.method.targets)}"
-        return "frozen"
+        return f"{self.method.words} ({self.name})" if self.ambiguous else self.method.words
 
     def identity(self, fingerprint: str, clips: Mapping[str, Clip], labels: Mapping[str, int]) -> str:
         """The cell's name: the hash of its settings, its clips' names, content and labels, the backbone's weights and the code's version."""
@@ -97,8 +99,8 @@ def folds_of(experiment: Experiment, corpus: Corpus) -> list[Fold]:
 
 
 def analysed_fold(experiment: Experiment, folds: Sequence[Fold]) -> Fold | None:
-    """The fold whose cells are analysed, None where the experiment has no analysis or no LoRA."""
-    if experiment.analysis is None or experiment.methods.lora is None:
+    """The fold whose cells are analysed, None where the experiment has no analysis or nothing to analyse."""
+    if experiment.analysis is None or experiment.analysed is None:
         return None
     wanted = experiment.analysis.fold
     if wanted is None:
@@ -110,14 +112,17 @@ def analysed_fold(experiment: Experiment, folds: Sequence[Fold]) -> Fold | None:
 
 
 def plan(experiment: Experiment, corpus: Corpus | None = None) -> list[Cell]:
-    """Every cell of an experiment, in the order in which they run: frozen, then LoRA, fold by fold, then the other ranks of the analysed fold.
+    """Every cell of an experiment, in the order in which they run: method by method, fold by fold, then the other ranks of the analysed fold.
 
     Reads the corpus' labels, but no audio and no weights.
     """
     corpus = corpus or corpus_of(experiment)
     folds = folds_of(experiment, corpus)
 
-    def cell(method: Any, fold: Fold, role: str = "table1") -> Cell:
+    methods = experiment.conditions
+    ambiguous = same_words(methods)
+
+    def cell(name: str, method: Method, fold: Fold, role: str = "table1") -> Cell:
         return Cell(
             method=method,
             fold=fold,
@@ -128,23 +133,26 @@ def plan(experiment: Experiment, corpus: Corpus | None = None) -> list[Cell]:
             precision=experiment.precision,
             seed=experiment.seed,
             role=role,
+            name=name,
+            ambiguous=name in ambiguous,
         )
 
-    methods = [method for method in (experiment.methods.frozen, experiment.methods.lora) if method is not None]
-    cells = [cell(method, fold) for fold in folds for method in methods]
-    fold, lora = analysed_fold(experiment, folds), experiment.methods.lora
-    if fold is not None and lora is not None and experiment.analysis is not None:
-        for rank in experiment.analysis.ranks:
-            if rank != lora.rank:
-                # the same alpha / rank, so that the update's scale is not another difference between ranks
-                cells.append(
-                    cell(
-                        lora.model_copy(update={"rank": rank, "alpha": lora.alpha * rank / lora.rank}),
-                        fold,
-                        "rank-space",
-                    )
-                )
+    cells = [cell(name, method, fold) for fold in folds for name, method in methods.items()]
+    fold, name = analysed_fold(experiment, folds), experiment.analysed
+    if fold is not None and name is not None:
+        # a rank that is a method of its own is trained once
+        others = [method for method in other_ranks(experiment) if method not in methods.values()]
+        cells += [cell(name, method, fold, "rank-space") for method in others]
     return cells
+
+
+def other_ranks(experiment: Experiment) -> list[Any]:
+    """The analysed method at the other ranks of the rank space; empty where it has none."""
+    name = experiment.analysed
+    if name is None or experiment.analysis is None or experiment.conditions[name].kind not in LORA_KINDS:
+        return []
+    method: Any = experiment.conditions[name]
+    return [method.at_rank(rank) for rank in experiment.analysis.ranks if rank != method.rank]
 
 
 def describe(experiment: Experiment) -> dict[str, Any]:
@@ -171,6 +179,7 @@ def describe(experiment: Experiment) -> dict[str, Any]:
 def _described(cell: Cell) -> dict[str, Any]:
     fold = cell.fold
     return {
+        "name": cell.name,
         "method": cell.kind,
         "label": cell.label,
         "role": cell.role,

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 import torch
 
-from lorascope.config import FrozenConfig, LoraConfig
 from lorascope.corpora import load_corpus, make_folds
 from lorascope.experiment import prepare
+from lorascope.methods import FrozenConfig, LoraConfig
 from lorascope.models.adaptation import load_adapter
 from lorascope.models.backbone import load_backbone
 from lorascope.planning import Cell

@@ -21,7 +21,7 @@ from sklearn.metrics import confusion_matrix
 
 from .. import __version__
 from ..audio import Clip
-from ..config import LoraConfig
+from ..methods import LoraConfig
 from ..models.adaptation import Record, add_head_only, add_lora, head_tensors, load_adapter, read_adapter, save_adapter
 from ..models.backbone import Backbone
 from ..models.classifier import Head, initialise_head
@@ -73,7 +73,17 @@ def run_cell(
     # only now, since a run that is killed before the move starts again from the candidates
     for leftover in run.cell(name).glob("candidate-*"):
         shutil.rmtree(leftover)
-    return read_json(run.cell(name) / "metrics.json")
+    file = run.cell(name) / "metrics.json"
+    metrics = read_json(file)
+    # a method may have another name than when its cell was trained
+    named = metrics | _names(cell)
+    if named != metrics:
+        write_json(file, named)
+    return named
+
+
+def _names(cell: Cell) -> dict[str, str]:
+    return {"name": cell.name or cell.kind, "label": cell.label, "role": cell.role}
 
 
 def _train_and_test(cell: Cell, inputs: Inputs, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
@@ -167,9 +177,8 @@ def _metrics(
         for f in fits
     ]
     return {
+        **_names(cell),
         "method": cell.kind,
-        "label": cell.label,
-        "role": cell.role,
         "backbone": cell.backbone,
         "context": cell.context,
         "rank": cell.rank,

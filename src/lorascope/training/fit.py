@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import EvalPrediction, get_last_checkpoint
 
-from ..config import OptimiserConfig
+from ..methods import OptimiserConfig
 from ..stats import unweighted_average_recall
 from .data import LengthBatches, collate
 

@@ -1,0 +1,255 @@
+"""Ways of adapting an encoder, as an experiment names them: one small class of settings for each kind.
+
+This module knows the settings and their words and nothing of what is done with them; torch is not imported here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# strict, since yes and true would pass for 1
+Count = Annotated[int, Field(ge=1, strict=True)]
+Linear = Literal["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]
+
+#: The linear layers of a block that can be adapted, in the order in which the block runs them.
+LINEARS: tuple[str, ...] = get_args(Linear)
+#: AdaLoRA starts with so many times its final rank (Zhang et al. 2023, section 4).
+ADALORA_START = 1.5
+
+
+class Section(BaseModel):
+    """A part of an experiment: frozen, and every key is known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class OptimiserConfig(Section):
+    """Training by AdamW with linear decay. Several learning rates: each fold takes the one that is best on its validation speaker.
+
+    `max_grad_norm` and `weight_decay` are as in Hugging Face's `TrainingArguments`.
+    """
+
+    learning_rate: tuple[Positive, ...] = (5e-5,)
+    epochs: Count = 20
+    batch_size: Count = 8
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    max_grad_norm: Positive = 1.0
+
+    @field_validator("learning_rate", mode="before")
+    @classmethod
+    def _one_or_several(cls, rates: Any) -> Any:
+        return tuple(rates) if isinstance(rates, (list, tuple)) else (rates,)
+
+    @field_validator("learning_rate")
+    @classmethod
+    def _some(cls, rates: tuple[float, ...]) -> tuple[float, ...]:
+        if not rates:
+            raise ValueError("give at least one learning rate")
+        return rates
+
+
+class FrozenConfig(OptimiserConfig):
+    """The baseline: encoder frozen, head trained. `head` says what of the encoder it stands on."""
+
+    kind: Literal["frozen"] = "frozen"
+    head: Literal["last", "layer_sum", "best_layer", "concatenated"] = "last"
+
+    @property
+    def words(self) -> str:
+        """The method in words."""
+        return "frozen" if self.head == "last" else f"frozen, {self.head.replace('_', ' ')}"
+
+
+class ClassicConfig(OptimiserConfig):
+    """No encoder at all: a head on acoustic features."""
+
+    kind: Literal["classic"] = "classic"
+    features: Literal["egemaps", "compare"] = "egemaps"
+
+    @property
+    def words(self) -> str:
+        """The method in words."""
+        return {"egemaps": "eGeMAPS", "compare": "ComParE"}[self.features]
+
+
+class _OnLinears(OptimiserConfig):
+    """What changes linear layers of the blocks, and trains the head with them: `targets` in every block, or in those of `layers` (from 0)."""
+
+    title: ClassVar[str]
+    targets: tuple[Linear, ...] = ("v_proj",)
+    layers: tuple[Annotated[int, Field(ge=0, strict=True)], ...] | None = None
+
+    @field_validator("targets")
+    @classmethod
+    def _in_order(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
+        if not targets:
+            raise ValueError("name at least one projection")
+        return tuple(name for name in LINEARS if name in targets)
+
+    @field_validator("layers")
+    @classmethod
+    def _once(cls, layers: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if layers == ():
+            raise ValueError("name at least one layer, or take the key out for all of them")
+        return None if layers is None else tuple(sorted(set(layers)))
+
+    @property
+    def words(self) -> str:
+        """The method in words."""
+        where = "" if self.layers is None else f" layers {', '.join(map(str, self.layers))}"
+        return f"{self.title} {self._size}{'+'.join(self.targets)}{where}"
+
+    @property
+    def _size(self) -> str:
+        return ""
+
+
+class _LowRank(_OnLinears):
+    """What all kinds with factors A and B share; the update of a layer is `scale · B A`. Defaults: the paper's released hyper-parameters."""
+
+    rank: Count = 32
+    alpha: Positive = 64
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+    @property
+    def _size(self) -> str:
+        return f"r={self.rank} "
+
+    def at_rank(self, rank: int) -> _LowRank:
+        """The same method at another rank and the same scale, so that the scale is not another difference between ranks."""
+        return self.model_copy(update={"rank": rank, "alpha": self.alpha * rank / self.rank})
+
+
+class LoraConfig(_LowRank):
+    """LoRA (Hu et al. 2021): scale `alpha / rank`."""
+
+    title = "LoRA"
+    kind: Literal["lora"] = "lora"
+
+
+class RsLoraConfig(_LowRank):
+    """rsLoRA (Kalajdzievski 2023): scale `alpha / sqrt(rank)`."""
+
+    title = "rsLoRA"
+    kind: Literal["rslora"] = "rslora"
+
+    def at_rank(self, rank: int) -> _LowRank:
+        """The same method at another rank and the same scale."""
+        return self.model_copy(update={"rank": rank, "alpha": self.alpha * math.sqrt(rank / self.rank)})
+
+
+class PissaConfig(_LowRank):
+    """PiSSA (Meng et al. 2024): LoRA that starts from the weight's leading singular directions."""
+
+    title = "PiSSA"
+    kind: Literal["pissa"] = "pissa"
+
+
+class AdaLoraConfig(_LowRank):
+    """AdaLoRA (Zhang et al. 2023): starts with 1.5 times `rank` and ends with `rank` directions a layer on average.
+
+    `orthogonality` weighs the regulariser that keeps directions apart.
+    """
+
+    title = "AdaLoRA"
+    kind: Literal["adalora"] = "adalora"
+    orthogonality: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5
+
+    @property
+    def initial_rank(self) -> int:
+        """Rank of every layer at the start."""
+        return math.ceil(ADALORA_START * self.rank)
+
+
+class DoraConfig(_LowRank):
+    """DoRA (Liu et al. 2024): LoRA on the direction of each weight, and its length trained beside it."""
+
+    title = "DoRA"
+    kind: Literal["dora"] = "dora"
+
+
+class Ia3Config(_OnLinears):
+    """IA3 (Liu et al. 2022): one factor for each output of the attention projections and each input of fc2."""
+
+    title = "IA3"
+    kind: Literal["ia3"] = "ia3"
+    targets: tuple[Linear, ...] = ("k_proj", "v_proj", "fc2")
+    # a factor moves slowly at LoRA's rates; the paper's own
+    learning_rate: tuple[Positive, ...] = (3e-3,)
+
+
+class FullConfig(OptimiserConfig):
+    """Full fine-tuning: all of the encoder but its feature encoder and fixed positions."""
+
+    kind: Literal["full"] = "full"
+
+    @property
+    def words(self) -> str:
+        """The method in words."""
+        return "full fine-tuning"
+
+
+class BitFitConfig(OptimiserConfig):
+    """BitFit (Ben Zaken et al. 2021): the encoder's biases alone."""
+
+    kind: Literal["bitfit"] = "bitfit"
+    # within the paper's range for biases
+    learning_rate: tuple[Positive, ...] = (4e-4,)
+
+    @property
+    def words(self) -> str:
+        """The method in words."""
+        return "BitFit"
+
+
+Method = (
+    FrozenConfig
+    | ClassicConfig
+    | LoraConfig
+    | RsLoraConfig
+    | PissaConfig
+    | AdaLoraConfig
+    | DoraConfig
+    | Ia3Config
+    | FullConfig
+    | BitFitConfig
+)
+#: Settings by kind.
+KINDS: dict[str, Any] = {method.model_fields["kind"].default: method for method in get_args(Method)}
+#: Kinds whose update is a product of two factors on the frozen weight, so that every analysis applies.
+LORA_KINDS = ("lora", "rslora", "pissa", "adalora")
+#: Kinds that leave the encoder as it is.
+BASELINES = ("frozen", "classic")
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
+Methods = dict[Name, Annotated[Method, Field(discriminator="kind")] | None]
+
+
+def with_defaults(methods: Any) -> Any:
+    """What a file gives under `methods`, with the two default methods, and each method's kind, which is its name where it gives none."""
+    if not isinstance(methods, Mapping):
+        return methods
+    whole = {"frozen": {}, "lora": {}, **methods}
+    return {
+        name: {"kind": name, **settings} if isinstance(settings, Mapping) else settings
+        for name, settings in whole.items()
+    }
+
+
+def analysed_method(methods: Mapping[str, Method]) -> str | None:
+    """Name of the method that is analysed unless the experiment says otherwise: the first LoRA, else the first that changes the encoder."""
+    ranked = [name for name, method in methods.items() if method.kind in LORA_KINDS]
+    changing = [name for name, method in methods.items() if method.kind not in BASELINES]
+    return next(iter([*ranked, *changing]), None)
+
+
+def same_words(methods: Mapping[str, Method]) -> frozenset[str]:
+    """Names of the methods that share their words with another one, so that a label must give the name too."""
+    counts = Counter(method.words for method in methods.values())
+    return frozenset(name for name, method in methods.items() if counts[method.words] > 1)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,8 @@ from peft import PeftModel
 from sklearn.metrics import confusion_matrix
 
 from .. import __version__
-from ..audio import Clip
-from ..methods import LoraConfig
+from ..methods import ClassicConfig, FrozenConfig, LoraConfig, OptimiserConfig, is_shallow
 from ..models.adaptation import Record, add_head_only, add_lora, head_tensors, load_adapter, read_adapter, save_adapter
-from ..models.backbone import Backbone
 from ..models.classifier import Head, initialise_head
 from ..models.families import parts_of
 from ..planning import Cell
@@ -31,30 +29,9 @@ from ..stats import unweighted_average_recall
 from ..store import RunFolder, read_json, write_json
 from .data import ClipDataset, PooledDataset
 from .fit import Fit, cross_entropy, fit
-from .passes import pooled_stream, predict_clips
-
-
-@dataclass
-class Inputs:
-    """What the cells of a run share: the clips' features and labels, and the backbone, loaded anew for every model that changes it.
-
-    `load(classes...)` gives a fresh backbone. `device` is where models run.
-    """
-
-    clips: Mapping[str, Clip]
-    labels: Mapping[str, int]
-    speakers: Mapping[str, str]
-    load: Callable[[], Backbone]
-    device: str
-
-    def __post_init__(self) -> None:
-        self._pooled: dict[str, dict[str, np.ndarray]] = {}
-
-    def pooled(self, context: str, batch_size: int) -> dict[str, np.ndarray]:
-        """Every clip's frozen stream at every depth, pooled, [layers + 1, width] by id: each clip passes through the encoder once for all folds and heads."""
-        if context not in self._pooled:
-            self._pooled[context] = pooled_stream(self.load, self.clips, context, batch_size, self.device)
-        return self._pooled[context]
+from .heads import TENSORS, LayerSum, fit_at_once, head_record, load_head, save_head
+from .inputs import Inputs
+from .passes import predict_clips
 
 
 def run_cell(
@@ -88,8 +65,22 @@ def _names(cell: Cell) -> dict[str, str]:
 
 def _train_and_test(cell: Cell, inputs: Inputs, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
     selection = cell.fold.validation if cell.fold.selection == "validation_speaker" else cell.fold.test
+    shutil.rmtree(folder / "adapter", ignore_errors=True)
+    chosen = (fit_at_once if is_shallow(cell.method) else _train)(cell, inputs, selection, folder, say)
+    logits = _test_logits(cell, inputs, folder / "adapter")
+    metrics = _metrics(cell, inputs, logits, _trained_parameters(cell, folder / "adapter"), chosen)
+    _predictions(cell, inputs, logits).to_parquet(folder / "predictions.parquet", index=False)
+    return metrics
+
+
+def _train(
+    cell: Cell, inputs: Inputs, selection: Sequence[str], folder: Path, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Train every candidate and keep the best on the selection clips; returns what of the metrics was decided there."""
+    method = cell.method
+    assert isinstance(method, OptimiserConfig)
     fits: list[Fit] = []
-    for number, rate in enumerate(cell.method.learning_rate):
+    for number, rate in enumerate(method.learning_rate):
         candidate = folder / f"candidate-{number}"
         done = candidate / "fit.json"
         if not done.is_file():
@@ -102,70 +93,7 @@ def _train_and_test(cell: Cell, inputs: Inputs, folder: Path, say: Callable[[str
     with (folder / "train.log").open("w", encoding="utf-8") as log:
         for number in range(len(fits)):
             log.write((folder / f"candidate-{number}" / "log.jsonl").read_text(encoding="utf-8"))
-    shutil.rmtree(folder / "adapter", ignore_errors=True)
     shutil.copytree(folder / f"candidate-{chosen}" / "adapter", folder / "adapter")
-    model = load_adapter(inputs.load(), folder / "adapter").to(inputs.device)
-    logits = _test_logits(cell, inputs, model)
-    metrics = _metrics(cell, inputs, logits, fits, chosen, _trained_parameters(cell, folder / "adapter"))
-    _predictions(cell, inputs, logits).to_parquet(folder / "predictions.parquet", index=False)
-    return metrics
-
-
-@torch.no_grad()
-def _test_logits(cell: Cell, inputs: Inputs, model: PeftModel) -> np.ndarray:
-    if cell.kind == "lora":
-        return predict_clips(model, cell.fold.test, inputs.clips, cell.context, cell.method.batch_size)
-    pooled = inputs.pooled(cell.context, cell.method.batch_size)
-    stacked = torch.as_tensor(np.stack([pooled[clip][-1] for clip in cell.fold.test]), device=inputs.device)
-    return parts_of(model).apply_head(stacked).cpu().numpy()
-
-
-def _train_candidate(cell: Cell, inputs: Inputs, selection: Sequence[str], rate: float, folder: Path) -> Fit:
-    backbone = inputs.load()
-    model: PeftModel | Head
-    if isinstance(cell.method, LoraConfig):
-        method = cell.method
-        model = add_lora(backbone.model, method.rank, method.alpha, method.dropout, method.targets, cell.seed)
-        train, held_out = (
-            ClipDataset(ids, inputs.labels, inputs.clips, cell.context) for ids in (cell.fold.train, selection)
-        )
-    else:
-        pooled = inputs.pooled(cell.context, cell.method.batch_size)
-        model = Head(backbone.width, cell.projection, len(cell.classes))
-        initialise_head(model, cell.seed)
-        train, held_out = (
-            PooledDataset(np.stack([pooled[c][-1] for c in ids]), [inputs.labels[c] for c in ids])
-            for ids in (cell.fold.train, selection)
-        )
-    result = fit(
-        model,
-        train,
-        held_out,
-        len(cell.classes),
-        cell.method,
-        rate,
-        cell.seed,
-        cell.precision,
-        folder / "trainer",
-        folder / "log.jsonl",
-    )
-    peft = model if isinstance(model, PeftModel) else add_head_only(backbone.model, model)
-    record = Record(cell.kind, cell.classes, cell.context, backbone.name, backbone.fingerprint, __version__)
-    save_adapter(peft.eval(), folder / "adapter", record)
-    return result
-
-
-def _trained_parameters(cell: Cell, folder: Path) -> int:
-    _, tensors = read_adapter(folder)
-    trained = tensors if cell.kind == "lora" else head_tensors(tensors)
-    return sum(tensor.numel() for tensor in trained.values())
-
-
-def _metrics(
-    cell: Cell, inputs: Inputs, logits: np.ndarray, fits: Sequence[Fit], chosen: int, trainable: int
-) -> dict[str, Any]:
-    gold = np.array([inputs.labels[clip] for clip in cell.fold.test])
-    predicted = logits.argmax(axis=1)
     best = fits[chosen]
     candidates = [
         {
@@ -176,6 +104,82 @@ def _metrics(
         }
         for f in fits
     ]
+    return {
+        "validation": {"uar": best.uar, "war": best.war, "loss": best.loss},
+        "candidates": candidates,
+        "chosen": candidates[chosen] | {"epochs": method.epochs, "batch_size": method.batch_size},
+    }
+
+
+@torch.no_grad()
+def _test_logits(cell: Cell, inputs: Inputs, adapter: Path) -> np.ndarray:
+    method = cell.method
+    if not isinstance(method, (FrozenConfig, ClassicConfig)):
+        model = load_adapter(inputs.load(), adapter).to(inputs.device)
+        return predict_clips(model, cell.fold.test, inputs.clips, cell.context, method.batch_size)
+    fixed = inputs.fixed(cell)
+    stacked = np.stack([fixed[clip] for clip in cell.fold.test])
+    if (adapter / TENSORS).is_file():
+        return load_head(adapter).logits(stacked)
+    model = load_adapter(inputs.load(), adapter).to(inputs.device)
+    return parts_of(model).apply_head(torch.as_tensor(stacked[:, -1], device=inputs.device)).cpu().numpy()
+
+
+def _train_candidate(cell: Cell, inputs: Inputs, selection: Sequence[str], rate: float, folder: Path) -> Fit:
+    backbone = inputs.load()
+    method = cell.method
+    assert isinstance(method, OptimiserConfig)
+    model: PeftModel | Head | LayerSum
+    if isinstance(method, LoraConfig):
+        model = add_lora(backbone.model, method.rank, method.alpha, method.dropout, method.targets, cell.seed)
+        train, held_out = (
+            ClipDataset(ids, inputs.labels, inputs.clips, cell.context) for ids in (cell.fold.train, selection)
+        )
+    else:
+        assert isinstance(method, FrozenConfig)
+        pooled = inputs.fixed(cell)
+        depths = slice(None) if method.head == "layer_sum" else -1
+        head = model = Head(backbone.width, cell.projection, len(cell.classes))
+        initialise_head(head, cell.seed)
+        if method.head == "layer_sum":
+            model = LayerSum(backbone.layers + 1, head)
+        train, held_out = (
+            PooledDataset(np.stack([pooled[c][depths] for c in ids]), [inputs.labels[c] for c in ids])
+            for ids in (cell.fold.train, selection)
+        )
+    result = fit(
+        model,
+        train,
+        held_out,
+        len(cell.classes),
+        method,
+        rate,
+        cell.seed,
+        cell.precision,
+        folder / "trainer",
+        folder / "log.jsonl",
+    )
+    if isinstance(model, LayerSum):
+        tensors = {name: tensor.detach().cpu().numpy() for name, tensor in model.state_dict().items()}
+        save_head(folder / "adapter", head_record(cell, backbone.name, backbone.fingerprint), tensors)
+        return result
+    peft = model if isinstance(model, PeftModel) else add_head_only(backbone.model, model)
+    record = Record(cell.kind, cell.classes, cell.context, backbone.name, backbone.fingerprint, __version__)
+    save_adapter(peft.eval(), folder / "adapter", record)
+    return result
+
+
+def _trained_parameters(cell: Cell, folder: Path) -> int:
+    if (folder / TENSORS).is_file():
+        return load_head(folder).parameters
+    _, tensors = read_adapter(folder)
+    trained = tensors if cell.kind == "lora" else head_tensors(tensors)
+    return sum(tensor.numel() for tensor in trained.values())
+
+
+def _metrics(cell: Cell, inputs: Inputs, logits: np.ndarray, trainable: int, decided: dict[str, Any]) -> dict[str, Any]:
+    gold = np.array([inputs.labels[clip] for clip in cell.fold.test])
+    predicted = logits.argmax(axis=1)
     return {
         **_names(cell),
         "method": cell.kind,
@@ -192,9 +196,7 @@ def _metrics(
         "war": float((gold == predicted).mean()),
         "loss": cross_entropy(logits, gold),
         "confusion": confusion_matrix(gold, predicted, labels=range(len(cell.classes))).tolist(),
-        "validation": {"uar": best.uar, "war": best.war, "loss": best.loss},
-        "candidates": candidates,
-        "chosen": candidates[chosen] | {"epochs": cell.method.epochs, "batch_size": cell.method.batch_size},
+        **decided,
         "optimistic": list(cell.fold.optimistic),
     }
 

@@ -39,7 +39,7 @@ def pooled_stream(
     Read from the cache where the same encoder saw the same clips in the same context; else each clip passes through the encoder once, and what comes out is cached.
     """
     backbone = load()
-    first = {clip.hash: name for name, clip in reversed(clips.items())}
+    first = {clip.hash: name for name, clip in reversed(list(clips.items()))}
     hashes = sorted(first)
     key = digest(
         [

@@ -1,9 +1,12 @@
-"""Where lorascope keeps what it can make again: features, synthetic speech."""
+"""Where lorascope keeps what it can make again: features, encoder outputs, synthetic speech."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
+
+import numpy as np
 
 
 def cache_folder() -> Path:
@@ -12,3 +15,23 @@ def cache_folder() -> Path:
         return Path(own).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base).expanduser() if base else Path.home() / ".cache") / "lorascope"
+
+
+def read_array(path: Path) -> np.ndarray | None:
+    """An array that `keep_array` wrote; None where it is not there or damaged, so that it is made again."""
+    try:
+        return np.load(path)
+    except (OSError, EOFError, ValueError):
+        return None
+
+
+def keep_array(path: Path, array: np.ndarray) -> None:
+    """Write an array beside its place and move it there, so that it is never seen half-written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
+        try:
+            np.save(file, array)
+        except BaseException:
+            Path(file.name).unlink()
+            raise
+    Path(file.name).replace(path)

@@ -20,6 +20,7 @@ PACKAGES = (
     "pandas",
     "soundfile",
     "soxr",
+    "opensmile",
 )
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 
 from . import __version__
 from .analysis import analyse, open_adapter
-from .audio import Clip, prepare_clips
+from .audio import Clip, load_audio, prepare_clips
 from .config import Experiment, dump_experiment
 from .corpora import Corpus
 from .corpora.folds import sample_clips
@@ -31,6 +31,7 @@ from .planning import Cell, analysed_fold, corpus_of, other_ranks, plan
 from .results import Results
 from .store import RunFolder, digest, write_json, write_text
 from .training.cell import Inputs, run_cell
+from .training.classic import check_opensmile
 
 Say = Callable[[str], None]
 
@@ -54,7 +55,10 @@ def run(experiment: Experiment, out: str | Path, say: Say = lambda _: None) -> R
     _check_precision(experiment.precision)
     for method in experiment.conditions.values():
         check_layers(method, backbone.model)
+    if any(cell.kind == "classic" for cell in cells):
+        check_opensmile()
     clips = prepare(corpus, backbone, say)
+    pieces = {name: where for name, *where in _pieces(corpus)}
     write_text(folder.config, dump_experiment(experiment))
     inputs = Inputs(
         clips=clips,
@@ -62,6 +66,7 @@ def run(experiment: Experiment, out: str | Path, say: Say = lambda _: None) -> R
         speakers={str(clip): speaker for clip, speaker in corpus.clips["speaker"].items()},
         load=load,
         device=device(),
+        samples=lambda clip: load_audio(*pieces[clip]),
     )
     done: list[dict[str, Any]] = []
     for number, cell in enumerate(cells, 1):
@@ -93,10 +98,15 @@ def prepare(corpus: Corpus, backbone: Backbone, say: Say = lambda _: None) -> di
     """Features of all clips of a corpus; every clip is read and checked. Raises `LorascopeError` on the first that is bad."""
     table = corpus.clips
     say(f"corpus {corpus.name}: {len(table)} clips of {table['speaker'].nunique()} speakers")
-    pieces = [
-        (str(clip), row["path"], _seconds(row.get("start")), _seconds(row.get("end"))) for clip, row in table.iterrows()
+    return prepare_clips(_pieces(corpus), backbone.features)
+
+
+def _pieces(corpus: Corpus) -> list[tuple[str, str, float | None, float | None]]:
+    """(id, path, start, end) of every clip, start and end in seconds where it is a piece of its file."""
+    return [
+        (str(clip), row["path"], _seconds(row.get("start")), _seconds(row.get("end")))
+        for clip, row in corpus.clips.iterrows()
     ]
-    return prepare_clips(pieces, backbone.features)
 
 
 def finish(folder: RunFolder, manifest: dict[str, Any], warnings: Sequence[str], start: float, say: Say) -> Results:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, TypeGuard, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 # strict, since yes and true would pass for 1
@@ -21,6 +21,20 @@ Linear = Literal["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]
 LINEARS: tuple[str, ...] = get_args(Linear)
 #: AdaLoRA starts with so many times its final rank (Zhang et al. 2023, section 4).
 ADALORA_START = 1.5
+
+
+#: Heads of a frozen encoder that are no sequence of gradient steps: standardised logistic regressions.
+SHALLOW_HEADS = ("logistic", "best_layer", "concatenated")
+#: Feature sets of the classic baseline, in words.
+SETS = {"egemaps": "eGeMAPS", "compare": "ComParE"}
+
+
+def _as_tuple(values: Any) -> Any:
+    return tuple(values) if isinstance(values, (list, tuple)) else (values,)
+
+
+#: One or several candidates.
+Several = Annotated[tuple[Positive, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
 
 
 class Section(BaseModel):
@@ -55,10 +69,23 @@ class OptimiserConfig(Section):
 
 
 class FrozenConfig(OptimiserConfig):
-    """The baseline: encoder frozen, head trained. `head` says what of the encoder it stands on."""
+    """The baseline: encoder frozen, head trained. `head` says what head, on what of the encoder.
+
+    `last`: the paper's, on the last layer. `layer_sum`: SUPERB's, on a learned weighting of all depths. Both are trained by AdamW. Standardised logistic regressions: `logistic` on
+    the last layer, `best_layer` on the depth that is best on the validation speaker, `concatenated` on all depths side by side; of several `C` (inverse strength of their L2 penalty) too the best there is taken.
+    """
 
     kind: Literal["frozen"] = "frozen"
-    head: Literal["last", "layer_sum", "best_layer", "concatenated"] = "last"
+    head: Literal["last", "layer_sum", "logistic", "best_layer", "concatenated"] = "last"
+    C: Several = (0.01, 0.1, 1.0)
+
+    @model_validator(mode="after")
+    def _nothing_idle(self) -> FrozenConfig:
+        steps = ("learning_rate", "epochs", "weight_decay", "max_grad_norm")
+        for name in steps if self.head in SHALLOW_HEADS else ("C",):
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"the head {self.head} has no {name}; take it out")
+        return self
 
     @property
     def words(self) -> str:
@@ -66,16 +93,18 @@ class FrozenConfig(OptimiserConfig):
         return "frozen" if self.head == "last" else f"frozen, {self.head.replace('_', ' ')}"
 
 
-class ClassicConfig(OptimiserConfig):
-    """No encoder at all: a head on acoustic features."""
+class ClassicConfig(Section):
+    """No encoder at all: a support vector machine on openSMILE's functionals, standardised. Of several `C` the one that is best on the validation speaker is taken."""
 
     kind: Literal["classic"] = "classic"
     features: Literal["egemaps", "compare"] = "egemaps"
+    kernel: Literal["linear", "rbf"] = "linear"
+    C: Several = (0.001, 0.01, 0.1, 1.0, 10.0)
 
     @property
     def words(self) -> str:
         """The method in words."""
-        return {"egemaps": "eGeMAPS", "compare": "ComParE"}[self.features]
+        return f"{SETS[self.features]}, {self.kernel} SVM"
 
 
 class _OnLinears(OptimiserConfig):
@@ -240,6 +269,11 @@ def with_defaults(methods: Any) -> Any:
         name: {"kind": name, **settings} if isinstance(settings, Mapping) else settings
         for name, settings in whole.items()
     }
+
+
+def is_shallow(method: Method) -> TypeGuard[FrozenConfig | ClassicConfig]:
+    """Whether a method is fitted at once on fixed inputs, not trained step by step."""
+    return isinstance(method, ClassicConfig) or (isinstance(method, FrozenConfig) and method.head in SHALLOW_HEADS)
 
 
 def analysed_method(methods: Mapping[str, Method]) -> str | None:

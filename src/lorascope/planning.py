@@ -16,7 +16,7 @@ from .config import Experiment
 from .corpora import Corpus, load_corpus
 from .corpora.folds import Fold, make_folds
 from .errors import LorascopeError
-from .methods import LORA_KINDS, Method, same_words
+from .methods import LORA_KINDS, Method, is_shallow, same_words
 from .store import digest
 
 
@@ -194,8 +194,9 @@ def _described(cell: Cell) -> dict[str, Any]:
         "clips": {part: len(getattr(fold, part)) for part in ("train", "validation", "test")},
         "selection": fold.selection,
         "optimistic": list(fold.optimistic),
-        "learning_rates": list(cell.method.learning_rate),
-        "epochs": cell.method.epochs,
+        "learning_rates": [] if is_shallow(cell.method) else list(getattr(cell.method, "learning_rate", ())),
+        "epochs": None if is_shallow(cell.method) else getattr(cell.method, "epochs", None),
+        "C": list(cell.method.C) if is_shallow(cell.method) else [],
     }
 
 

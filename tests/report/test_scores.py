@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_m
 
 from lorascope.errors import LorascopeError
 from lorascope.report.scores import compare, confusion, per_fold, summarise
+from lorascope.report.tables import comparison_lines
 
 from .folders import make_run
 from .recipe import Recipe
@@ -130,3 +132,54 @@ def test_two_cells_of_one_label_and_fold_are_an_error(tmp_path: Path) -> None:
 def test_a_folder_without_manifest_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(LorascopeError, match=r"manifest\.json: no such file"):
         summarise(tmp_path)
+
+
+def _with_baselines(run: Path, validation: dict[str, float], test: float) -> None:
+    """Give a run's frozen encoder a validation UAR, and add classic baselines with others; all get one test UAR."""
+    manifest = json.loads((run / "manifest.json").read_text())
+    for label, uar in validation.items():
+        for cell in [cell for cell in manifest["cells"] if cell["method"] == "frozen"]:
+            source = run / "cells" / cell["hash"]
+            metrics = json.loads((source / "metrics.json").read_text())
+            metrics["validation"]["uar"], metrics["uar"] = uar, test
+            if label != "frozen encoder":
+                name = f"{label}-{cell['fold']}"
+                manifest["cells"].append(cell | {"hash": name, "label": label, "method": "classic"})
+                metrics |= {"label": label, "method": "classic"}
+                shutil.copytree(source, source := run / "cells" / name)
+            (source / "metrics.json").write_text(json.dumps(metrics))
+    (run / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("test", [0.1, 0.99])
+def test_of_several_baselines_the_one_that_is_told_is_the_best_on_validation(tmp_path: Path, test: float) -> None:
+    run = make_run(tmp_path / "run", Recipe(ranks=(32,)))
+    _with_baselines(run, {"frozen encoder": 0.5, "one": 0.7, "two": 0.6}, test)
+    table = compare(run).query("metric == 'uar'")
+    lora = "LoRA r=32 v_proj"
+    assert list(zip(table["label"], table["reference"], table["main"], strict=True)) == [
+        (lora, "frozen encoder", False),
+        (lora, "one", True),
+        (lora, "two", False),
+        ("one", "frozen encoder", False),
+        ("two", "frozen encoder", False),
+    ]
+    lines = comparison_lines(compare(run))
+    assert [line.split(":")[0] for line in lines[:-1]] == [f"{lora} − one"] * 2 and "comparison.csv" in lines[-1]
+
+
+def test_baselines_alone_are_held_against_the_first(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", Recipe(methods=("frozen",)))
+    _with_baselines(run, {"frozen encoder": 0.5, "one": 0.7}, 0.6)
+    table = compare(run)
+    assert list(table["label"]) == ["one", "one"] and table["main"].all()
+
+
+def test_the_fold_table_has_a_column_for_what_was_chosen_and_no_other(tmp_path: Path, plain: Path) -> None:
+    assert "C" not in per_fold(plain) and "learning rate" in per_fold(plain)
+    run = make_run(tmp_path / "run", Recipe(ranks=(32,)))
+    name = json.loads((run / "manifest.json").read_text())["cells"][0]["hash"]
+    file = run / "cells" / name / "metrics.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"chosen": {"depth": 3, "C": 0.1}}))
+    table = per_fold(run)
+    assert table["depth"][0] == 3 and table["C"][0] == 0.1 and table["C"][1:].isna().all()

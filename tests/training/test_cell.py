@@ -12,11 +12,11 @@ from lorascope.experiment import prepare
 from lorascope.methods import FrozenConfig, LoraConfig
 from lorascope.models.adaptation import load_adapter
 from lorascope.models.backbone import load_backbone
-from lorascope.models.classifier import WhisperClassifier
 from lorascope.planning import Cell
 from lorascope.store import RunFolder
 from lorascope.training import cell as cells
-from lorascope.training.cell import Inputs, predict_clips, run_cell
+from lorascope.training.cell import Inputs, run_cell
+from lorascope.training.passes import predict_clips
 
 from ..tiny import CLASSES
 
@@ -109,22 +109,6 @@ def test_lora_keeps_the_best_epoch_too(setting, tmp_path):
     assert float(torch.nn.functional.cross_entropy(torch.tensor(logits), torch.tensor(gold))) == pytest.approx(
         metrics["validation"]["loss"], abs=1e-3
     )
-
-
-def test_the_frozen_baseline_passes_each_clip_through_the_encoder_once(setting, tmp_path, monkeypatch):
-    inputs, folds, fingerprint, _ = setting
-    passed = []
-    encode = WhisperClassifier.encode
-
-    def counting(self, features, valid=None):
-        passed.append(len(features))
-        return encode(self, features, valid)
-
-    monkeypatch.setattr(WhisperClassifier, "encode", counting)
-    shared, run = inputs(), RunFolder(tmp_path)
-    for fold in folds[:2]:
-        run_cell(make(fold, FROZEN), shared, run, fingerprint)
-    assert sum(passed) == len(shared.clips)
 
 
 def test_a_whole_cell_is_not_redone_and_settings_change_its_name(setting, tmp_path, monkeypatch):

@@ -195,6 +195,10 @@ def load_frozen_head(folder: Path, backbone: Backbone) -> dict[str, Tensor]:
     """
     if not folder.is_dir():
         raise LorascopeError(f"frozen {folder}: no such folder; give a PEFT folder, or one that save_pretrained wrote")
+    if (folder / "head.safetensors").is_file():
+        raise LorascopeError(
+            f"frozen {folder}: not the paper's head on the last layer, which the lens needs; give the adapter folder of a cell with `head: last`"
+        )
     if (folder / "adapter_config.json").is_file():
         _, tensors = read_adapter(folder)
         record = read_record(folder)

@@ -61,9 +61,32 @@ class SpeechClassifier(nn.Module):
         """The encoder, all of the model but its head."""
         return getattr(self, self.trunk)
 
+    @property
+    def blocks(self) -> Any:
+        """The encoder's blocks, in order."""
+        raise NotImplementedError
+
     def encode(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
         """Encoder output [clips, frames, width] of a batch of features; `valid` [clips] counts the frames that hold speech (None: all)."""
         raise NotImplementedError
+
+    def pooled_stream(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
+        """The residual stream at every depth, pooled as the head pools the output, [clips, layers + 1, width].
+
+        Depth l is resid_pre of block l (0: the embedding), the last depth the encoder's output, after its final LayerNorm where it has one.
+        """
+        pooled: list[Tensor] = []
+
+        def note(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+            pooled.append(masked_mean(inputs[0] if inputs else named["hidden_states"], valid))
+
+        handles = [block.register_forward_pre_hook(note, with_kwargs=True) for block in self.blocks]
+        try:
+            output = self.encode(features, valid)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return torch.stack([*pooled, masked_mean(output, valid)], dim=1)
 
     def forward(
         self, input_features: Tensor, valid: Tensor | None = None, labels: Tensor | None = None, **_: Any
@@ -92,6 +115,11 @@ class WhisperClassifier(SpeechClassifier, WhisperForAudioClassification):
         "fc1": "fc1",
         "fc2": "fc2",
     }
+
+    @property
+    def blocks(self) -> Any:
+        """The encoder's blocks, in order."""
+        return self.encoder.layers
 
     def encode(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
         """Encoder output after the final LayerNorm, [clips, frames, width], of log-mels [clips, mels, 2 * frames]; Whisper attends to padding, so `valid` changes nothing."""

@@ -95,6 +95,11 @@ class WaveformClassifier(SpeechClassifier):
         if config.feat_extract_norm == "group":
             self.encoder_module.feature_extractor.conv_layers[0].layer_norm.__class__ = ClipGroupNorm
 
+    @property
+    def blocks(self) -> Any:
+        """The encoder's blocks, in order."""
+        return self.encoder_module.encoder.layers
+
     def encode(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
         """Encoder output [clips, frames, width] of waveforms [clips, samples]; `valid` [clips] counts each clip's own frames (None: all are)."""
         trunk = self.encoder_module

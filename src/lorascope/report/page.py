@@ -87,7 +87,11 @@ def _candidates(folder: RunFolder) -> Table | None:
     rows = [
         {"label": cell.metrics["label"], "fold": cell.metrics["fold"]}
         | candidate
-        | {"chosen": candidate["learning_rate"] == cell.metrics["chosen"]["learning_rate"]}
+        | {
+            "chosen": all(
+                candidate.get(key) == cell.metrics["chosen"].get(key) for key in ("learning_rate", "depth", "C")
+            )
+        }
         for cell in folder.cells
         for candidate in cell.metrics["candidates"]
     ]
@@ -110,7 +114,7 @@ def _results(folder: RunFolder, drawn: dict[str, Path]) -> dict[str, Any] | None
         "table": {"caption": "Table 1", "heads": list(HEADS[first:]), "rows": rows},
         "notes": notes(summary, folder.marks),
         "lines": comparison_lines(comparison),
-        "comparison": table(comparison.drop(columns=["synthetic"]), "Paired comparison over folds")
+        "comparison": table(comparison.drop(columns=["synthetic", "main"]), "Paired comparison over folds")
         if len(comparison)
         else None,
         "confusion": inline.svg(

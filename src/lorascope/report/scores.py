@@ -7,7 +7,7 @@ clips of all folds as one set, with a 95 % interval by bootstrap over speakers.
 
 from __future__ import annotations
 
-from itertools import combinations
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -58,9 +58,18 @@ COMPARISON_COLUMNS = (
     "p",
     "low",
     "high",
+    "main",
     "optimistic",
     "synthetic",
 )
+
+#: What a cell chooses on its selection clips, by its name in metrics.json.
+CHOICES = {"learning_rate": "learning rate", "best_epoch": "best epoch", "depth": "depth", "C": "C"}
+
+#: Methods that leave the encoder as it is: what the others are held against.
+BASELINES = ("frozen", "classic")
+
+Key = tuple[str, str]
 
 
 def summarise(run: Path) -> pd.DataFrame:
@@ -114,15 +123,19 @@ def per_fold(run: Path) -> pd.DataFrame:
             | {"test speakers": ", ".join(metrics["test_speakers"])}
             | {"validation speakers": ", ".join(metrics["validation_speakers"])}
             | {f"{part} clips": metrics["clips"][part] for part in ("train", "validation", "test")}
-            | {"learning rate": chosen.get("learning_rate"), "best epoch": chosen.get("best_epoch")}
+            | {words: chosen.get(key) for key, words in CHOICES.items()}
             | {"validation UAR": metrics["validation"]["uar"], "UAR": metrics["uar"], "WAR": metrics["war"]}
             | {"optimistic": "; ".join(metrics["optimistic"]), "seconds": metrics["seconds"]}
         )
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    return table.drop(columns=[words for words in CHOICES.values() if words in table and table[words].isna().all()])
 
 
 def compare(run: Path) -> pd.DataFrame:
-    """Every two methods of a backbone paired by fold: `difference` = label minus reference, mean over the folds both have.
+    """Methods of a backbone paired by fold: `difference` = label minus reference, mean over the folds both have.
+
+    Every method that adapts the encoder is held against every baseline (frozen, classic) and every adapted method before it, every baseline against the first one. `main` marks the pairs
+    to be told first: those of adapted methods, with but one baseline, the one that is strongest on the validation speakers; or those of baselines, where nothing is adapted.
 
     Wilcoxon's signed-rank p and Nadeau and Bengio's corrected resampled t (Machine Learning 52, 2003), whose variance is
     enlarged by test/train clips because the folds share training clips; `low` and `high` are its 95 % interval. Statistics
@@ -131,11 +144,7 @@ def compare(run: Path) -> pd.DataFrame:
     folder = RunFolder(run)
     groups = _groups(folder)
     rows = []
-    for one, other in combinations(groups, 2):
-        if one[0] != other[0]:
-            continue
-        # The frozen encoder is what an adaptation is measured against, whatever the order of the config.
-        new, old = (one, other) if groups[other][0].metrics["method"] == "frozen" else (other, one)
+    for new, old, main in _compared(groups):
         pairs = _shared_folds(groups[new], groups[old])
         if not pairs:
             continue
@@ -143,8 +152,13 @@ def compare(run: Path) -> pd.DataFrame:
         reasons = dict.fromkeys(reason for pair in pairs for cell in pair for reason in cell.metrics["optimistic"])
         for metric in ("uar", "war"):
             differences = np.array([mine.metrics[metric] - theirs.metrics[metric] for mine, theirs in pairs])
-            row = {"backbone": one[0], "label": new[1], "reference": old[1], "metric": metric, "folds": len(pairs)}
-            row |= {"difference": differences.mean(), "optimistic": "; ".join(reasons), "synthetic": folder.synthetic}
+            row = {"backbone": new[0], "label": new[1], "reference": old[1], "metric": metric, "folds": len(pairs)}
+            row |= {
+                "main": main,
+                "difference": differences.mean(),
+                "optimistic": "; ".join(reasons),
+                "synthetic": folder.synthetic,
+            }
             if len(pairs) > 1 and np.ptp(differences) > 0:
                 row |= {"wilcoxon_p": stats.wilcoxon(differences)[1]}
                 row |= stats.corrected_resampled_t(differences, float(train), float(test))._asdict()
@@ -152,8 +166,26 @@ def compare(run: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS))
 
 
-def _groups(folder: RunFolder) -> dict[tuple[str, str], list[Cell]]:
-    groups: dict[tuple[str, str], list[Cell]] = {}
+def _compared(groups: Mapping[Key, list[Cell]]) -> Iterator[tuple[Key, Key, bool]]:
+    """(method, reference, whether it is a main pair) of every pair that is compared."""
+    for backbone in dict.fromkeys(backbone for backbone, _ in groups):
+        keys = [key for key in groups if key[0] == backbone]
+        baselines = [key for key in keys if groups[key][0].metrics["method"] in BASELINES]
+        adapted = [key for key in keys if key not in baselines]
+        # on the selection clips, never on the test clips; of equals the first
+        strongest = max(baselines, key=lambda key: _validation_uar(groups[key]), default=None)
+        for number, key in enumerate(adapted):
+            yield from ((key, baseline, baseline == strongest) for baseline in baselines)
+            yield from ((key, other, True) for other in adapted[:number])
+        yield from ((key, baselines[0], not adapted) for key in baselines[1:])
+
+
+def _validation_uar(cells: list[Cell]) -> float:
+    return float(np.mean([cell.metrics["validation"]["uar"] for cell in cells]))
+
+
+def _groups(folder: RunFolder) -> dict[Key, list[Cell]]:
+    groups: dict[Key, list[Cell]] = {}
     seen: dict[tuple[str, str, str], str] = {}
     for cell in folder.table1_cells:
         key = (cell.metrics["backbone"], cell.metrics["label"])

@@ -134,9 +134,9 @@ def notes(table: pd.DataFrame, marks: list[str]) -> list[str]:
 
 
 def comparison_lines(comparison: pd.DataFrame) -> list[str]:
-    """One sentence a row of the comparison, which calls a difference only what its interval calls one."""
+    """One sentence a main row of the comparison, which calls a difference only what its interval calls one; and where the other rows are."""
     lines = []
-    for row in records(comparison):
+    for row in records(comparison[comparison["main"].astype(bool)]):
         metric, low, high = row["metric"].upper(), row["low"], row["high"]
         pair = f"{row['label']} − {row['reference']}: {metric} {row['difference']:+.3f} over {row['folds']} folds"
         if math.isnan(low):
@@ -147,6 +147,10 @@ def comparison_lines(comparison: pd.DataFrame) -> list[str]:
             f"95 % CI {low:+.3f} to {high:+.3f}, corrected t p = {row['p']:.3f}, Wilcoxon p = {row['wilcoxon_p']:.3f}"
         )
         lines.append(f"{pair} ({tests}): {verdict}.".replace(" -", " −"))
+    if not comparison["main"].all():
+        lines.append(
+            "Of several baselines, the one above has the highest UAR on the validation speakers; comparison.csv has the other pairs."
+        )
     return lines
 
 

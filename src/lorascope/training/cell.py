@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,101 +18,22 @@ import pandas as pd
 import torch
 from peft import PeftModel
 from sklearn.metrics import confusion_matrix
-from torch import nn
 
 from .. import __version__
-from ..audio import Clip
-from ..errors import LorascopeError
-from ..methods import BASELINES, FrozenConfig
+from ..methods import ClassicConfig, FrozenConfig, OptimiserConfig, is_shallow
 from ..models.adaptation import Record, load_adapter
-from ..models.backbone import Backbone
-from ..models.classifier import Head, SpeechClassifier, initialise_head, masked_mean
+from ..models.classifier import Head, SpeechClassifier, initialise_head
 from ..models.families import parts_of
 from ..models.methods import adapt, add_head_only, load_trained, save_trained
 from ..planning import Cell
-from ..progress import bar
 from ..stats import unweighted_average_recall
 from ..store import RunFolder, read_json, write_json
 from .allocation import RankAllocation
-from .data import ClipDataset, LengthBatches, PooledDataset, collate
+from .data import ClipDataset, PooledDataset
 from .fit import Fit, cross_entropy, fit
-
-
-@dataclass
-class Inputs:
-    """What the cells of a run share: the clips' features and labels, and the backbone, loaded anew for every model that changes it.
-
-    `load(classes...)` gives a fresh backbone. `device` is where models run.
-    """
-
-    clips: Mapping[str, Clip]
-    labels: Mapping[str, int]
-    speakers: Mapping[str, str]
-    load: Callable[[], Backbone]
-    device: str
-
-    def __post_init__(self) -> None:
-        self._pooled: dict[str, dict[str, np.ndarray]] = {}
-
-    def pooled(self, context: str, batch_size: int) -> dict[str, np.ndarray]:
-        """Every clip's frozen encoder output, pooled, [width] by id: each clip passes through the encoder once for all folds."""
-        if context not in self._pooled:
-            ids = list(self.clips)
-            backbone = self.load()
-            model = backbone.model.to(self.device)  # pyright: ignore[reportArgumentType]
-            outputs = encode_clips(model, ids, self.clips, context, batch_size)
-            self._pooled[context] = dict(zip(ids, outputs, strict=True))
-        return self._pooled[context]
-
-
-@torch.no_grad()
-def encode_clips(
-    model: SpeechClassifier,
-    ids: Sequence[str],
-    clips: Mapping[str, Clip],
-    context: str,
-    batch_size: int,
-) -> np.ndarray:
-    """Pooled encoder output of clips in the order of `ids`, [clips, width]; pooled over valid frames under `trim`."""
-    return _over_batches(
-        lambda features, valid: masked_mean(model.encode(features, valid), valid),
-        model,
-        ids,
-        clips,
-        context,
-        batch_size,
-    )
-
-
-@torch.no_grad()
-def predict_clips(
-    model: nn.Module, ids: Sequence[str], clips: Mapping[str, Clip], context: str, batch_size: int
-) -> np.ndarray:
-    """Logits of clips in the order of `ids`, [clips, classes]."""
-    return _over_batches(
-        lambda features, valid: model(features, valid=valid).logits, model, ids, clips, context, batch_size
-    )
-
-
-def _over_batches(
-    function: Callable[[Any, Any], Any],
-    model: nn.Module,
-    ids: Sequence[str],
-    clips: Mapping[str, Clip],
-    context: str,
-    batch_size: int,
-) -> np.ndarray:
-    model.eval()
-    device = next(model.parameters()).device
-    dataset = ClipDataset(ids, dict.fromkeys(ids, 0), clips, context)
-    rows: list[np.ndarray | None] = [None] * len(dataset)
-    for indices in bar(LengthBatches(dataset.lengths, batch_size, None), "encoding clips"):
-        batch = {key: tensor.to(device) for key, tensor in collate([dataset[index] for index in indices]).items()}
-        for index, row in zip(
-            indices, function(batch["input_features"], batch.get("valid")).float().cpu().numpy(), strict=True
-        ):
-            rows[index] = row
-    return np.stack([row for row in rows if row is not None])
+from .heads import TENSORS, LayerSum, fit_at_once, head_record, load_head, save_head
+from .inputs import Inputs
+from .passes import predict_clips
 
 
 def run_cell(
@@ -146,8 +67,22 @@ def _names(cell: Cell) -> dict[str, str]:
 
 def _train_and_test(cell: Cell, inputs: Inputs, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
     selection = cell.fold.validation if cell.fold.selection == "validation_speaker" else cell.fold.test
+    shutil.rmtree(folder / "adapter", ignore_errors=True)
+    chosen = (fit_at_once if is_shallow(cell.method) else _train)(cell, inputs, selection, folder, say)
+    logits = _test_logits(cell, inputs, folder / "adapter")
+    metrics = _metrics(cell, inputs, logits, chosen)
+    _predictions(cell, inputs, logits).to_parquet(folder / "predictions.parquet", index=False)
+    return metrics
+
+
+def _train(
+    cell: Cell, inputs: Inputs, selection: Sequence[str], folder: Path, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Train every candidate and keep the best on the selection clips; returns what of the metrics was decided there."""
+    method = cell.method
+    assert isinstance(method, OptimiserConfig)
     fits: list[Fit] = []
-    for number, rate in enumerate(cell.method.learning_rate):
+    for number, rate in enumerate(method.learning_rate):
         candidate = folder / f"candidate-{number}"
         done = candidate / "fit.json"
         if not done.is_file():
@@ -160,65 +95,7 @@ def _train_and_test(cell: Cell, inputs: Inputs, folder: Path, say: Callable[[str
     with (folder / "train.log").open("w", encoding="utf-8") as log:
         for number in range(len(fits)):
             log.write((folder / f"candidate-{number}" / "log.jsonl").read_text(encoding="utf-8"))
-    shutil.rmtree(folder / "adapter", ignore_errors=True)
     shutil.copytree(folder / f"candidate-{chosen}" / "adapter", folder / "adapter")
-    logits = _test_logits(cell, inputs, folder / "adapter")
-    metrics = _metrics(cell, inputs, logits, fits, chosen)
-    _predictions(cell, inputs, logits).to_parquet(folder / "predictions.parquet", index=False)
-    return metrics
-
-
-@torch.no_grad()
-def _test_logits(cell: Cell, inputs: Inputs, folder: Path) -> np.ndarray:
-    if cell.kind not in BASELINES:
-        model: Any = load_trained(inputs.load(), folder, cell.kind).to(inputs.device)  # pyright: ignore[reportArgumentType]
-        return predict_clips(model, cell.fold.test, inputs.clips, cell.context, cell.method.batch_size)
-    model = load_adapter(inputs.load(), folder).to(inputs.device)
-    pooled = inputs.pooled(cell.context, cell.method.batch_size)
-    stacked = torch.as_tensor(np.stack([pooled[clip] for clip in cell.fold.test]), device=inputs.device)
-    return parts_of(model).apply_head(stacked).cpu().numpy()
-
-
-def _train_candidate(cell: Cell, inputs: Inputs, selection: Sequence[str], rate: float, folder: Path) -> Fit:
-    backbone = inputs.load()
-    model: PeftModel | SpeechClassifier | Head
-    if cell.kind not in BASELINES:
-        model = adapt(backbone.model, cell.method, cell.seed)
-        train, held_out = (
-            ClipDataset(ids, inputs.labels, inputs.clips, cell.context) for ids in (cell.fold.train, selection)
-        )
-    elif isinstance(cell.method, FrozenConfig) and cell.method.head == "last":
-        pooled = inputs.pooled(cell.context, cell.method.batch_size)
-        model = Head(backbone.width, cell.projection, len(cell.classes))
-        initialise_head(model, cell.seed)
-        train, held_out = (
-            PooledDataset(np.stack([pooled[c] for c in ids]), [inputs.labels[c] for c in ids])
-            for ids in (cell.fold.train, selection)
-        )
-    else:
-        raise LorascopeError(f"methods: {cell.method.words} cannot be trained yet; take {cell.name or cell.kind} out")
-    result = fit(
-        model,
-        train,
-        held_out,
-        len(cell.classes),
-        cell.method,
-        rate,
-        cell.seed,
-        cell.precision,
-        folder / "trainer",
-        folder / "log.jsonl",
-        RankAllocation(model) if cell.kind == "adalora" else None,
-    )
-    trained = add_head_only(backbone.model, model) if isinstance(model, Head) else model
-    record = Record(cell.kind, cell.classes, cell.context, backbone.name, backbone.fingerprint, __version__)
-    save_trained(trained, folder / "adapter", record, backbone.features, inputs.load)
-    return result
-
-
-def _metrics(cell: Cell, inputs: Inputs, logits: np.ndarray, fits: Sequence[Fit], chosen: int) -> dict[str, Any]:
-    gold = np.array([inputs.labels[clip] for clip in cell.fold.test])
-    predicted = logits.argmax(axis=1)
     best = fits[chosen]
     candidates = [
         {
@@ -230,12 +107,80 @@ def _metrics(cell: Cell, inputs: Inputs, logits: np.ndarray, fits: Sequence[Fit]
         for f in fits
     ]
     return {
+        "trainable_parameters": best.trained_parameters,
+        "validation": {"uar": best.uar, "war": best.war, "loss": best.loss},
+        "candidates": candidates,
+        "chosen": candidates[chosen] | {"epochs": method.epochs, "batch_size": method.batch_size},
+    }
+
+
+@torch.no_grad()
+def _test_logits(cell: Cell, inputs: Inputs, adapter: Path) -> np.ndarray:
+    method = cell.method
+    if not isinstance(method, (FrozenConfig, ClassicConfig)):
+        model: Any = load_trained(inputs.load(), adapter, cell.kind).to(inputs.device)  # pyright: ignore[reportArgumentType]
+        return predict_clips(model, cell.fold.test, inputs.clips, cell.context, method.batch_size)
+    fixed = inputs.fixed(cell)
+    stacked = np.stack([fixed[clip] for clip in cell.fold.test])
+    if (adapter / TENSORS).is_file():
+        return load_head(adapter).logits(stacked)
+    frozen = load_adapter(inputs.load(), adapter).to(inputs.device)
+    return parts_of(frozen).apply_head(torch.as_tensor(stacked[:, -1], device=inputs.device)).cpu().numpy()
+
+
+def _train_candidate(cell: Cell, inputs: Inputs, selection: Sequence[str], rate: float, folder: Path) -> Fit:
+    backbone = inputs.load()
+    method = cell.method
+    assert isinstance(method, OptimiserConfig)
+    model: PeftModel | SpeechClassifier | Head | LayerSum
+    if not isinstance(method, FrozenConfig):
+        model = adapt(backbone.model, method, cell.seed)
+        train, held_out = (
+            ClipDataset(ids, inputs.labels, inputs.clips, cell.context) for ids in (cell.fold.train, selection)
+        )
+    else:
+        pooled = inputs.fixed(cell)
+        depths = slice(None) if method.head == "layer_sum" else -1
+        head = model = Head(backbone.width, cell.projection, len(cell.classes))
+        initialise_head(head, cell.seed)
+        if method.head == "layer_sum":
+            model = LayerSum(backbone.layers + 1, head)
+        train, held_out = (
+            PooledDataset(np.stack([pooled[c][depths] for c in ids]), [inputs.labels[c] for c in ids])
+            for ids in (cell.fold.train, selection)
+        )
+    result = fit(
+        model,
+        train,
+        held_out,
+        len(cell.classes),
+        method,
+        rate,
+        cell.seed,
+        cell.precision,
+        folder / "trainer",
+        folder / "log.jsonl",
+        RankAllocation(model) if cell.kind == "adalora" else None,
+    )
+    if isinstance(model, LayerSum):
+        tensors = {name: tensor.detach().cpu().numpy() for name, tensor in model.state_dict().items()}
+        save_head(folder / "adapter", head_record(cell, backbone.name, backbone.fingerprint), tensors)
+        return result
+    trained = add_head_only(backbone.model, model) if isinstance(model, Head) else model
+    record = Record(cell.kind, cell.classes, cell.context, backbone.name, backbone.fingerprint, __version__)
+    save_trained(trained, folder / "adapter", record, backbone.features, inputs.load)
+    return result
+
+
+def _metrics(cell: Cell, inputs: Inputs, logits: np.ndarray, decided: dict[str, Any]) -> dict[str, Any]:
+    gold = np.array([inputs.labels[clip] for clip in cell.fold.test])
+    predicted = logits.argmax(axis=1)
+    return {
         **_names(cell),
         "method": cell.kind,
         "backbone": cell.backbone,
         "context": cell.context,
         "rank": cell.rank,
-        "trainable_parameters": best.trained_parameters,
         "fold": cell.fold.name,
         "test_speakers": list(cell.fold.test_speakers),
         "validation_speakers": list(cell.fold.validation_speakers),
@@ -245,9 +190,7 @@ def _metrics(cell: Cell, inputs: Inputs, logits: np.ndarray, fits: Sequence[Fit]
         "war": float((gold == predicted).mean()),
         "loss": cross_entropy(logits, gold),
         "confusion": confusion_matrix(gold, predicted, labels=range(len(cell.classes))).tolist(),
-        "validation": {"uar": best.uar, "war": best.war, "loss": best.loss},
-        "candidates": candidates,
-        "chosen": candidates[chosen] | {"epochs": cell.method.epochs, "batch_size": cell.method.batch_size},
+        **decided,
         "optimistic": list(cell.fold.optimistic),
     }
 

@@ -1,0 +1,185 @@
+"""Heads that are no PEFT adapter: on several depths of a frozen encoder, or on acoustic features; chosen, saved and loaded.
+
+`layer_sum` is trained by the same Trainer as the paper's head. The others are `shallow`: logistic regression on the last depth (`logistic`), on one depth (`best_layer`) or on all of
+them side by side (`concatenated`), and support vector machines on openSMILE's features. What they choose (depth, C) is chosen on the selection clips, as learning rates are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+from torch import Tensor, nn
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from .. import __version__
+from ..errors import LorascopeError
+from ..methods import ClassicConfig, FrozenConfig
+from ..models.adaptation import RECORD, Record
+from ..models.classifier import Head
+from ..planning import Cell
+from ..stats import unweighted_average_recall
+from ..store import write_text
+from .classic import versions_of
+from .fit import cross_entropy, selection_score
+from .inputs import Inputs
+from .shallow import Shallow, fit_logistic, fit_svc
+
+TENSORS = "head.safetensors"
+
+
+class LayerSum(nn.Module):
+    """SUPERB's head (Yang et al. 2021): a weighted sum of all depths, its weights a softmax of learned numbers, then projector and classifier.
+
+    As there, depths are summed as they are, not normalised, and the sum starts as their mean. Weights, projector and classifier share the learning rate.
+    """
+
+    def __init__(self, depths: int, head: Head) -> None:
+        super().__init__()
+        self.layer_weights = nn.Parameter(torch.zeros(depths))
+        self.head = head
+
+    def forward(self, pooled: Tensor, labels: Tensor | None = None, **_: Any) -> SequenceClassifierOutput:
+        """Logits [clips, classes] of pooled streams [clips, depths, width]; the mean over frames commutes with the sum."""
+        weights = self.layer_weights.softmax(dim=0)
+        return self.head((weights[:, None] * pooled).sum(dim=1), labels)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A shallow head with what decided on it: every candidate's settings and scores on the selection clips, and which was taken."""
+
+    head: Shallow
+    depths: tuple[int, ...] | None
+    candidates: list[dict[str, Any]]
+    chosen: int
+    validation: dict[str, float]
+
+
+def choose_shallow(
+    method: FrozenConfig | ClassicConfig,
+    train: tuple[np.ndarray, np.ndarray],
+    selection: tuple[np.ndarray, np.ndarray],
+    classes: int,
+) -> Choice:
+    """Fit every candidate (depth, C) on the training clips and keep the one with the highest UAR on the selection clips, ties by the lower cross-entropy there.
+
+    `train` and `selection` are inputs and labels: pooled streams [clips, depths, width] for heads on an encoder, features [clips, features] for classic ones.
+    """
+    best: tuple[float, Shallow, tuple[int, ...] | None, int, dict[str, float]] | None = None
+    candidates = []
+    for number, (depths, C) in enumerate(product(_depths(method, train[0]), method.C)):
+        inputs = at_depths(train[0], depths)
+        if isinstance(method, ClassicConfig):
+            head = fit_svc(inputs, train[1], classes, C, method.kernel)
+        else:
+            head = fit_logistic(inputs, train[1], classes, C)
+        logits = head.logits(at_depths(selection[0], depths))
+        predicted = logits.argmax(axis=1)
+        scores = {
+            "uar": unweighted_average_recall(selection[1], predicted, classes),
+            "war": float((predicted == selection[1]).mean()),
+            "loss": cross_entropy(logits, selection[1]),
+        }
+        depth = {"depth": depths[0]} if depths is not None and len(depths) == 1 else {}
+        candidates.append(depth | {"C": C, "validation_uar": scores["uar"], "validation_loss": scores["loss"]})
+        score = selection_score(scores["uar"], scores["loss"])
+        if best is None or score > best[0]:
+            best = (score, head, depths, number, scores)
+    assert best is not None
+    _, head, depths, chosen, scores = best
+    return Choice(head, depths, candidates, chosen, scores)
+
+
+def _depths(method: FrozenConfig | ClassicConfig, inputs: np.ndarray) -> list[tuple[int, ...] | None]:
+    if isinstance(method, ClassicConfig):
+        return [None]
+    every = range(inputs.shape[1])
+    return {
+        "logistic": [(every[-1],)],
+        "best_layer": [(depth,) for depth in every],
+        "concatenated": [tuple(every)],
+    }[method.head]
+
+
+def at_depths(inputs: np.ndarray, depths: Sequence[int] | None) -> np.ndarray:
+    """Pooled streams [clips, depths, width] at some depths, side by side, [clips, features]; features without depths as they are."""
+    return inputs if depths is None else inputs[:, list(depths)].reshape(len(inputs), -1)
+
+
+def fit_at_once(
+    cell: Cell, inputs: Inputs, selection: Sequence[str], folder: Path, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Choose a cell's shallow head on the selection clips and save it in its folder; returns what of the metrics was decided by it."""
+    say(f"{cell.label}, fold {cell.fold.name}")
+    assert isinstance(cell.method, (FrozenConfig, ClassicConfig))
+    fixed = inputs.fixed(cell)
+    train, held_out = (
+        (np.stack([fixed[clip] for clip in ids]), np.array([inputs.labels[clip] for clip in ids]))
+        for ids in (cell.fold.train, selection)
+    )
+    choice = choose_shallow(cell.method, train, held_out, len(cell.classes))
+    chosen = choice.candidates[choice.chosen]
+    write_text(folder / "train.log", "".join(json.dumps(candidate) + "\n" for candidate in choice.candidates))
+    features = {"features": versions_of(cell.method)} if isinstance(cell.method, ClassicConfig) else {}
+    about = head_record(cell, *inputs.backbone) | {"depths": choice.depths, "C": chosen["C"]} | features
+    save_head(folder / "adapter", about, choice.head.tensors())
+    trained = {"trainable_parameters": choice.head.parameters}
+    return {**trained, "validation": choice.validation, "candidates": choice.candidates, "chosen": chosen, **features}
+
+
+def head_record(cell: Cell, backbone: str, fingerprint: str) -> dict[str, Any]:
+    """What is noted beside a head: what is noted beside every adapter, and which head it is."""
+    record = Record(cell.kind, cell.classes, cell.context, backbone, fingerprint, __version__)
+    method = cell.method
+    return asdict(record) | {"head": method.head if isinstance(method, FrozenConfig) else method.kind}
+
+
+@dataclass(frozen=True)
+class SavedHead:
+    """A saved head: its tensors and what `lorascope.json` tells (`head`, `depths`, `C`, `classes`, ...)."""
+
+    about: Mapping[str, Any]
+    tensors: Mapping[str, np.ndarray]
+
+    @property
+    def parameters(self) -> int:
+        """Numbers that were fitted to the labels; means and spreads for standardising are not."""
+        if self.about["head"] == "layer_sum":
+            return sum(tensor.size for tensor in self.tensors.values())
+        return Shallow.from_tensors(self.tensors).parameters
+
+    def logits(self, inputs: np.ndarray) -> np.ndarray:
+        """Logits [clips, classes] of pooled streams [clips, depths, width], for a classic head of features [clips, features]."""
+        if self.about["head"] != "layer_sum":
+            return Shallow.from_tensors(self.tensors).logits(at_depths(inputs, self.about["depths"]))
+        projector, classifier = (self.tensors[f"head.{part}.weight"] for part in ("projector", "classifier"))
+        head = Head(projector.shape[1], len(projector), len(classifier))
+        model = LayerSum(len(self.tensors["layer_weights"]), head)
+        model.load_state_dict({name: torch.as_tensor(tensor) for name, tensor in self.tensors.items()})
+        with torch.no_grad():
+            return model(torch.as_tensor(inputs)).logits.numpy()
+
+
+def save_head(folder: Path, about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
+    """Write a head's tensors, and beside them what it is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}, folder / TENSORS)
+    (folder / RECORD).write_text(json.dumps(dict(about), indent=2) + "\n", encoding="utf-8")
+
+
+def load_head(folder: Path) -> SavedHead:
+    """Read what `save_head` wrote. Raises `LorascopeError` naming the folder where it holds no such head."""
+    try:
+        return SavedHead(json.loads((folder / RECORD).read_text(encoding="utf-8")), load_file(folder / TENSORS))
+    except (OSError, json.JSONDecodeError) as error:
+        raise LorascopeError(
+            f"head {folder}: cannot be read ({error}); give the adapter folder of a cell whose head is not the paper's own"
+        ) from error

@@ -127,17 +127,30 @@ class HeadConfig(_Section):
 
 
 class FoldsConfig(_Section):
-    """How speakers are dealt out. `selection: test_fold` picks the best epoch on the test speaker, as the released code does: optimistic.
+    """How speakers are dealt out. `selection: test_fold` picks the best epoch on the test part, as the released code does: optimistic.
 
-    `only` keeps the folds of some test speakers (all by default).
+    `groups` is the number of groups of the protocol `speaker_groups`; `test_splits` are the test parts of `official_split` (by default all whose name begins with
+    "test"). `only` keeps the folds of these names (all by default).
     """
 
-    protocol: Literal["leave_one_speaker_out"] = "leave_one_speaker_out"
+    protocol: Literal["leave_one_speaker_out", "leave_one_session_out", "speaker_groups", "official_split"] = (
+        "leave_one_speaker_out"
+    )
     selection: Literal["validation_speaker", "test_fold"] = "validation_speaker"
+    groups: Annotated[int, Field(ge=2, strict=True)] | None = None
+    test_splits: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     seed: Seed = 42
 
-    @field_validator("only", mode="before")
+    @model_validator(mode="after")
+    def _of_its_protocol(self) -> FoldsConfig:
+        if (self.protocol == "speaker_groups") != (self.groups is not None):
+            raise ValueError("groups and protocol: speaker_groups go together; give both or neither")
+        if self.test_splits and self.protocol != "official_split":
+            raise ValueError("test_splits is of protocol: official_split; take it out, or change the protocol")
+        return self
+
+    @field_validator("only", "test_splits", mode="before")
     @classmethod
     def _names(cls, only: Any) -> Any:
         return tuple(str(name) for name in only) if isinstance(only, (list, tuple)) else only

@@ -87,8 +87,8 @@ def corpus_of(experiment: Experiment) -> Corpus:
 
 
 def folds_of(experiment: Experiment, corpus: Corpus) -> list[Fold]:
-    """The folds that the experiment runs. Raises `LorascopeError` where `folds.only` names a speaker that is not there."""
-    folds = make_folds(corpus, experiment.folds.protocol, experiment.folds.selection, experiment.folds.seed)
+    """The folds that the experiment runs. Raises `LorascopeError` where `folds.only` names a fold that is not there."""
+    folds = make_folds(corpus, **experiment.folds.model_dump(exclude={"only"}))
     names = [fold.name for fold in folds]
     for name in experiment.folds.only:
         if name not in names:
@@ -185,6 +185,7 @@ def _described(cell: Cell) -> dict[str, Any]:
         "clips": {part: len(getattr(fold, part)) for part in ("train", "validation", "test")},
         "selection": fold.selection,
         "optimistic": list(fold.optimistic),
+        "notes": list(fold.notes),
         "learning_rates": list(cell.method.learning_rate),
         "epochs": cell.method.epochs,
     }
@@ -205,19 +206,36 @@ def print_plan(description: dict[str, Any]) -> None:
         console.print(f"left out: {entry['clips']} clips, {entry['reason']}", highlight=False)
     for note in corpus["notes"]:
         console.print(f"note: {note}", highlight=False)
+    folds = {cell["fold"]: cell for cell in description["cells"]}
+    for note in dict.fromkeys(note for cell in folds.values() for note in cell["notes"]):
+        console.print(f"note: {note}", highlight=False)
     table = Table(box=None, pad_edge=False)
-    for column in ("cell", "fold", "test", "validation", "training", "clips"):
+    for column in ("fold", "test", "validation", "training"):
         table.add_column(column)
-    for cell in description["cells"]:
+    table.add_column("clips", no_wrap=True, justify="right")
+    for name, cell in folds.items():
         speakers, clips = cell["speakers"], cell["clips"]
         table.add_row(
-            cell["label"] + (" (rank space)" if cell["role"] == "rank-space" else ""),
-            cell["fold"],
-            " ".join(speakers["test"]),
-            " ".join(speakers["validation"]) or "the test fold",
-            " ".join(speakers["train"]),
-            f"{clips['train']} / {clips['validation']} / {clips['test']}",
+            name,
+            _few(speakers["test"]),
+            _few(speakers["validation"]) or "the test fold",
+            _few(speakers["train"]),
+            f"{clips['test']} / {clips['validation']} / {clips['train']}",
         )
     console.print(table)
+    trained: dict[str, list[str]] = {}
+    for cell in description["cells"]:
+        trained.setdefault(cell["label"] + (" (rank space)" if cell["role"] == "rank-space" else ""), []).append(
+            cell["fold"]
+        )
+    console.print(f"{len(description['cells'])} cells:", highlight=False)
+    for label, names in trained.items():
+        where = "in every fold" if len(names) == len(folds) else f"in fold {_few(names)}"
+        console.print(f"  {label}, {where}", highlight=False)
     for reason in dict.fromkeys(reason for cell in description["cells"] for reason in cell["optimistic"]):
         console.print(f"optimistic: {reason}", highlight=False)
+
+
+def _few(names: Sequence[str]) -> str:
+    """Names side by side; of more than a line of them the first, the last and their number (`--json` has all)."""
+    return " ".join(names) if len(names) <= 10 else f"{' '.join(names[:3])} … {names[-1]} ({len(names)})"

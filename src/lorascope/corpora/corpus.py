@@ -14,6 +14,8 @@ from ..errors import LorascopeError
 from .labels import canonical, class_names, mapped_labels, suggestion
 
 DEFAULT_CLASSES = ("anger", "happiness", "neutrality", "sadness")
+#: The speaker of clips whose speaker the corpus doesn't tell; they may all be of one person, or of anybody.
+UNKNOWN_SPEAKER = "unknown"
 #: Columns that every corpus has.
 REQUIRED = ("path", "speaker", "emotion")
 #: Columns that a corpus may have, NaN where unknown. `start`, `end` (a piece of the file) and `duration` are seconds.

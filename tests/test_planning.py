@@ -16,7 +16,7 @@ SPEAKERS = tuple(f"s{number:02d}" for number in range(15))
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):
-    """15 speakers and some clips of whom nobody knows who speaks, two files for all, since a plan reads no sound."""
+    """15 speakers and some clips of whom nobody knows who speaks; one sound for all, since a plan reads no sound."""
     folder = tmp_path_factory.mktemp("many")
     sound = write_tone(folder / "a.wav")
     rows = [(f"{s}-{e}", sound, s, e) for s in (*SPEAKERS, "unknown") for e in CLASSES]

@@ -23,6 +23,28 @@ OPTIONAL = ("text", "gender", "session", "language", "split", "start", "end", "d
 
 
 @dataclass(frozen=True)
+class About:
+    """What a corpus is, in words: `speech` is how it came about (acted, elicited, natural), `reference` the paper to cite."""
+
+    title: str
+    language: str
+    speech: str
+    speakers: int | None
+    clips: int | None
+    licence: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class Published:
+    """The figures that a corpus' authors publish, None where they give none; `by_class` counts clips by canonical emotion."""
+
+    clips: int | None
+    speakers: int | None
+    by_class: dict[str, int]
+
+
+@dataclass(frozen=True)
 class Recordings:
     """What a reader found, before any label is mapped: `table` with columns id, path, speaker, emotion (the corpus' own label or a canonical name) and
     any of the optional ones; `where` says in errors where a row stands (a file's line; by default the clip's own path), by row.

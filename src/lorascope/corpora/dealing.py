@@ -57,7 +57,7 @@ def check_enough(corpus: Corpus, there: int, what: str, protocol: str, choices: 
 
 def next_on_circle(names: Sequence[str], seed: int) -> dict[str, str]:
     """Each name with the one after it on a seeded circle of all."""
-    circle: list[str] = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
+    circle: list[str] = [names[int(i)] for i in np.random.default_rng(seed).permutation(len(names))]
     return dict(zip(circle, [*circle[1:], circle[0]], strict=True))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import LorascopeError
-from .corpus import Recordings
+from .corpus import Published, Recordings
 from .files import sound_files
 
 EMOTIONS = {
@@ -25,6 +25,19 @@ EMOTIONS = {
 }
 #: Speakers by sex, from the corpus' documentation.
 FEMALE = ("08", "09", "13", "14", "16")
+PUBLISHED = Published(
+    clips=535,
+    speakers=10,
+    by_class={
+        "anger": 127,
+        "boredom": 81,
+        "disgust": 46,
+        "fear": 69,
+        "happiness": 71,
+        "neutrality": 79,
+        "sadness": 62,
+    },
+)
 _NAME = re.compile(r"(\d\d)([ab]\d\d)([WLEAFTN])([a-z])?")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import LorascopeError
-from .corpus import Recordings
+from .corpus import Published, Recordings
 from .files import sound_files
 
 EMOTIONS = {
@@ -25,6 +25,12 @@ EMOTIONS = {
     "07": "disgust",
     "08": "surprise",
 }
+#: Audio-only speech: every emotion but neutrality in two intensities.
+PUBLISHED = Published(
+    clips=1440,
+    speakers=24,
+    by_class={emotion: 96 if emotion == "neutrality" else 192 for emotion in EMOTIONS.values()},
+)
 _NAME = re.compile(r"(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)")
 
 

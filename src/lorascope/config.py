@@ -130,12 +130,12 @@ class FoldsConfig(_Section):
     """How speakers are dealt out. `selection: test_fold` picks the best epoch on the test part, as the released code does: optimistic.
 
     `groups` is the number of groups of the protocol `speaker_groups`; `test_splits` are the test parts of `official_split` (by default all whose name begins with
-    "test"). `only` keeps the folds of these names (all by default).
+    "test"). With a `test_corpus` the protocol is `cross_corpus`, and no other. `only` keeps the folds of these names (all by default).
     """
 
-    protocol: Literal["leave_one_speaker_out", "leave_one_session_out", "speaker_groups", "official_split"] = (
-        "leave_one_speaker_out"
-    )
+    protocol: Literal[
+        "leave_one_speaker_out", "leave_one_session_out", "speaker_groups", "official_split", "cross_corpus"
+    ] = "leave_one_speaker_out"
     selection: Literal["validation_speaker", "test_fold"] = "validation_speaker"
     groups: Annotated[int, Field(ge=2, strict=True)] | None = None
     test_splits: tuple[str, ...] = ()
@@ -188,11 +188,13 @@ class AnalysisConfig(_Section):
 class Experiment(_Section):
     """A whole experiment: corpus, backbone, methods, folds, analysis.
 
-    `precision` is that of training; the analyses run in float32. `seed` seeds head, adapter, order of clips and dropout.
+    With a `test_corpus`, `corpus` is trained on and `test_corpus` tested; its classes are those of `corpus`, its label map is its own. `precision` is that of training; the
+    analyses run in float32. `seed` seeds head, adapter, order of clips and dropout.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
     corpus: CorpusConfig
+    test_corpus: CorpusConfig | None = None
     backbone: BackboneConfig
     methods: MethodsConfig = MethodsConfig()
     head: HeadConfig = HeadConfig()
@@ -200,6 +202,33 @@ class Experiment(_Section):
     analysis: AnalysisConfig | None = AnalysisConfig()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     seed: Seed = 42
+
+    @model_validator(mode="before")
+    @classmethod
+    def _second_corpus(cls, data: Any) -> Any:
+        """With a test corpus the protocol is `cross_corpus` unless one is given, and the classes are those of the first corpus."""
+        if not isinstance(data, dict) or not isinstance(data.get("test_corpus"), dict):
+            return data
+        corpus, folds, filled = data.get("corpus"), data.get("folds", {}), {}
+        if isinstance(folds, dict):
+            filled["folds"] = {"protocol": "cross_corpus", **folds}
+        if isinstance(corpus, dict) and "classes" in corpus:
+            filled["test_corpus"] = {"classes": corpus["classes"], **data["test_corpus"]}
+        return data | filled
+
+    @model_validator(mode="after")
+    def _one_or_two_corpora(self) -> Experiment:
+        if self.test_corpus is None:
+            if self.folds.protocol == "cross_corpus":
+                raise ValueError("folds.protocol: cross_corpus needs a second corpus; add the section test_corpus")
+            return self
+        if self.folds.protocol != "cross_corpus":
+            raise ValueError(
+                f"folds.protocol: {self.folds.protocol} is for one corpus, and test_corpus is tested whole; take one of the two out"
+            )
+        if self.test_corpus.classes != self.corpus.classes:
+            raise ValueError("test_corpus.classes are not those of corpus; take them out")
+        return self
 
 
 def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -227,21 +256,28 @@ def experiment_from(data: dict[str, Any], source: str = "experiment") -> Experim
         experiment = Experiment.model_validate(data)
     except ValidationError as error:
         raise LorascopeError(f"{source}: {_explain(error)}") from error
-    root = experiment.corpus.root
-    if root is None:
-        return experiment
+    changed = {
+        key: section.model_copy(update={"root": _expanded(section.root, f"{source}: {key}.root")})
+        for key, section in (("corpus", experiment.corpus), ("test_corpus", experiment.test_corpus))
+        if section is not None and section.root is not None
+    }
+    return experiment.model_copy(update=changed) if changed else experiment
+
+
+def _expanded(root: str, where: str) -> str:
+    """A root with its environment variables and home written out."""
     written = os.path.expandvars(root)
     if not written:
-        raise LorascopeError(f"{source}: corpus.root: {root!r} is empty; write the path, or take the key out")
+        raise LorascopeError(f"{where}: {root!r} is empty; write the path, or take the key out")
     try:
         expanded = str(Path(written).expanduser())
     except RuntimeError as error:
-        raise LorascopeError(f"{source}: corpus.root: {root!r}: there is no such home; write the path") from error
+        raise LorascopeError(f"{where}: {root!r}: there is no such home; write the path") from error
     if "$" in expanded:
         raise LorascopeError(
-            f"{source}: corpus.root: {root!r} uses an environment variable that is not set; set it or write the path"
+            f"{where}: {root!r} uses an environment variable that is not set; set it or write the path"
         )
-    return experiment.model_copy(update={"corpus": experiment.corpus.model_copy(update={"root": expanded})})
+    return expanded
 
 
 def analysis_from(overrides: Sequence[str]) -> AnalysisConfig:

@@ -1,6 +1,6 @@
 """What a run would do: its cells, each with its speakers, told before anything is trained.
 
-Reads the corpus' labels, but no audio and no weights; torch is not imported here.
+Reads the corpus' labels, but no audio (of two corpora the headers) and no weights; torch is not imported here.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import Any
 
 from . import __version__
 from .audio import Clip
-from .config import Experiment, FrozenConfig, LoraConfig
+from .config import CorpusConfig, Experiment, FrozenConfig, LoraConfig
 from .corpora import Corpus, load_corpus
 from .corpora.folds import Fold, make_folds
+from .corpora.joined import join
 from .errors import LorascopeError
 from .store import digest
 
@@ -74,8 +75,18 @@ class Cell:
 
 
 def corpus_of(experiment: Experiment) -> Corpus:
-    """Read the experiment's corpus."""
-    settings = experiment.corpus
+    """Read the experiment's corpus; with a `test_corpus`, both, joined, of whose sounds the headers are read."""
+    corpus = _read(experiment.corpus)
+    if experiment.test_corpus is None:
+        return corpus
+    try:
+        other = _read(experiment.test_corpus)
+    except LorascopeError as error:
+        raise LorascopeError(f"test_corpus: {error}") from error
+    return join(corpus, other)
+
+
+def _read(settings: CorpusConfig) -> Corpus:
     return load_corpus(
         settings.reader,
         root=Path(settings.root) if settings.root else None,
@@ -110,10 +121,7 @@ def analysed_fold(experiment: Experiment, folds: Sequence[Fold]) -> Fold | None:
 
 
 def plan(experiment: Experiment, corpus: Corpus | None = None) -> list[Cell]:
-    """Every cell of an experiment, in the order in which they run: frozen, then LoRA, fold by fold, then the other ranks of the analysed fold.
-
-    Reads the corpus' labels, but no audio and no weights.
-    """
+    """Every cell of an experiment, in the order in which they run: frozen, then LoRA, fold by fold, then the other ranks of the analysed fold."""
     corpus = corpus or corpus_of(experiment)
     folds = folds_of(experiment, corpus)
 
@@ -210,9 +218,8 @@ def print_plan(description: dict[str, Any]) -> None:
     for note in dict.fromkeys(note for cell in folds.values() for note in cell["notes"]):
         console.print(f"note: {note}", highlight=False)
     table = Table(box=None, pad_edge=False)
-    for column in ("fold", "test", "validation", "training"):
-        table.add_column(column)
-    table.add_column("clips", no_wrap=True, justify="right")
+    for column in ("fold", "test", "validation", "training", "clips"):
+        table.add_column(column, no_wrap=column in ("fold", "clips"))
     for name, cell in folds.items():
         speakers, clips = cell["speakers"], cell["clips"]
         table.add_row(
@@ -225,9 +232,8 @@ def print_plan(description: dict[str, Any]) -> None:
     console.print(table)
     trained: dict[str, list[str]] = {}
     for cell in description["cells"]:
-        trained.setdefault(cell["label"] + (" (rank space)" if cell["role"] == "rank-space" else ""), []).append(
-            cell["fold"]
-        )
+        label = cell["label"] + (" (rank space)" if cell["role"] == "rank-space" else "")
+        trained.setdefault(label, []).append(cell["fold"])
     console.print(f"{len(description['cells'])} cells:", highlight=False)
     for label, names in trained.items():
         where = "in every fold" if len(names) == len(folds) else f"in fold {_few(names)}"
@@ -237,5 +243,8 @@ def print_plan(description: dict[str, Any]) -> None:
 
 
 def _few(names: Sequence[str]) -> str:
-    """Names side by side; of more than a line of them the first, the last and their number (`--json` has all)."""
+    """Names side by side, a corpus that they share told once; of more than a line of them three, the last and their number (`--json` has all)."""
+    corpora = {name.rpartition("/")[0] for name in names}
+    if corpora - {""} and len(corpora) == 1:
+        return f"{corpora.pop()}: {_few([name.rpartition('/')[2] for name in names])}"
     return " ".join(names) if len(names) <= 10 else f"{' '.join(names[:3])} … {names[-1]} ({len(names)})"

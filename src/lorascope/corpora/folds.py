@@ -11,7 +11,7 @@ import pandas as pd
 from ..errors import LorascopeError
 from .corpus import UNKNOWN_SPEAKER, Corpus
 from .dealing import Choices, Parts
-from .official import official_split
+from .official import cross_corpus, official_split
 from .protocols import leave_one_session_out, leave_one_speaker_out, speaker_groups
 
 TEST_FOLD_LEAK = "the best epoch was chosen on the test fold (selection: test_fold), as the released code does"
@@ -47,6 +47,7 @@ PROTOCOLS: dict[str, Callable[[Corpus, Choices], list[Parts]]] = {
     "leave_one_session_out": leave_one_session_out,
     "speaker_groups": speaker_groups,
     "official_split": official_split,
+    "cross_corpus": cross_corpus,
 }
 
 
@@ -58,7 +59,8 @@ def make_folds(
     groups: int | None = None,
     test_splits: Sequence[str] = (),
 ) -> list[Fold]:
-    """The folds of a protocol: `leave_one_speaker_out`, `leave_one_session_out`, `speaker_groups` (into `groups`) or `official_split` (of `test_splits`).
+    """The folds of a protocol: `leave_one_speaker_out`, `leave_one_session_out`, `speaker_groups` (into `groups`), `official_split` (of `test_splits`) or, for two
+    joined corpora, `cross_corpus`.
 
     With `selection="validation_speaker"` other whole speakers are held out for choosing the best epoch, as each protocol says. With `"test_fold"` nobody is, and the test fold itself
     chooses: optimistic. Raises `LorascopeError` where there are too few speakers, the training part lacks a class, or a speaker would be in two parts.

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..errors import LorascopeError
 from .corpus import UNKNOWN_SPEAKER, Corpus
-from .dealing import Choices, Parts, inseparable, of_ids
+from .dealing import Choices, Parts, inseparable, of_ids, unknown_note
 from .labels import suggestion
 
 #: What corpora call the parts of their own split; all that begins with "test" is a test part.
@@ -64,6 +64,21 @@ def official_split(corpus: Corpus, choices: Choices) -> list[Parts]:
         _refuse_shared(corpus, {"training": train, "validation": validation, name: test})
         parts.append(of_ids(corpus, name, index[train], index[validation], index[test], notes))
     return parts
+
+
+def cross_corpus(corpus: Corpus, choices: Choices) -> list[Parts]:
+    """One fold: all speakers of the second of two joined corpora are tested; about a fifth of the first's validates, the others are trained on.
+
+    Clips of the first corpus' unknown speakers are in no part. Raises `LorascopeError` where the corpus is not a joined one.
+    """
+    if not corpus.parts:
+        raise LorascopeError("folds.protocol: cross_corpus needs a second corpus; add the section test_corpus")
+    trained, tested = corpus.parts
+    of, index = corpus.clips["corpus"], corpus.clips.index
+    unknown = corpus.clips["speaker"] == UNKNOWN_SPEAKER
+    train, validation, notes = _hold_out(corpus, (of == trained) & ~unknown, choices)
+    notes += unknown_note(corpus)
+    return [of_ids(corpus, f"{trained}-to-{tested}", index[train], index[validation], index[of == tested], notes)]
 
 
 def _refuse_shared(corpus: Corpus, parts: dict[str, pd.Series]) -> None:

@@ -168,7 +168,7 @@ def test_the_analysis_alone_from_overrides() -> None:
     ("text", "told"),
     [
         ("sed: 1\n", ("sed: unknown key", "did you mean seed?")),
-        ("zzz: 1\n", ("zzz: unknown key", "known keys: name, corpus, backbone")),
+        ("zzz: 1\n", ("zzz: unknown key", "known keys: name, corpus, test_corpus, backbone")),
         ("folds: {selektion: test_fold}\n", ("folds.selektion", "did you mean selection?")),
         ("methods: {lora: {alhpa: 1}}\n", ("methods.lora.alhpa", "did you mean alpha?")),
         ("methods: {frozen: {rank: 8}}\n", ("methods.frozen.rank: unknown key", "known keys: learning_rate")),

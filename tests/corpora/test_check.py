@@ -14,9 +14,10 @@ import pytest
 import soundfile
 
 from lorascope.cli import main
-from lorascope.corpora import emodb
+from lorascope.corpora import emodb, iemocap
 from lorascope.corpora.check import MOST_MISNAMED, Check, check_corpus
 from lorascope.corpora.corpus import Published
+from lorascope.corpora.suspicions import unlike_published
 
 from ..tiny import write_tone
 from .conftest import real_corpus
@@ -187,6 +188,27 @@ def test_ravdess_song_is_left_out_and_no_fault(tmp_path: Path) -> None:
     assert {kind for kind, _ in check.faults} == {"published", "duplicate"}
     assert check.notes == ["left out: song, not speech (1)"]
     assert check.heard is not None and check.heard.formats == {"16 kHz mono": 59, "48 kHz 2 channels": 1}
+
+
+def test_iemocap_is_held_to_its_figures_by_session(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = [text for kind, text in check_corpus("iemocap", release, decode=False).faults if kind == "published"]
+    assert len(told) == 10 and sum("published anger 229" in text for text in told) == 1
+    small = {str(session): ((4, 4, 4, 4), (8, 8)) for session in range(1, 6)}
+    monkeypatch.setattr(iemocap, "PUBLISHED", small)
+    check = check_corpus("iemocap", release)
+    assert check.faults == [] and check.notes == [] and check.counts("session").tolist() == [20] * 5
+
+
+def test_figures_of_some_classes_count_no_others_and_join_what_is_published_so() -> None:
+    emotions = ["anger", "excitement", "happiness", "fear"]
+    clips = pd.DataFrame({"emotion": emotions, "speaker": ["1", "2", "unknown", "1"]})
+    four = Published(clips=3, speakers=2, by_class={"anger": 1, "happiness": 2})
+    assert unlike_published(clips, four, {"excitement": "happiness"}) == []
+    assert unlike_published(clips, four, {}) == [
+        ("published", "2 clips, published are 3"),
+        ("published", "1 clips of happiness, published are 2"),
+    ]
+    assert unlike_published(clips, Published(clips=4, speakers=None, by_class={}), {}) == []
 
 
 # manifests

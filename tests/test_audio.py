@@ -12,21 +12,17 @@ from transformers import WhisperFeatureExtractor
 
 from lorascope import audio
 from lorascope.audio import (
-    SAMPLE_RATE,
-    WINDOW,
-    FeatureSettings,
     content_hash,
-    frames_of,
     load_audio,
-    log_mel,
     prepare_clip,
     prepare_clips,
 )
+from lorascope.features import SAMPLE_RATE, WINDOW, LogMelSettings, frames_of
 
 from .corpora.refusals import refused
 from .tiny import write_tone
 
-SETTINGS = FeatureSettings()
+SETTINGS = LogMelSettings()
 WAY_OUT = "corpus.exclude"
 
 
@@ -236,7 +232,7 @@ def test_frames_by_seconds() -> None:
 def test_the_window_is_exactly_whispers_own(seconds: float) -> None:
     samples = speechlike(seconds)
     expected = WhisperFeatureExtractor()(samples, sampling_rate=SAMPLE_RATE, return_tensors="np")["input_features"][0]
-    features = log_mel(samples, SETTINGS)
+    features = SETTINGS.extract(samples)
     assert expected.shape == (80, 3000)
     np.testing.assert_array_equal(features.window(1500), expected)
     assert features.window().dtype == np.float32
@@ -244,21 +240,21 @@ def test_the_window_is_exactly_whispers_own(seconds: float) -> None:
 
 
 def test_a_shorter_window_is_the_prefix_of_the_whole() -> None:
-    features = log_mel(speechlike(2.0), SETTINGS)
+    features = SETTINGS.extract(speechlike(2.0))
     whole = features.window(1500)
     for frames in (1, 50, 99, 100, 101, 102, 150, 1499):
         np.testing.assert_array_equal(features.window(frames), whole[:, : 2 * frames])
 
 
 def test_only_the_clip_is_kept() -> None:
-    features = log_mel(speechlike(2.0), SETTINGS)
+    features = SETTINGS.extract(speechlike(2.0))
     # the extractor's window of 25 ms reaches over the clip's end
     assert 2 * features.valid <= features.columns.shape[1] <= 2 * features.valid + 4
-    assert log_mel(speechlike(40.0), SETTINGS).columns.shape == (80, 3000)
+    assert SETTINGS.extract(speechlike(40.0)).columns.shape == (80, 3000)
 
 
 def test_a_window_can_be_written_to_without_harm() -> None:
-    features = log_mel(speechlike(2.0), SETTINGS)
+    features = SETTINGS.extract(speechlike(2.0))
     before = features.columns.copy()
     for frames in (50, 1500):
         features.window(frames)[:] = 0
@@ -267,17 +263,17 @@ def test_a_window_can_be_written_to_without_harm() -> None:
 
 def test_large_v3_has_128_mel_bins() -> None:
     samples = speechlike(1.0)
-    features = log_mel(samples, FeatureSettings(mels=128))
+    features = LogMelSettings(mels=128).extract(samples)
     expected = WhisperFeatureExtractor(feature_size=128)(samples, sampling_rate=SAMPLE_RATE, return_tensors="np")
     np.testing.assert_array_equal(features.window(), expected["input_features"][0])
     assert features.columns.shape[0] == 128
 
 
 def test_features_do_not_depend_on_what_was_computed_before() -> None:
-    alone = log_mel(speechlike(1.0, seed=1), FeatureSettings()).window()
-    settings = FeatureSettings()
+    alone = LogMelSettings().extract(speechlike(1.0, seed=1)).window()
+    settings = LogMelSettings()
     for seed in (2, 3, 1):
-        last = log_mel(speechlike(1.0, seed=seed), settings).window()
+        last = settings.extract(speechlike(1.0, seed=seed)).window()
     np.testing.assert_array_equal(last, alone)
 
 
@@ -308,7 +304,7 @@ def test_a_second_call_reads_the_cache(tmp_path: Path, monkeypatch: pytest.Monke
         == (content_hash(path), 0.7, 35)
     )
     np.testing.assert_array_equal(first.features.columns, second.features.columns)
-    np.testing.assert_array_equal(first.features.window(), log_mel(load_audio(path), SETTINGS).window())
+    np.testing.assert_array_equal(first.features.window(), SETTINGS.extract(load_audio(path)).window())
 
 
 def test_changed_content_is_computed_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,7 +331,7 @@ def test_pieces_and_mel_bins_have_their_own_entries(tmp_path: Path) -> None:
     path = str(write_tone(tmp_path / "a.wav", seconds=1.0))
     whole, piece = prepare_clip(path, SETTINGS), prepare_clip(path, SETTINGS, 0.0, 0.5)
     assert whole.hash != piece.hash and (whole.seconds, piece.seconds) == (1.0, 0.5)
-    wide = prepare_clip(path, FeatureSettings(mels=128))
+    wide = prepare_clip(path, LogMelSettings(mels=128))
     assert wide.hash == whole.hash and wide.features.columns.shape[0] == 128
     assert prepare_clip(path, SETTINGS).features.columns.shape[0] == 80
 
@@ -361,6 +357,15 @@ def test_nothing_half_written_stays(tmp_path: Path, cache: Path, monkeypatch: py
     with pytest.raises(OSError, match="No space"):
         prepare_clip(path, SETTINGS)
     assert not [file for file in cache.rglob("*") if file.is_file()]
+
+
+def test_the_format_is_told_by_the_content_not_by_the_name(tmp_path: Path) -> None:
+    """TESS holds AIFF files named .wav."""
+    wav = write_tone(tmp_path / "a.wav", rate=24_414)
+    samples, rate = soundfile.read(wav, dtype="int16")
+    soundfile.write(tmp_path / "b.wav", samples, rate, format="AIFF")
+    assert (tmp_path / "b.wav").read_bytes()[:4] == b"FORM"
+    np.testing.assert_array_equal(load_audio(tmp_path / "b.wav"), load_audio(wav))
 
 
 def test_many_clips_by_id(tmp_path: Path) -> None:

@@ -15,14 +15,15 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
-from .audio import Clip, LogMel
+from .audio import Clip
 from .config import AnalysisConfig
 from .errors import LorascopeError
+from .features import Features
 from .measures import MEASURES
 from .measures.ranks import Ranks
 from .models.adaptation import load_adapter
 from .models.backbone import Backbone
-from .models.parts import WhisperParts
+from .models.families import parts_of
 from .models.states import BASELINES, ModelStates
 from .tracing import batches_of, study_of, trace
 from .training.data import context_frames
@@ -61,7 +62,7 @@ def analyse(
     )
     table = table.reset_index(drop=True)
     contexts = {clip: context_frames(features[clip].features.valid, context) for clip in table["clip"]}
-    parts = WhisperParts(model)
+    parts = parts_of(model)
     device = next(model.parameters()).device
     states = ModelStates(parts, frozen_head, BASELINES, config.seed)
 
@@ -81,7 +82,7 @@ def analyse(
             tables.setdefault(stem, []).append(part)
     if "ranks" in measures:
         for other in other_ranks:
-            alone = ModelStates(WhisperParts(other), None, (), config.seed)
+            alone = ModelStates(parts_of(other), None, (), config.seed)
             ranks = Ranks(study_of(alone, table, classes, config.seed, config.draws))
             trace(alone, batches(), [ranks], total)
             for stem, part in ranks.compute().items():
@@ -95,20 +96,21 @@ def analyse(
     )
 
 
-def open_adapter(backbone: Backbone, folder: Path, clip: LogMel, context: str, device: str) -> PeftModel:
+def open_adapter(backbone: Backbone, folder: Path, clip: Features, context: str, device: str) -> PeftModel:
     """Load an adapter and prove on a real clip that the encoder's parts are what they are called.
 
     Raises `LorascopeError` as `load_adapter` does, where the parts don't add up, and where nothing of the encoder is adapted.
     """
-    mels = torch.as_tensor(clip.window(context_frames(clip.valid, context)))[None].to(device)
+    features = torch.as_tensor(clip.window(context_frames(clip.valid, context)))[None].to(device)
+    valid = torch.tensor([clip.valid], device=device) if context == "trim" else None
     backbone.model.to(device)  # pyright: ignore[reportArgumentType]
     with torch.no_grad():
-        bare = backbone.model.encode(mels)
+        bare = backbone.model.encode(features, valid)
     model = load_adapter(backbone, folder)
-    parts = WhisperParts(model)
+    parts = parts_of(model)
     if not parts.adapted():
         raise LorascopeError(f"adapter {folder}: it adapts no linear layer of the encoder; there is nothing to analyse")
-    parts.prove(mels, bare)
+    parts.prove(features, valid, bare)
     return model
 
 

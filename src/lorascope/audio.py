@@ -1,32 +1,22 @@
-"""From a file to log-mel features: decode, check, resample, Whisper's own feature extractor, cache."""
+"""From a file to an encoder's features: decode, check, resample, Whisper's own feature extractor or the waveform, cache."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import tempfile
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from .cache import cache_folder
 from .errors import LorascopeError
+from .features import FRAMES_PER_SECOND, SAMPLE_RATE, Features, FeatureSettings
 from .progress import bar
 
-#: Sample rate that every encoder is fed, Hz.
-SAMPLE_RATE = 16_000
-#: Encoder frames a second (20 ms each).
-FRAMES_PER_SECOND = 50
-#: Whisper's window, in frames.
-WINDOW = 1500
-#: Log-mel columns for each encoder frame.
-COLUMNS_PER_FRAME = 2
 #: Peak amplitude under which a clip counts as silence: one step of 16-bit audio.
 SILENCE = 1 / 32768
 WAY_OUT = "mend the file, or leave the clip out with `corpus.exclude`"
@@ -81,53 +71,6 @@ def _read(path: str | Path, start: float | None, end: float | None, piece: str) 
         raise LorascopeError(f"{path}: cannot be read as audio ({str(error).splitlines()[0]}); {WAY_OUT}") from error
 
 
-def frames_of(samples: int) -> int:
-    """Frames that a clip of so many samples at 16 kHz fills: ceil(50 · seconds), at most 1500."""
-    return min(math.ceil(samples * FRAMES_PER_SECOND / SAMPLE_RATE), WINDOW)
-
-
-@dataclass(frozen=True)
-class LogMel:
-    """Log-mel features of one clip within the 30 s window, kept without the constant padding.
-
-    `columns` [mels, kept]: from the last kept column on, all columns up to 3000 are equal to it. `valid` counts the frames that hold speech.
-    """
-
-    columns: np.ndarray
-    valid: int
-
-    def window(self, frames: int = WINDOW) -> np.ndarray:
-        """The first `frames` frames of the clip's 30 s window, [mels, 2 * frames], float32."""
-        wanted = frames * COLUMNS_PER_FRAME
-        kept = self.columns[:, :wanted]
-        return np.pad(kept, ((0, 0), (0, wanted - kept.shape[1])), mode="edge")
-
-
-@dataclass(frozen=True)
-class FeatureSettings:
-    """What decides a log-mel beside the samples: Whisper's feature extractor (80 mel bins, 128 for large-v3)."""
-
-    mels: int = 80
-
-    @cached_property
-    def extractor(self) -> Any:
-        """Hugging Face's `WhisperFeatureExtractor` for these settings."""
-        from transformers import WhisperFeatureExtractor
-
-        return WhisperFeatureExtractor(feature_size=self.mels)
-
-
-def log_mel(samples: np.ndarray, settings: FeatureSettings) -> LogMel:
-    """Whisper's log-mel of [samples] at 16 kHz, computed on the clip padded (or cut) to 30 s.
-
-    Whisper normalises by the loudest cell of the window, so it is computed on the window and cut afterwards.
-    """
-    columns = settings.extractor(samples, sampling_rate=SAMPLE_RATE, return_tensors="np")["input_features"][0]
-    differs = np.any(columns != columns[:, -1:], axis=0)
-    kept = int(np.flatnonzero(differs)[-1]) + 2 if differs.any() else 1
-    return LogMel(np.ascontiguousarray(columns[:, :kept], dtype=np.float32), frames_of(len(samples)))
-
-
 def content_hash(path: str | Path, start: float | None = None, end: float | None = None) -> str:
     """SHA-256 of a clip: its file's bytes and, for a piece of it, the piece's bounds."""
     try:
@@ -147,7 +90,7 @@ class Clip:
 
     hash: str
     seconds: float
-    features: LogMel
+    features: Features
 
 
 def prepare_clip(path: str, settings: FeatureSettings, start: float | None = None, end: float | None = None) -> Clip:
@@ -156,19 +99,23 @@ def prepare_clip(path: str, settings: FeatureSettings, start: float | None = Non
     Raises `LorascopeError` as `load_audio` does.
     """
     digest = content_hash(path, start, end)
-    key = hashlib.sha256(json.dumps([digest, settings.mels, _versions()]).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([digest, *settings.key, _versions()]).encode()).hexdigest()
     stored = cache_folder() / "features" / key[:2] / f"{key}.npz"
     try:
         with np.load(stored) as arrays:
-            return Clip(digest, float(arrays["seconds"]), LogMel(arrays["columns"], int(arrays["valid"])))
+            return Clip(digest, float(arrays["seconds"]), settings.restore(arrays))
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         pass  # not there, or damaged: it is computed again
     samples = load_audio(path, start, end)
-    features, seconds = log_mel(samples, settings), len(samples) / SAMPLE_RATE
+    seconds = len(samples) / SAMPLE_RATE
+    try:
+        features = settings.extract(samples)
+    except ValueError as error:
+        raise LorascopeError(f"{path}: {error}; {WAY_OUT}") from error
     stored.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=stored.parent, suffix=".partial", delete=False) as file:
         try:
-            np.savez(file, columns=features.columns, valid=features.valid, seconds=seconds)
+            np.savez(file, seconds=seconds, **settings.arrays(features))
         except BaseException:
             Path(file.name).unlink()
             raise

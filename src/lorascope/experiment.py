@@ -18,7 +18,7 @@ import pandas as pd
 
 from . import __version__
 from .analysis import analyse, open_adapter
-from .audio import Clip, FeatureSettings, prepare_clips
+from .audio import Clip, prepare_clips
 from .config import Experiment, dump_experiment
 from .corpora import Corpus
 from .corpora.folds import sample_clips
@@ -91,13 +91,12 @@ def run(experiment: Experiment, out: str | Path, say: Say = lambda _: None) -> R
 
 def prepare(corpus: Corpus, backbone: Backbone, say: Say = lambda _: None) -> dict[str, Clip]:
     """Features of all clips of a corpus; every clip is read and checked. Raises `LorascopeError` on the first that is bad."""
-    settings = FeatureSettings(backbone.model.config.num_mel_bins)
     table = corpus.clips
     say(f"corpus {corpus.name}: {len(table)} clips of {table['speaker'].nunique()} speakers")
     pieces = [
         (str(clip), row["path"], _seconds(row.get("start")), _seconds(row.get("end"))) for clip, row in table.iterrows()
     ]
-    return prepare_clips(pieces, settings)
+    return prepare_clips(pieces, backbone.features)
 
 
 def finish(folder: RunFolder, manifest: dict[str, Any], warnings: Sequence[str], start: float, say: Say) -> Results:

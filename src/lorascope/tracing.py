@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .measures.measure import GRADIENT_PARTS, Batch, Factors, Measure, Part, Replay, Study
-from .models.parts import WhisperParts, parent_of
+from .models.parts import MODULES, Block, EncoderParts
 from .models.states import ModelStates
 from .progress import bar
 
@@ -29,7 +29,7 @@ def batches_of(
 ) -> Iterator[Batch]:
     """Batches of clips of one context length, shortest first.
 
-    `clips` has columns `clip`, `label`, `frames` (one row a clip); `window(clip, frames)` gives log-mels [mels, 2 * frames]; `contexts` the frames
+    `clips` has columns `clip`, `label`, `frames` (one row a clip); `window(clip, frames)` gives a clip's features cut or padded to so many frames; `contexts` the frames
     that each clip's encoder input has.
     """
     lengths = clips["clip"].map(contexts)
@@ -42,6 +42,7 @@ def batches_of(
             yield Batch(
                 rows=torch.tensor(chosen),
                 features=features.to(device),
+                frames=int(frames),
                 valid=torch.tensor(part["frames"].to_numpy(), device=device),
                 labels=torch.tensor(part["label"].to_numpy(), device=device),
                 pools_valid=pools_valid,
@@ -64,10 +65,11 @@ def study_of(states: ModelStates, clips: pd.DataFrame, classes: Sequence[str], s
         classes=tuple(classes),
         models=states.names,
         layers=states.parts.layers,
-        width=states.parts.classifier.config.d_model,
+        width=states.parts.width,
         modules=tuple(dict.fromkeys(module for _, module in keys)),
         factors=factors,
         headless=states.headless,
+        post_norm=states.parts.post_norm,
         seed=seed,
         draws=draws,
     )
@@ -106,7 +108,7 @@ def trace(
 
 def _trace_one(
     traced: Any,
-    parts: WhisperParts,
+    parts: EncoderParts,
     model: str,
     batch: Batch,
     listeners: Sequence[tuple[Measure, frozenset[str]]],
@@ -132,23 +134,26 @@ def _trace_one(
     for weight in weights:
         weight.requires_grad_(gradients)
     adapter = str(parts.peft.active_adapter)
-    root = traced.base_model.model
+    stack = parts.stack(parts.root(traced))
     valid = batch.valid if batch.pools_valid else None
     sides: list[tuple[int, str, Any, Any]] = []
 
     def modules_of(layer: int, in_mlp: bool) -> list[str]:
-        return [module for at, module in adapted if at == layer and module.startswith("fc") == in_mlp]
+        here = [module for at, module in adapted if at == layer and module.startswith("fc") == in_mlp]
+        return sorted(here, key=MODULES.index)
 
     # two `with` statements: nnsight takes the traced block from the source, and knows one that stands alone
     with torch.set_grad_enabled(gradients):  # noqa: SIM117
         with traced.trace(batch.features, valid=valid):
             for layer in range(parts.layers):
-                block = root.encoder.layers[layer]
-                if "resid_pre" in wanted:
-                    give("resid_pre", layer, None, block.input)
+                block = stack.layers[layer]
+                if "resid_pre" in wanted or ("resid_mid" in wanted and not parts.post_norm):
+                    stream = block.input
+                    if "resid_pre" in wanted:
+                        give("resid_pre", layer, None, stream)
                 for in_mlp in (False, True):
                     for module in modules_of(layer, in_mlp):
-                        linear = getattr(parent_of(block, module), module)
+                        linear = parts.linear_of(block, module)
                         side_a = getattr(linear.lora_A, adapter).output
                         if "lora_a" in wanted:
                             give("lora_a", layer, module, side_a)
@@ -157,14 +162,21 @@ def _trace_one(
                             sides.append((layer, module, side_a, side_b))
                             if "lora_b" in wanted:
                                 give("lora_b", layer, module, side_b)
-                    if not in_mlp and "attn_out" in wanted:
-                        give("attn_out", layer, None, block.self_attn.output[0])
+                    if not in_mlp and wanted & {"attn_out", "resid_mid"}:
+                        attention = parts.attention_output(block)
+                        if "attn_out" in wanted:
+                            give("attn_out", layer, None, attention)
+                        if "resid_mid" in wanted:
+                            middle = parts.resid_mid(block) if parts.post_norm else stream + attention
+                            give("resid_mid", layer, None, middle)
                 if "mlp_out" in wanted:
-                    give("mlp_out", layer, None, block.fc2.output)
-                if "resid_post" in wanted:
-                    give("resid_post", layer, None, block.output)
+                    give("mlp_out", layer, None, parts.mlp_output(block))
+                if "resid_post" in wanted or ("final_norm" in wanted and layer == parts.layers - 1):
+                    stream = parts.block_output(block.output)
+                    if "resid_post" in wanted:
+                        give("resid_post", layer, None, stream)
             if "final_norm" in wanted:
-                give("final_norm", parts.layers, None, root.encoder.layer_norm.output)
+                give("final_norm", parts.layers, None, parts.final_norm(stream))
             logits = traced.output.logits
             if "logits" in wanted:
                 give("logits", parts.layers, None, logits)
@@ -183,7 +195,7 @@ def _trace_one(
 
 
 def _replay(
-    parts: WhisperParts,
+    parts: EncoderParts,
     model: str,
     batch: Batch,
     measures: Sequence[Measure],
@@ -192,10 +204,13 @@ def _replay(
 ) -> None:
     valid = batch.valid if batch.pools_valid else None
 
+    def block(layer: int, hidden: Tensor) -> Block:
+        return parts.run_block(layer, hidden, valid)
+
     def from_layer(layer: int, hidden: Tensor) -> Tensor:
         return parts.run_from(layer, hidden, valid)
 
-    replay = Replay(model, batch, resid_pre, reference, parts.run_block, from_layer)
+    replay = Replay(model, batch, resid_pre, reference, block, from_layer)
     with torch.no_grad():
         for measure in measures:
             measure.replay(replay)

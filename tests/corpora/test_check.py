@@ -23,6 +23,7 @@ from ..tiny import write_tone
 from .conftest import real_corpus
 from .refusals import refused
 from .trees import APPLE_DOUBLE, emodb_tree, manifest, manifest_rows, ravdess_tree
+from .trees_labelled import audformat_tree, msp_tree
 
 
 @pytest.fixture
@@ -197,6 +198,19 @@ def test_iemocap_is_held_to_its_figures_by_session(release: Path, monkeypatch: p
     monkeypatch.setattr(iemocap, "PUBLISHED", small)
     check = check_corpus("iemocap", release)
     assert check.faults == [] and check.notes == [] and check.counts("session").tolist() == [20] * 5
+
+
+@pytest.mark.parametrize(("name", "tree"), [("msp_podcast", msp_tree), ("audformat", audformat_tree)])
+def test_sounds_that_the_reader_counts_as_left_out_are_no_faults(
+    tmp_path: Path, name: str, tree: Callable[[Path], Path]
+) -> None:
+    check = check_corpus(name, tree(tmp_path / "tree"))
+    assert check.faults == [] and any("left out: " in note for note in check.notes)
+    assert check.clips is not None
+    sound = Path(check.clips["path"].iloc[0])
+    write_tone(sound.with_name("one-more.wav"), 99)
+    again = check_corpus(name, tmp_path / "tree")
+    assert again.faults == [] and again.notes != check.notes
 
 
 def test_figures_of_some_classes_count_no_others_and_join_what_is_published_so() -> None:

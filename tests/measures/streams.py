@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lorascope.measures.measure import Batch, Factors, Part, Replay, Study
+from lorascope.models.parts import Block
 
 LAYERS, WIDTH, RANK, MELS, CLASSES = 2, 12, 4, 5, ("anger", "happiness", "sadness")
 SCALE = 2.0
@@ -91,6 +92,7 @@ def make_batches(
                 Batch(
                     rows=chunk,
                     features=torch.randn(size, MELS, 2 * frames, generator=generator),
+                    frames=frames,
                     valid=torch.randint(2, frames + 1, (size,), generator=generator),
                     labels=chunk % len(CLASSES),
                     pools_valid=pools_valid,
@@ -199,10 +201,14 @@ def run(model: ToyModel, batch: Batch, give) -> list[Tensor]:
 def replay_of(name: str, model: ToyModel, batch: Batch, kept: list[Tensor], reference: list[Tensor] | None) -> Replay:
     """The replay that tracing would offer."""
 
+    def block(layer: int, h: Tensor) -> Block:
+        attention, mlp, _, _ = model.blocks[layer](h)
+        return Block(h, attention, h + attention, mlp, h + attention + mlp)
+
     def from_layer(layer: int, h: Tensor) -> Tensor:
         for block in model.blocks[layer:]:
             attention, mlp, _, _ = block(h)
             h = h + attention + mlp
         return model.head(batch.pool(model.final_norm(h)))
 
-    return Replay(name, batch, kept, reference, lambda layer, h: model.blocks[layer](h)[:2], from_layer)
+    return Replay(name, batch, kept, reference, block, from_layer)

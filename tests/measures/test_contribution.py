@@ -44,7 +44,12 @@ def test_constructed_tensors_give_the_closed_form():
     """h = e1, a = 2 e2, m = 3 e1 - 2 e2 in every frame: every number can be written down."""
     clips, frames = 3, 4
     batch = Batch(
-        torch.arange(clips), torch.zeros(clips, 1, 2 * frames), torch.tensor([2, 4, 1]), torch.arange(clips), True
+        torch.arange(clips),
+        torch.zeros(clips, 1, 2 * frames),
+        frames,
+        torch.tensor([2, 4, 1]),
+        torch.arange(clips),
+        True,
     )
     stream, attention, mlp = (torch.zeros(clips, frames, 5) for _ in range(3))
     stream[..., 0] = 1
@@ -70,7 +75,7 @@ def test_constructed_tensors_give_the_closed_form():
 
 
 def test_padding_counts_only_in_all_frames():
-    batch = Batch(torch.arange(2), torch.zeros(2, 1, 8), torch.tensor([1, 2]), torch.arange(2), True)
+    batch = Batch(torch.arange(2), torch.zeros(2, 1, 8), 4, torch.tensor([1, 2]), torch.arange(2), True)
     stream = torch.ones(2, 4, 3)
     attention = torch.ones(2, 4, 3)
     attention[0, 1:] = 5
@@ -83,7 +88,7 @@ def test_padding_counts_only_in_all_frames():
 
 
 def test_an_empty_stream_is_clamped_not_divided_by():
-    batch = Batch(torch.arange(1), torch.zeros(1, 1, 4), torch.tensor([2]), torch.arange(1), True)
+    batch = Batch(torch.arange(1), torch.zeros(1, 1, 4), 2, torch.tensor([2]), torch.arange(1), True)
     measure = Contribution(make_study({"trained": ToyModel(0)}, [batch], layers=1))
     feed(measure, batch, torch.zeros(1, 2, 3), torch.full((1, 2, 3), 1.0), torch.zeros(1, 2, 3))
     found = row(measure.compute()["contribution"], "trained", 0, "attn", "paper", "all")

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from lorascope.measures import MEASURES
-from lorascope.models.classifier import SpeechClassifier
+from lorascope.models.classifier import WhisperClassifier
 from lorascope.models.parts import WhisperParts
 from lorascope.models.states import ModelStates
 from lorascope.tracing import batches_of, study_of, trace
@@ -29,7 +29,7 @@ CONTEXTS = {f"c{i:02d}": 40 if i % 3 else 60 for i in range(CLIPS)}
 def analysed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whisper")
     tiny_whisper(layers=LAYERS).save_pretrained(folder)
-    peft = plain_adapter(SpeechClassifier.from_pretrained(folder).eval(), rank=RANK)
+    peft = plain_adapter(WhisperClassifier.from_pretrained(folder).eval(), rank=RANK)
     names = list(CONTEXTS)
     clips = pd.DataFrame(
         {

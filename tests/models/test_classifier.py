@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lorascope.models.classifier import Head, SpeechClassifier, context_length, masked_mean
+from lorascope.models.classifier import Head, WhisperClassifier, context_length, masked_mean
 
 from ..tiny import mels, tiny_whisper
 
@@ -11,7 +11,7 @@ def pair(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whisper")
     stock = tiny_whisper()
     stock.save_pretrained(folder)
-    return stock, SpeechClassifier.from_pretrained(folder).eval()
+    return stock, WhisperClassifier.from_pretrained(folder).eval()
 
 
 def test_full_context_gives_the_stock_logits(pair):

@@ -19,9 +19,9 @@ def test_the_parts_prove_themselves_with_the_adapter_on_and_off(model):
     features = mels()
     bare = model.encode(features).detach()
     parts = WhisperParts(plain_adapter(model, targets=("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")))
-    parts.prove(features, bare)
+    parts.prove(features, backbone_output=bare)
     with parts.adapter(on=False):
-        parts.prove(features, bare)
+        parts.prove(features, backbone_output=bare)
     assert parts.adapted()[:6] == [(0, name) for name in ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")]
 
 
@@ -37,9 +37,9 @@ def test_an_encoder_changed_beside_the_adapter_is_refused(model):
     bare = model.encode(features).detach()
     parts = WhisperParts(plain_adapter(model))
     with torch.no_grad():
-        parts.encoder.layers[0].fc1.weight.mul_(1.1)
+        parts.blocks[0].fc1.weight.mul_(1.1)
     with pytest.raises(LorascopeError, match="with the adapter off the encoder is not the bare backbone"):
-        parts.prove(features, bare)
+        parts.prove(features, backbone_output=bare)
 
 
 def test_running_from_a_layer_on_gives_the_models_logits(model):

@@ -12,7 +12,7 @@ from lorascope.corpora import load_corpus, make_folds
 from lorascope.experiment import prepare
 from lorascope.models.adaptation import load_adapter
 from lorascope.models.backbone import load_backbone
-from lorascope.models.classifier import SpeechClassifier
+from lorascope.models.classifier import WhisperClassifier
 from lorascope.planning import Cell
 from lorascope.store import RunFolder
 from lorascope.training import cell as cells
@@ -114,13 +114,13 @@ def test_lora_keeps_the_best_epoch_too(setting, tmp_path):
 def test_the_frozen_baseline_passes_each_clip_through_the_encoder_once(setting, tmp_path, monkeypatch):
     inputs, folds, fingerprint, _ = setting
     passed = []
-    encode = SpeechClassifier.encode
+    encode = WhisperClassifier.encode
 
-    def counting(self, features):
+    def counting(self, features, valid=None):
         passed.append(len(features))
-        return encode(self, features)
+        return encode(self, features, valid)
 
-    monkeypatch.setattr(SpeechClassifier, "encode", counting)
+    monkeypatch.setattr(WhisperClassifier, "encode", counting)
     shared, run = inputs(), RunFolder(tmp_path)
     for fold in folds[:2]:
         run_cell(make(fold, FROZEN), shared, run, fingerprint)

@@ -5,24 +5,56 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from ..errors import LorascopeError
-from . import emodb, iemocap, manifest, ravdess, synthetic
-from .corpus import DEFAULT_CLASSES, Corpus, Recordings, corpus_from
+from . import (
+    audformat_database,
+    audiofolder,
+    cremad,
+    emodb,
+    emovo,
+    esd,
+    iemocap,
+    manifest,
+    msp_podcast,
+    nemo,
+    ravdess,
+    savee,
+    synthetic,
+    tess,
+)
+from .corpus import DEFAULT_CLASSES, About, Corpus, Published, Recordings, corpus_from
 from .folds import Fold, make_folds
 from .labels import suggestion
 
-__all__ = ["READERS", "Corpus", "Fold", "load_corpus", "make_folds"]
+__all__ = ["CORPORA", "PUBLISHED", "READERS", "About", "Corpus", "Fold", "Published", "load_corpus", "make_folds"]
 
 #: Every reader by name: a function of the corpus' folder and the reader's own options.
 READERS: dict[str, Callable[..., Recordings]] = {
     "iemocap": iemocap.read,
     "emodb": emodb.read,
     "ravdess": ravdess.read,
+    "cremad": cremad.read,
+    "savee": savee.read,
+    "tess": tess.read,
+    "emovo": emovo.read,
+    "nemo": nemo.read,
+    "esd": esd.read,
+    "msp_podcast": msp_podcast.read,
     "csv": manifest.read,
+    "audiofolder": audiofolder.read,
+    "audformat": audformat_database.read,
     "synthetic": synthetic.read,
+}
+#: One line about each reader of ours, by its name.
+CORPORA: dict[str, About] = {name: import_module(read.__module__).ABOUT for name, read in READERS.items()}
+#: What the authors of a fixed corpus count, by reader; IEMOCAP's own counts are by session (`iemocap.PUBLISHED`).
+PUBLISHED: dict[str, Published] = {
+    module.__name__.rpartition(".")[2]: module.PUBLISHED
+    for module in (emodb, ravdess, cremad, savee, tess, emovo, nemo, esd)
 }
 
 

@@ -113,13 +113,14 @@ def check_corpus(name: str, root: str | Path | None = None, decode: bool = True)
         check.faults += [("published", text) for text in differences]
         check.notes += [f"left out: {reason} ({count})" for reason, count in found.left_out]
         check.notes += [note for note in found.notes if note not in differences]
-        _extra_files(check, walked, seen, misnamed)
+        _extra_files(check, walked, seen, misnamed, sum(count for _, count in found.left_out))
         if check.published is not None:
             check.faults += unlike_published(check.clips, check.published, found.joined)
         check.faults += names_against_labels(check.clips)
         check.faults += manifest_against_labels(check.clips, _manifest_beside(check))
         check.warnings += lopsided_speakers(check.clips)
-        if unknown_speakers := int((check.clips["speaker"] == UNKNOWN_SPEAKER).sum()):
+        unknown_speakers = int((check.clips["speaker"] == UNKNOWN_SPEAKER).sum())
+        if unknown_speakers and not any("unknown speakers" in note for note in found.notes):
             check.notes.append(f"clips of unknown speakers: {unknown_speakers}")
         _sentence(check)
     check.heard = examine(_to_examine(check, walked, misnamed), decode)
@@ -158,19 +159,21 @@ def _read(check: Check, walked: Sequence[Path]) -> tuple[Recordings | None, set[
                 return None, set(), misnamed
 
 
-def _extra_files(check: Check, walked: Sequence[Path], seen: set[Path], misnamed: Sequence[Path]) -> None:
-    """Sound files that are no clip: a fault among clips, a note elsewhere."""
+def _extra_files(
+    check: Check, walked: Sequence[Path], seen: set[Path], misnamed: Sequence[Path], left_out: int
+) -> None:
+    """Sound files that are no clip: a fault among clips, unless the reader counts as many as left out; a note elsewhere."""
     assert check.clips is not None
     clips = {Path(path) for path in check.clips["path"]}
-    among = {path.parent for path in clips}
-    elsewhere: Counter[Path] = Counter()
-    for path in walked:
-        if path in clips or path in seen or path in misnamed:
-            continue
-        if path.parent in among:
-            check.faults.append(("extra", f"{path}: a sound that is no clip of the corpus; move it elsewhere"))
-        else:
-            elsewhere[path.parent] += 1
+    folders = {path.parent for path in clips}
+    others = [path for path in walked if path not in clips and path not in seen and path not in misnamed]
+    among = [path for path in others if path.parent in folders]
+    # the files that the reader looked at and did not take are among those that it counts
+    if len(among) > left_out - len(seen - clips):
+        check.faults += [
+            ("extra", f"{path}: a sound that is no clip of the corpus; move it elsewhere") for path in among
+        ]
+    elsewhere = Counter(path.parent for path in others if path.parent not in folders)
     check.notes += [
         f"sound files that are no clips of the corpus, in {folder}: {count}" for folder, count in elsewhere.items()
     ]

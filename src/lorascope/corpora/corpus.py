@@ -14,17 +14,21 @@ from ..errors import LorascopeError
 from .labels import canonical, class_names, mapped_labels, suggestion
 
 DEFAULT_CLASSES = ("anger", "happiness", "neutrality", "sadness")
-#: The speaker of clips whose speaker the corpus doesn't tell; they may all be of one person, or of anybody.
-UNKNOWN_SPEAKER = "unknown"
 #: Columns that every corpus has.
 REQUIRED = ("path", "speaker", "emotion")
 #: Columns that a corpus may have, NaN where unknown. `start`, `end` (a piece of the file) and `duration` are seconds.
 OPTIONAL = ("text", "gender", "session", "language", "split", "start", "end", "duration")
+#: The one name of all speakers whom a corpus does not name. Two such clips may be of one person, so no two of them may ever be in different parts of a fold;
+#: as one pseudo-speaker they cannot be. It is no person either: a fold that tests "on the speaker unknown" would test on a crowd.
+UNKNOWN_SPEAKER = "unknown"
 
 
 @dataclass(frozen=True)
 class About:
-    """What a corpus is, in words: `speech` is how it came about (acted, elicited, natural), `reference` the paper to cite."""
+    """One line about a reader's corpus, for listings: `speech` says how it came about (acted, natural), `reference` who describes it and when.
+
+    `speakers` and `clips` are None for readers of any corpus.
+    """
 
     title: str
     language: str
@@ -37,11 +41,11 @@ class About:
 
 @dataclass(frozen=True)
 class Published:
-    """The figures that a corpus' authors publish, None where they give none; `by_class` counts clips by canonical emotion."""
+    """What a corpus' authors count: all clips, speakers, and clips by canonical emotion; None for what they do not give."""
 
     clips: int | None
     speakers: int | None
-    by_class: dict[str, int]
+    by_class: dict[str, int] | None
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,17 @@ class Corpus:
     def speakers(self) -> tuple[str, ...]:
         """Names of all speakers, sorted."""
         return tuple(sorted(self.clips["speaker"].unique()))
+
+
+def named_speakers(speakers: pd.Series) -> tuple[pd.Series, tuple[str, ...]]:
+    """Speakers as text, those that are missing, empty or "unknown" in any case as `UNKNOWN_SPEAKER`, and a note that counts them (none where all are named)."""
+    # a number that Parquet made a fraction for want of others is the same speaker
+    text = speakers.map(lambda name: str(int(name)) if isinstance(name, float) and name.is_integer() else str(name))
+    text = text.str.strip()
+    unknown = speakers.isna() | (text == "") | (text.str.lower() == UNKNOWN_SPEAKER)
+    count = int(unknown.sum())
+    note = f"clips of unknown speakers: {count}; they count as one speaker, {UNKNOWN_SPEAKER!r}"
+    return text.mask(unknown, UNKNOWN_SPEAKER), (note,) if count else ()
 
 
 def corpus_from(

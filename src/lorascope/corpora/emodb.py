@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import LorascopeError
-from .corpus import Published, Recordings
+from .corpus import About, Published, Recordings
 from .files import sound_files
 
 EMOTIONS = {
@@ -25,18 +25,13 @@ EMOTIONS = {
 }
 #: Speakers by sex, from the corpus' documentation.
 FEMALE = ("08", "09", "13", "14", "16")
+ABOUT = About(
+    "EmoDB, Berlin Database of Emotional Speech", "German", "acted", 10, 535, "CC0 1.0", "Burkhardt et al. 2005"
+)
 PUBLISHED = Published(
-    clips=535,
-    speakers=10,
-    by_class={
-        "anger": 127,
-        "boredom": 81,
-        "disgust": 46,
-        "fear": 69,
-        "happiness": 71,
-        "neutrality": 79,
-        "sadness": 62,
-    },
+    535,
+    10,
+    {"anger": 127, "boredom": 81, "disgust": 46, "fear": 69, "happiness": 71, "neutrality": 79, "sadness": 62},
 )
 _NAME = re.compile(r"(\d\d)([ab]\d\d)([WLEAFTN])([a-z])?")
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..cache import cache_folder
 from ..errors import LorascopeError
-from .corpus import Recordings
+from .corpus import About, Recordings
 from .labels import canonical
 
 CODES = {
@@ -41,6 +41,15 @@ PUBLISHED = {
     "4": ((327, 303, 258, 143), (528, 503)),
     "5": ((170, 442, 384, 245), (590, 651)),
 }
+ABOUT = About(
+    "IEMOCAP, Interactive Emotional Dyadic Motion Capture",
+    "English",
+    "acted: scripted and improvised dialogues",
+    10,
+    10_039,
+    "of its own, on request from USC",
+    "Busso et al. 2008",
+)
 CLASSES = ("anger", "happiness", "neutrality", "sadness")
 HUB_COPY = "Zahra99/IEMOCAP_Audio"
 HUB_LABELS = ("anger", "happiness", "neutrality", "sadness")

@@ -17,13 +17,13 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "boredom": ("bored",),
     "disgust": ("dis", "disgusted"),
     "fear": ("fea", "fearful", "afraid"),
-    "surprise": ("sur", "surprised", "ps"),
+    "surprise": ("sur", "surprised", "ps", "pleasant_surprise", "pleasant_surprised"),
     "calm": (),
     "excitement": ("exc", "excited"),
     "frustration": ("fru", "frustrated"),
     "contempt": (),
     "other": ("oth",),
-    "undecided": ("xxx",),
+    "undecided": ("xxx", "no_agreement"),
 }
 
 _CANONICAL = {name: canonical for canonical, others in SYNONYMS.items() for name in (canonical, *others)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 
 import pandas as pd
@@ -10,9 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from . import READERS
+from . import CORPORA
 from .check import Check
-from .corpus import About
 from .suspicions import Finding
 
 #: With more speakers than this the table of speakers gives way to one line.
@@ -23,14 +21,8 @@ def print_readers() -> None:
     """A line a reader: what it reads."""
     console = Console()
     table = _table("reader", "reads", "language", "speakers", "clips")
-    for name, reader in READERS.items():
-        module = inspect.getmodule(reader)
-        about = getattr(module, "ABOUT", None)
-        if isinstance(about, About):
-            table.add_row(name, escape(about.title), about.language, _number(about.speakers), _number(about.clips))
-        else:
-            first = (inspect.getdoc(module) or "").split("\n")[0]
-            table.add_row(name, escape(first), "", "", "")
+    for name, about in CORPORA.items():
+        table.add_row(name, escape(about.title), about.language, _number(about.speakers), _number(about.clips))
     console.print(table)
     console.print("To check one: lorascope corpora check NAME --root DIR", highlight=False)
 
@@ -66,7 +58,7 @@ def _classes(check: Check) -> Table:
     assert check.clips is not None
     published = check.published
     there = check.counts("emotion")
-    wanted = {} if published is None else published.by_class
+    wanted = {} if published is None or published.by_class is None else published.by_class
     table = _table("class", "clips", *(["published"] if published else []))
     for name in sorted({*there.index, *wanted}):
         table.add_row(escape(name), str(there.get(name, 0)), *([_number(wanted.get(name))] if published else []))

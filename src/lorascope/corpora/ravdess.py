@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import LorascopeError
-from .corpus import Published, Recordings
+from .corpus import About, Published, Recordings
 from .files import sound_files
 
 EMOTIONS = {
@@ -25,12 +25,17 @@ EMOTIONS = {
     "07": "disgust",
     "08": "surprise",
 }
-#: Audio-only speech: every emotion but neutrality in two intensities.
-PUBLISHED = Published(
-    clips=1440,
-    speakers=24,
-    by_class={emotion: 96 if emotion == "neutrality" else 192 for emotion in EMOTIONS.values()},
+ABOUT = About(
+    "RAVDESS, Ryerson Audio-Visual Database of Emotional Speech and Song (its audio-only speech)",
+    "English",
+    "acted",
+    24,
+    1440,
+    "CC BY-NC-SA 4.0",
+    "Livingstone & Russo 2018",
 )
+#: Of audio-only speech; every actor says both statements twice in two intensities, neutral in one.
+PUBLISHED = Published(1440, 24, {name: 96 if name == "neutrality" else 192 for name in EMOTIONS.values()})
 _NAME = re.compile(r"(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)")
 
 

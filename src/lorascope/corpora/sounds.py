@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from ..audio import FRAMES_PER_SECOND, WINDOW, content_hash, load_audio
+from ..audio import content_hash, load_audio
 from ..errors import LorascopeError
 from ..progress import bar
+
+#: A run uses no more of a clip than this.
+USED_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def examine(sounds: Sequence[Sound], decode: bool = True) -> Heard:
         formats[f"{rate / 1000:g} kHz {'mono' if channels == 1 else f'{channels} channels'}"] += 1
         took = (length if sound.end is None else min(sound.end, length)) - (sound.start or 0.0)
         seconds += took
-        longer += took > WINDOW / FRAMES_PER_SECOND
+        longer += took > USED_SECONDS
         by_bytes[bytes_hash].append(sound)
     same_bytes = [same for same in by_bytes.values() if len(same) > 1]
     faults += [_duplicate(same, "the same bytes") for same in same_bytes]

@@ -57,15 +57,14 @@ def missing_files(clips: pd.DataFrame) -> list[Finding]:
 
 def unlike_published(clips: pd.DataFrame, published: Published, joined: Mapping[str, str]) -> list[Finding]:
     """A fault for every published figure that the clips don't have; `joined` are emotions that are published as another's."""
-    emotion = clips["emotion"].replace(
-        {ours: theirs for ours, theirs in joined.items() if ours not in published.by_class}
-    )
+    by_class = published.by_class or {}
+    emotion = clips["emotion"].replace({ours: theirs for ours, theirs in joined.items() if ours not in by_class})
     known = clips.loc[clips["speaker"] != UNKNOWN_SPEAKER, "speaker"]
     # figures of some classes alone (IEMOCAP's four) count no other clips
-    whole = sum(published.by_class.values()) != published.clips
-    there = len(clips) if whole else int(emotion.isin(list(published.by_class)).sum())
+    whole = sum(by_class.values()) != published.clips
+    there = len(clips) if whole else int(emotion.isin(list(by_class)).sum())
     figures = [("clips", published.clips, there), ("speakers", published.speakers, known.nunique())]
-    for name, wanted in published.by_class.items():
+    for name, wanted in by_class.items():
         figures.append((f"clips of {name}", wanted, int((emotion == name).sum())))
     return [
         ("published", f"{there} {what}, published are {wanted}")

@@ -35,7 +35,7 @@ import pandas as pd
 from ..cache import cache_folder
 from ..errors import LorascopeError
 from ..store import digest
-from .corpus import Recordings
+from .corpus import About, Recordings
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class Speaker:
     rate: float
 
 
+ABOUT = About("Synthetic speech by eSpeak NG", "English", "synthetic", None, None, "made here", "none")
 #: What each emotion does to the voice; sources in the module's docstring.
 EMOTIONS = {
     "anger": Prosody(pitch=3.0, range=1.6, rate=1.15, volume=4.0),

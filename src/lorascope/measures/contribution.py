@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
@@ -30,7 +30,8 @@ class Contribution:
     the valid ones) and then over clips. Variants:
 
     - `paper`: all three against h. The released code computes the same, so there is no separate `released`.
-    - `corrected`: the MLP against its own input, |m|/|u| and cos(m, u) (Csordás et al. 2025); attention and block as in `paper`.
+    - `corrected`: the MLP against its own input, |m|/|u| and cos(m, u) (Csordás et al. 2025); attention and block as in `paper`. Where LayerNorms lie on the stream
+      (`Study.post_norm`) u is the MLP's true input, LN(h + a), and the block's contribution what it changes of the stream, resid_post - h, which elsewhere is a + m.
     - `same-input`: `corrected` for block l of the trained model fed the frozen model's h, so that a difference from the
       frozen model is what this layer's adapter does, and nothing that an earlier layer handed on.
 
@@ -43,35 +44,30 @@ class Contribution:
         self._study = study
         self._compares = {"trained", "frozen"} <= set(study.models)
         self._values: dict[tuple[str, _Key], PerClip] = {}
-        self._stream: Tensor | None = None
-        self._attention: Tensor | None = None
+        self._block: dict[str, Tensor] = {}
+        self._last = "resid_post" if study.post_norm else "mlp_out"
 
     def parts(self, model: str) -> frozenset[str]:
         """The residual stream before each block and what attention and MLP add to it."""
-        return frozenset({"resid_pre", "attn_out", "mlp_out"})
+        own = {"resid_pre", "attn_out", "mlp_out"}
+        return frozenset(own | {"resid_mid", "resid_post"} if self._study.post_norm else own)
 
     def replays(self, model: str) -> bool:
         """Whether this is the trained model and there is a frozen one to compare it with."""
         return model == "trained" and self._compares
 
     def update(self, part: Part) -> None:
-        """Take one part; the block's own three are held until its MLP's output completes them."""
-        if part.name == "resid_pre":
-            self._stream = part.tensor
-        elif part.name == "attn_out":
-            self._attention = part.tensor
-        else:
-            assert self._stream is not None and self._attention is not None
-            block = (self._stream, self._attention, part.tensor)
-            self._stream = self._attention = None
+        """Take one part; a block's own are held until its last one completes them."""
+        self._block[part.name] = part.tensor
+        if part.name == self._last:
+            block, self._block = self._block, {}
             self._keep(part.model, part.layer, ("paper", "corrected"), block, part.batch)
 
     def replay(self, replay: Replay) -> None:
         """Run every block on the frozen model's residual stream."""
         assert replay.reference is not None
         for layer, stream in enumerate(replay.reference):
-            block = (stream, *replay.block(layer, stream))
-            self._keep(replay.model, layer, ("same-input",), block, replay.batch)
+            self._keep(replay.model, layer, ("same-input",), replay.block(layer, stream)._asdict(), replay.batch)
 
     def compute(self) -> dict[str, pd.DataFrame]:
         """The table `contribution`."""
@@ -96,13 +92,20 @@ class Contribution:
                 yield ("difference", key), trained - values["frozen", (layer, component, against, frames)]
 
     def _keep(
-        self, model: str, layer: int, variants: tuple[str, ...], block: tuple[Tensor, Tensor, Tensor], batch: Batch
+        self, model: str, layer: int, variants: tuple[str, ...], block: Mapping[str, Tensor], batch: Batch
     ) -> None:
-        stream, attention, mlp = block
-        shared = {"attn": _ratio_and_cosine(attention, stream), "block": _ratio_and_cosine(attention + mlp, stream)}
+        stream, attention, mlp = (block[name] for name in ("resid_pre", "attn_out", "mlp_out"))
+        of_attention, of_sum = _ratio_and_cosine(attention, stream), _ratio_and_cosine(attention + mlp, stream)
         for variant in variants:
-            mlp_input = stream if variant == "paper" else stream + attention
-            for component, measured in {**shared, "mlp": _ratio_and_cosine(mlp, mlp_input)}.items():
+            measured_parts = {"attn": of_attention, "block": of_sum}
+            if variant == "paper":
+                measured_parts["mlp"] = _ratio_and_cosine(mlp, stream)
+            elif self._study.post_norm:
+                measured_parts["mlp"] = _ratio_and_cosine(mlp, block["resid_mid"])
+                measured_parts["block"] = _ratio_and_cosine(block["resid_post"] - stream, stream)
+            else:
+                measured_parts["mlp"] = _ratio_and_cosine(mlp, stream + attention)
+            for component, measured in measured_parts.items():
                 for frames in ("all", "valid"):
                     means = batch.mean(measured, valid=frames == "valid")
                     key = (model, (layer, component, variant, frames))

@@ -10,15 +10,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from ..models.parts import Block
+
 #: Names of the forward parts, in the order in which one block produces them.
-FORWARD_PARTS = ("resid_pre", "lora_a", "lora_b", "attn_out", "mlp_out", "resid_post", "final_norm", "logits")
+FORWARD_PARTS = (
+    "resid_pre",
+    "lora_a",
+    "lora_b",
+    "attn_out",
+    "resid_mid",
+    "mlp_out",
+    "resid_post",
+    "final_norm",
+    "logits",
+)
 #: Gradients of the loss summed over clips; they arrive in reverse order of layers.
 GRADIENT_PARTS = ("grad_lora_b", "grad_lora_a")
 
@@ -41,7 +54,8 @@ class Study:
 
     `clips` has one row a clip: `clip` (id), `speaker`, `emotion` (class name), `label` (index into `classes`),
     `frames` (frames that hold speech). `models` are the names under which parts arrive, e.g. "frozen", "trained", "gaussian",
-    "peft-init", "norm-matched", "permuted". `modules` are the adapted linear layers of a block, e.g. ("v_proj",).
+    "peft-init", "norm-matched", "permuted". `modules` are the adapted linear layers of a block, e.g. ("v_proj",). `post_norm` says that the encoder's LayerNorms lie on the
+    residual stream, after attention and MLP.
     `factors[model][layer, module]` are the adapter's factors; "frozen" has none. `headless` names models with no trained head.
     `draws` is the number of bootstrap and of permutation draws.
     """
@@ -54,6 +68,7 @@ class Study:
     modules: tuple[str, ...]
     factors: Mapping[str, Mapping[tuple[int, str], Factors]]
     headless: frozenset[str] = frozenset()
+    post_norm: bool = False
     seed: int = 42
     draws: int = 500
 
@@ -67,12 +82,13 @@ class Study:
 class Batch:
     """Some clips of one length.
 
-    `rows` [clips] are their rows in `Study.clips`; `features` [clips, mels, 2 * frames]; `valid` [clips] counts the
-    frames that hold speech; `labels` [clips]. `pools_valid` says whether the head pools over the valid frames or over all.
+    `rows` [clips] are their rows in `Study.clips`; `features` what the encoder takes (log-mels [clips, mels, 2 * frames] or samples [clips, samples]); `frames` of the
+    encoder's output; `valid` [clips] counts those that hold speech; `labels` [clips]. `pools_valid` says whether the head pools over the valid frames or over all.
     """
 
     rows: Tensor
     features: Tensor
+    frames: int
     valid: Tensor
     labels: Tensor
     pools_valid: bool
@@ -80,7 +96,7 @@ class Batch:
     @cached_property
     def mask(self) -> Tensor:
         """True where a frame holds speech, [clips, frames], bool."""
-        frames = torch.arange(self.features.shape[-1] // 2, device=self.valid.device)
+        frames = torch.arange(self.frames, device=self.valid.device)
         return frames[None, :] < self.valid[:, None]
 
     def mean(self, tensor: Tensor, valid: bool) -> Tensor:
@@ -119,7 +135,7 @@ class Replay:
     """The means to run pieces of one model again on one batch, after its trace.
 
     `resid_pre[l]` [clips, frames, width] are the inputs of its blocks; `reference` the same of the frozen model, None where there is no
-    such model. `block(l, h)` runs block l on h and gives (attn_out, mlp_out); `from_layer(l, h)` runs blocks
+    such model. `block(l, h)` runs block l on h and gives its parts; `from_layer(l, h)` runs blocks
     l.. on h, then final LayerNorm, pooling and head, and gives logits [clips, classes] (l = layers: norm and head only).
     All of it without gradients.
     """
@@ -128,7 +144,7 @@ class Replay:
     batch: Batch
     resid_pre: list[Tensor]
     reference: list[Tensor] | None
-    block: Callable[[int, Tensor], tuple[Tensor, Tensor]]
+    block: Callable[[int, Tensor], Block]
     from_layer: Callable[[int, Tensor], Tensor]
 
 

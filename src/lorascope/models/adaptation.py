@@ -17,7 +17,6 @@ import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from peft.utils.save_and_load import load_peft_weights
 from torch import Tensor
-from transformers import WhisperForAudioClassification
 
 from ..errors import LorascopeError
 from .backbone import Backbone, load_backbone
@@ -97,8 +96,8 @@ def save_adapter(peft: PeftModel, folder: Path, record: Record) -> None:
     # PEFT notes the class that it wrapped; others have the stock one
     config = folder / "adapter_config.json"
     stock = {
-        "base_model_class": "WhisperForAudioClassification",
-        "parent_library": WhisperForAudioClassification.__module__,
+        "base_model_class": peft.get_base_model().stock.__name__,
+        "parent_library": peft.get_base_model().stock.__module__,
     }
     settings = json.loads(config.read_text(encoding="utf-8")) | {"auto_mapping": stock}
     config.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Find and load a backbone: a folder, a hub id, or a name that the installed wheels know.
+"""Find and load a backbone: a folder, an openai-whisper file, a hub id, or a name that the installed wheels know.
 
 The same name works with and without a network: the hub's cache on this machine first, then the hub, then the wheels.
 """
@@ -13,21 +13,30 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import WhisperConfig
+from transformers import AutoConfig, WhisperConfig
 from transformers.utils import logging as transformers_logging
 
 from ..errors import LorascopeError
-from .classifier import SpeechClassifier, initialise_head
-from .ctranslate2 import EncoderWeights
+from ..features import FeatureSettings
+from .checkpoints import LOAD_ERRORS, check_whole, explain
+from .classifier import SpeechClassifier, WhisperClassifier, initialise_head
+from .ctranslate2 import is_converted_folder, read_converted_folder
+from .families import FAMILIES, feature_settings
 from .offline import WHEELS, load_wheel
+from .openai_whisper import read_checkpoint
+from .weights import EncoderWeights
+
+#: Parameters that play no part: the vector that SpecAugment puts on masked frames.
+UNUSED = "masked_spec_embed"
 
 
 @dataclass(frozen=True)
 class Backbone:
     """A loaded backbone: the stock classifier architecture with an encoder's weights.
 
-    `origin` is "folder", "hub cache", "hub" or "wheel"; `fingerprint` the SHA-256 over the encoder's tensors; `has_head` says whether projector and
-    classifier came with the weights (else they are freshly drawn) and `labels` the class names that the folder gives them.
+    `origin` is "folder", "CTranslate2 folder", "openai-whisper file", "hub cache", "hub" or "wheel"; `fingerprint` the SHA-256 over the encoder's
+    tensors; `has_head` says whether projector and classifier came with the weights (else they are freshly drawn) and `labels` the class names that the folder
+    gives them; `features` is what the encoder takes.
     """
 
     name: str
@@ -36,35 +45,47 @@ class Backbone:
     fingerprint: str
     has_head: bool
     labels: tuple[str, ...]
+    features: FeatureSettings
 
     @property
     def layers(self) -> int:
         """Number of encoder blocks."""
-        return self.model.config.encoder_layers
+        return self.model.config.num_hidden_layers
 
     @property
     def width(self) -> int:
         """Width d of the residual stream."""
-        return self.model.config.d_model
+        return self.model.config.hidden_size
 
 
 def hub_id(name: str) -> str:
-    """The hub id of a backbone name: `whisper-base` is `openai/whisper-base`."""
-    return name if "/" in name else f"openai/{name}"
+    """The hub id of a backbone name: `whisper-base` is `openai/whisper-base`, `wavlm-large` `microsoft/wavlm-large`."""
+    owner = (
+        "microsoft"
+        if name.startswith(("wavlm", "unispeech"))
+        else "openai"
+        if name.startswith("whisper")
+        else "facebook"
+    )
+    return name if "/" in name else f"{owner}/{name}"
 
 
 def load_backbone(name: str, classes: Sequence[str] | None = None, seed: int = 42, projection: int = 256) -> Backbone:
-    """Load a Whisper checkpoint by folder, hub id or short name, in float32 and eval mode.
+    """Load an encoder by folder (of Hugging Face or CTranslate2), openai-whisper file (.pt), hub id or short name, in float32 and eval mode.
 
     With `classes` the head (projector to `projection`, classifier) is drawn anew from `seed` for these classes; without, a head in the folder is kept. Raises
-    `LorascopeError` in one line where nothing can serve the name, the folder has no weights, or they are not Whisper's.
+    `LorascopeError` in one line where nothing can serve the name, the folder has no weights, or they are of a family that is not known.
     """
     folder = Path(name).expanduser()
+    if folder.suffix == ".pt" and not folder.is_dir():
+        return _from_weights(name, "openai-whisper file", read_checkpoint(folder), classes, seed, projection)
+    if is_converted_folder(folder):
+        return _from_weights(name, "CTranslate2 folder", read_converted_folder(folder), classes, seed, projection)
     if folder.is_dir():
         return _from_pretrained(name, "folder", classes, seed, projection, local_files_only=True)
     if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise LorascopeError(
-            f"backbone {name}: no such folder; give a folder, a hub id (openai/whisper-base) or a short name"
+            f"backbone {name}: no such folder; give a folder, an openai-whisper .pt file, a hub id (openai/whisper-base) or a short name"
         )
     target, tried = hub_id(name), []
     if _cached(target):
@@ -76,7 +97,7 @@ def load_backbone(name: str, classes: Sequence[str] | None = None, seed: int = 4
     tried.append(reason)
     weights = load_wheel(target)
     if weights is not None:
-        return _from_wheel(target, weights, classes, seed, projection)
+        return _from_weights(target, "wheel", weights, classes, seed, projection)
     if target in WHEELS:
         tried.append("its wheels are not installed")
         way_out = "install them with `pip install 'lorascope[offline]'`"
@@ -129,32 +150,30 @@ def _from_pretrained(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            config = WhisperConfig.from_pretrained(target, **kwargs)
-            if config.model_type != "whisper" or "d_model" not in config.to_dict():
+            config = AutoConfig.from_pretrained(target, **kwargs)
+            family = FAMILIES.get(config.model_type)
+            if family is None:
+                known = ", ".join(known.title for known in FAMILIES.values())
                 raise LorascopeError(
-                    f"backbone {target}: a {config.model_type!r} model, but only Whisper can be read; give a Whisper checkpoint"
+                    f"backbone {target}: a {config.model_type!r} model, but only encoders of {known} can be read; give one of those"
                 )
-            loaded: Any = SpeechClassifier.from_pretrained(
+            loader: Any = family.classifier
+            loaded: Any = loader.from_pretrained(
                 target,
                 output_loading_info=True,
-                ignore_mismatched_sizes=classes is not None,
+                ignore_mismatched_sizes=True,  # told below, by name
                 dtype=torch.float32,
                 **options,
                 **kwargs,
             )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise LorascopeError(
-            f"backbone {target}: {_first_line(error)}; give a folder or hub id with config.json and model.safetensors"
-        ) from error
+    except LOAD_ERRORS as error:
+        raise explain(target, error) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
     model, info = loaded
-    missing = set(info["missing_keys"])
-    lost = sorted(key for key in missing if key.startswith("encoder."))
-    if lost:
-        raise LorascopeError(
-            f"backbone {target}: {len(lost)} encoder weights are missing, {lost[0]} first; give a complete Whisper checkpoint"
-        )
+    # the vector that SpecAugment masks with is never used here
+    missing = {key for key in info["missing_keys"] if not key.endswith(UNUSED)}
+    check_whole(target, family.title, f"{model.trunk}.", missing, info["mismatched_keys"], keeps_head=classes is None)
     if model.config.use_weighted_layer_sum:
         raise LorascopeError(
             f"backbone {target}: its head sums over layers (use_weighted_layer_sum), which cannot be analysed; set it to false and train the head anew"
@@ -163,11 +182,23 @@ def _from_pretrained(
     labels = tuple(str(model.config.id2label[i]) for i in range(model.config.num_labels)) if has_head else ()
     if not has_head:
         initialise_head(model, seed)
-    return Backbone(target, origin, model.eval(), fingerprint(model), has_head, labels)
+    settings = feature_settings(model, _normalises(target, **kwargs))
+    return Backbone(target, origin, model.eval(), fingerprint(model), has_head, labels, settings)
 
 
-def _from_wheel(
-    target: str, weights: EncoderWeights, classes: Sequence[str] | None, seed: int, projection: int
+def _normalises(target: str, **kwargs: Any) -> bool:
+    """Whether the folder's own feature extractor brings waveforms to zero mean and unit variance (yes where it doesn't say)."""
+    from transformers import FeatureExtractionMixin
+
+    try:
+        settings, _ = FeatureExtractionMixin.get_feature_extractor_dict(target, **kwargs)
+    except OSError:
+        return True
+    return bool(settings.get("do_normalize", True))
+
+
+def _from_weights(
+    target: str, origin: str, weights: EncoderWeights, classes: Sequence[str] | None, seed: int, projection: int
 ) -> Backbone:
     names = list(classes) if classes is not None else ["LABEL_0", "LABEL_1"]
     config = WhisperConfig(
@@ -184,21 +215,19 @@ def _from_wheel(
         id2label=dict(enumerate(names)),
         label2id={c: i for i, c in enumerate(names)},
     )
-    model = SpeechClassifier(config)
+    model = WhisperClassifier(config)
     model.encoder.load_state_dict({key: torch.from_numpy(array) for key, array in weights.state.items()})
     model.config._name_or_path = model.name_or_path = target
     initialise_head(model, seed)
-    return Backbone(target, "wheel", model.eval(), fingerprint(model), False, ())
+    return Backbone(target, origin, model.eval(), fingerprint(model), False, (), feature_settings(model))
 
 
 def fingerprint(model: SpeechClassifier) -> str:
     """SHA-256 over the encoder's tensors in the order of their names, float32."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.encoder.state_dict().items()):
+    for name, tensor in sorted(model.encoder_module.state_dict().items()):
+        if name.endswith(UNUSED):
+            continue
         digest.update(name.encode())
         digest.update(tensor.detach().float().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__

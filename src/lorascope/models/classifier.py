@@ -1,6 +1,6 @@
-"""Whisper's audio classifier at any context length.
+"""Encoders with an emotion head: what every family of them offers, and Whisper's at any context length.
 
-`SpeechClassifier` is the stock `WhisperForAudioClassification` with two freedoms: the encoder takes inputs shorter than 30 s, and the
+`WhisperClassifier` is the stock `WhisperForAudioClassification` with two freedoms: the encoder takes inputs shorter than 30 s, and the
 mean over frames may skip the padding. Parameter names are the stock ones, so what is saved here loads there and the other way round.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -41,29 +41,62 @@ def masked_mean(hidden: Tensor, valid: Tensor | None) -> Tensor:
     return (hidden * mask).sum(dim=1) / mask.sum(dim=1)
 
 
-class SpeechClassifier(WhisperForAudioClassification):
-    """`WhisperForAudioClassification` for any context length, pooling over the valid frames when told how many there are."""
+class SpeechClassifier(nn.Module):
+    """An encoder with projector and classifier; each family's class adds its stock `...ForSequenceClassification` or the like.
 
-    def encode(self, input_features: Tensor) -> Tensor:
-        """Encoder output after the final LayerNorm, [clips, frames, width], of log-mels [clips, mels, 2 * frames]."""
-        with context_length(self.encoder, input_features.shape[-1] // 2):
-            return self.encoder(input_features).last_hidden_state
+    `trunk` names the attribute that holds the encoder, `stock` the Hugging Face class whose parameter names these are, `has_window` says whether the encoder has
+    a fixed window (Whisper's 30 s), `linears` where in a block the adaptable linear layers lie, in the order in which the block runs them.
+    """
 
-    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self,
-        input_features: Tensor,
-        valid: Tensor | None = None,
-        labels: Tensor | None = None,
-        **_: Any,
+    trunk: ClassVar[str]
+    stock: ClassVar[type[nn.Module]]
+    has_window: ClassVar[bool]
+    linears: ClassVar[dict[str, str]]
+    config: Any
+    projector: nn.Linear
+    classifier: nn.Linear
+
+    @property
+    def encoder_module(self) -> Any:
+        """The encoder, all of the model but its head."""
+        return getattr(self, self.trunk)
+
+    def encode(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Encoder output [clips, frames, width] of a batch of features; `valid` [clips] counts the frames that hold speech (None: all)."""
+        raise NotImplementedError
+
+    def forward(
+        self, input_features: Tensor, valid: Tensor | None = None, labels: Tensor | None = None, **_: Any
     ) -> SequenceClassifierOutput:
-        """Logits [clips, classes] of log-mels [clips, mels, 2 * frames]; with `labels` [clips] also the mean cross-entropy.
+        """Logits [clips, classes] of a batch of features; with `labels` [clips] also the mean cross-entropy.
 
         `valid` [clips] restricts the mean over frames to each clip's speech; without it the result is the stock model's.
         """
-        hidden = self.projector(self.encode(input_features))
+        hidden = self.projector(self.encode(input_features, valid))
         logits = self.classifier(masked_mean(hidden, valid))
         loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
+class WhisperClassifier(SpeechClassifier, WhisperForAudioClassification):
+    """`WhisperForAudioClassification` for any context length, pooling over the valid frames when told how many there are."""
+
+    trunk = "encoder"
+    stock = WhisperForAudioClassification
+    has_window = True
+    linears: ClassVar = {
+        "q_proj": "self_attn.q_proj",
+        "k_proj": "self_attn.k_proj",
+        "v_proj": "self_attn.v_proj",
+        "out_proj": "self_attn.out_proj",
+        "fc1": "fc1",
+        "fc2": "fc2",
+    }
+
+    def encode(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Encoder output after the final LayerNorm, [clips, frames, width], of log-mels [clips, mels, 2 * frames]; Whisper attends to padding, so `valid` changes nothing."""
+        with context_length(self.encoder, features.shape[-1] // 2):
+            return self.encoder(features).last_hidden_state
 
 
 class Head(nn.Module):

@@ -11,7 +11,8 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from ..errors import LorascopeError
-from .ctranslate2 import EncoderWeights, encoder_from_tensors, read_tensors
+from .ctranslate2 import encoder_from_tensors, read_tensors
+from .weights import EncoderWeights
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The parts of an encoder under one set of names, whatever the architecture, proved on a real batch.
 
-One small class per architecture family maps names to modules; at present there is Whisper's. `prove` checks the map: what it calls
+One small class per architecture family maps names to modules: Whisper's is here, that of the encoders on waveforms in `waveform_parts`. `prove` checks the map: what it calls
 resid_pre, attn_out, mlp_out and resid_post must add up, or the model is refused.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from peft import PeftModel
@@ -16,34 +16,102 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from ..errors import LorascopeError
-from .classifier import SpeechClassifier, context_length, masked_mean
+from .classifier import SpeechClassifier, masked_mean
 
 #: Adaptable linear layers of a block in the order in which the block runs them.
 MODULES = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 
 
-class WhisperParts:
-    """The parts of a Whisper encoder with a LoRA adapter on it."""
+class Block(NamedTuple):
+    """The parts of one block on one batch, [clips, frames, width] each.
+
+    Before LayerNorms on the stream (Whisper) resid_mid = resid_pre + attn_out and resid_post = resid_mid + mlp_out; where LayerNorms lie on the stream (base
+    wav2vec 2.0, HuBERT, WavLM) resid_mid = LN1(resid_pre + attn_out) and resid_post = LN2(resid_mid + mlp_out).
+    """
+
+    resid_pre: Tensor
+    attn_out: Tensor
+    resid_mid: Tensor
+    mlp_out: Tensor
+    resid_post: Tensor
+
+
+class EncoderParts:
+    """The parts of an encoder with an adapter on it; a family's class says where they lie.
+
+    `attention`, `mlp` are the submodules of a block whose outputs are attn_out and mlp_out; `post_norm` says that the LayerNorms lie on the residual stream, after
+    attention and MLP, and not before them.
+    """
+
+    attention: ClassVar[str]
+    mlp: ClassVar[str]
+    post_norm: bool = False
 
     def __init__(self, peft: PeftModel) -> None:
         self.peft = peft
-        classifier = peft.get_base_model()
+        classifier: Any = peft.get_base_model()
         assert isinstance(classifier, SpeechClassifier)
         self.classifier = classifier
-        self.encoder: Any = classifier.encoder
-        self.blocks: list[Any] = list(self.encoder.layers)
+        self.blocks: list[Any] = list(self.stack(classifier).layers)
+
+    # Where things lie ----------------------------------------------------------------------------------------------
+
+    def stack(self, classifier: Any) -> Any:
+        """The module that holds the blocks (`layers`), of the classifier or of its traced envoy."""
+        raise NotImplementedError
+
+    def final_norm(self, hidden: Tensor) -> Tensor:
+        """The encoder's last LayerNorm on [..., width] (nothing where it has none), without calling the module."""
+        raise NotImplementedError
+
+    def run_block(self, layer: int, hidden: Tensor, valid: Tensor | None) -> Block:
+        """One block's parts on resid_pre [clips, frames, width]."""
+        raise NotImplementedError
+
+    def attention_output(self, block: Any) -> Any:
+        """attn_out of a traced block."""
+        return getattr(block, self.attention).output[0]
+
+    def mlp_output(self, block: Any) -> Any:
+        """mlp_out of a traced block."""
+        return getattr(block, self.mlp).output
+
+    def resid_mid(self, block: Any) -> Any:
+        """resid_mid of a traced block with `post_norm`; elsewhere it is resid_pre + attn_out."""
+        raise NotImplementedError
+
+    def block_output(self, output: Any) -> Any:
+        """resid_post, given what a block returns."""
+        return output
+
+    # What follows from them ----------------------------------------------------------------------------------------
 
     @property
     def layers(self) -> int:
         """Number of blocks."""
         return len(self.blocks)
 
-    def linear(self, layer: int, module: str) -> nn.Module:
+    @property
+    def width(self) -> int:
+        """Width of the residual stream."""
+        return self.classifier.config.hidden_size
+
+    def root(self, traced: Any) -> Any:
+        """The classifier within the envoy of the adapted model."""
+        return traced.base_model.model
+
+    def linear(self, layer: int, module: str) -> Any:
         """The (possibly adapted) linear layer of a block by its name."""
-        return getattr(parent_of(self.blocks[layer], module), module)
+        return self.linear_of(self.blocks[layer], module)
+
+    def linear_of(self, block: Any, module: str) -> Any:
+        """The same of a block or of its traced envoy."""
+        for name in self.classifier.linears[module].split("."):
+            block = getattr(block, name)
+        return block
 
     def adapted(self) -> list[tuple[int, str]]:
-        """(layer, module) of every adapted linear layer, in forward order."""
+        """(layer, module) of every linear layer with LoRA, in forward order."""
         return [
             (layer, name)
             for layer in range(self.layers)
@@ -53,7 +121,7 @@ class WhisperParts:
 
     def factors(self, layer: int, module: str) -> tuple[nn.Parameter, nn.Parameter, float]:
         """A [rank, width_in], B [width_out, rank] and the scale of one adapted layer."""
-        linear: Any = self.linear(layer, module)
+        linear = self.linear(layer, module)
         name = self.peft.active_adapter
         return linear.lora_A[name].weight, linear.lora_B[name].weight, float(linear.scaling[name])
 
@@ -67,22 +135,10 @@ class WhisperParts:
         projected = nn.functional.linear(pooled, projector.weight, projector.bias)
         return nn.functional.linear(projected, classifier.weight, classifier.bias)
 
-    def final_norm(self, hidden: Tensor) -> Tensor:
-        """The encoder's last LayerNorm on [..., width], without calling the module."""
-        norm = self.encoder.layer_norm
-        return nn.functional.layer_norm(hidden, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
-
-    def run_block(self, layer: int, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """(attn_out, mlp_out) of one block on resid_pre [clips, frames, width]."""
-        block = self.blocks[layer]
-        attn_out = block.self_attn(hidden_states=block.self_attn_layer_norm(hidden), attention_mask=None)[0]
-        middle = block.final_layer_norm(hidden + attn_out)
-        return attn_out, block.fc2(block.activation_fn(block.fc1(middle)))
-
     def run_from(self, layer: int, hidden: Tensor, valid: Tensor | None) -> Tensor:
         """Logits [clips, classes] when blocks `layer`.. run on [clips, frames, width]; `layer` = layers: norm and head only."""
-        for block in self.blocks[layer:]:
-            hidden = block(hidden, None)
+        for number in range(layer, self.layers):
+            hidden = self.run_block(number, hidden, valid).resid_post
         return self.apply_head(masked_mean(self.final_norm(hidden), valid))
 
     @contextmanager
@@ -91,42 +147,72 @@ class WhisperParts:
         with nullcontext() if on else self.peft.disable_adapter():
             yield
 
-    def prove(self, features: Tensor, backbone_output: Tensor | None = None) -> None:
-        """Check the map of names on a real batch [clips, mels, 2 * frames], in the adapter's present state and eval mode.
+    def prove(self, features: Tensor, valid: Tensor | None = None, backbone_output: Tensor | None = None) -> None:
+        """Check the map of names on a real batch of features, in the adapter's present state and eval mode.
 
-        resid_pre + attn_out + mlp_out = resid_post in every block; final_norm(resid_post[L-1]) = the encoder's output; and, where the
-        bare backbone's output [clips, frames, width] is given, the encoder with its adapter off equals it. Raises `LorascopeError` on failure.
+        Every block's parts, run one by one, give its output; before LayerNorms on the stream, resid_pre + attn_out + mlp_out = resid_post;
+        final_norm(resid_post[L-1]) = the encoder's output; and, where the bare backbone's output [clips, frames, width] is given, the encoder with its adapter off equals it. Raises
+        `LorascopeError` on failure.
         """
         seen: list[dict[str, Tensor]] = [{} for _ in self.blocks]
-        handles = []
-        for layer, block in enumerate(self.blocks):
-            handles.append(block.register_forward_hook(_note(seen[layer])))
+        handles = [
+            block.register_forward_hook(self._note(found), with_kwargs=True)
+            for block, found in zip(self.blocks, seen, strict=True)
+        ]
         try:
-            with torch.no_grad(), context_length(self.encoder, features.shape[-1] // 2):
-                output = self.encoder(features).last_hidden_state
+            with torch.no_grad():
+                output = self.classifier.encode(features, valid)
         finally:
             for handle in handles:
                 handle.remove()
         with torch.no_grad():
             for layer, found in enumerate(seen):
-                attn_out, mlp_out = self.run_block(layer, found["pre"])
-                _close(
-                    found["pre"] + attn_out + mlp_out,
-                    found["post"],
-                    f"resid_pre + attn_out + mlp_out is not resid_post in block {layer}",
-                )
+                block = self.run_block(layer, found["pre"], valid)
+                if not self.post_norm:
+                    _close(
+                        found["pre"] + block.attn_out + block.mlp_out,
+                        found["post"],
+                        f"resid_pre + attn_out + mlp_out is not resid_post in block {layer}",
+                    )
+                _close(block.resid_post, found["post"], f"the parts of block {layer} don't make up its output")
             _close(
                 self.final_norm(seen[-1]["post"]), output, "final_norm of the last block is not the encoder's output"
             )
             if backbone_output is not None:
-                with self.adapter(on=False), context_length(self.encoder, features.shape[-1] // 2):
-                    off = self.encoder(features).last_hidden_state
+                with self.adapter(on=False):
+                    off = self.classifier.encode(features, valid)
                 _close(off, backbone_output, "with the adapter off the encoder is not the bare backbone")
 
+    def _note(self, found: dict[str, Tensor]) -> Any:
+        def hook(_: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor], output: Any) -> None:
+            found["pre"] = inputs[0] if inputs else named["hidden_states"]
+            found["post"] = self.block_output(output)
 
-def parent_of(block: Any, module: str) -> Any:
-    """The module of a block that holds a linear layer: the attention for projections, the block itself for the MLP."""
-    return block if module.startswith("fc") else block.self_attn
+        return hook
+
+
+class WhisperParts(EncoderParts):
+    """The parts of a Whisper encoder: LayerNorms before attention and MLP, one more at the end."""
+
+    attention = "self_attn"
+    mlp = "fc2"
+
+    def stack(self, classifier: Any) -> Any:
+        """The encoder itself."""
+        return classifier.encoder
+
+    def final_norm(self, hidden: Tensor) -> Tensor:
+        """The encoder's last LayerNorm on [..., width], without calling the module."""
+        norm = self.classifier.encoder_module.layer_norm
+        return nn.functional.layer_norm(hidden, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+
+    def run_block(self, layer: int, hidden: Tensor, valid: Tensor | None) -> Block:
+        """One block's parts on resid_pre [clips, frames, width]; every frame is attended to."""
+        block = self.blocks[layer]
+        attn_out = block.self_attn(hidden_states=block.self_attn_layer_norm(hidden), attention_mask=None)[0]
+        middle = hidden + attn_out
+        mlp_out = block.fc2(block.activation_fn(block.fc1(block.final_layer_norm(middle))))
+        return Block(hidden, attn_out, middle, mlp_out, middle + mlp_out)
 
 
 def active_module(part: Any) -> nn.Module:
@@ -137,13 +223,6 @@ def active_module(part: Any) -> nn.Module:
     if part.disable_adapters:
         return part.original_module
     return copies[part.active_adapter if isinstance(part.active_adapter, str) else part.active_adapter[0]]
-
-
-def _note(found: dict[str, Tensor]) -> Any:
-    def hook(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        found["pre"], found["post"] = inputs[0], output
-
-    return hook
 
 
 def _close(left: Tensor, right: Tensor, claim: str) -> None:

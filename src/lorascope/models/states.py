@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from .parts import WhisperParts
+from .parts import EncoderParts
 
 #: The random baselines, in the order in which they are run.
 BASELINES = ("gaussian", "peft-init", "norm-matched", "permuted")
@@ -66,7 +66,7 @@ class ModelStates:
 
     def __init__(
         self,
-        parts: WhisperParts,
+        parts: EncoderParts,
         frozen_head: Mapping[str, Tensor] | None,
         baselines: tuple[str, ...] = BASELINES,
         seed: int = 42,
@@ -95,7 +95,7 @@ class ModelStates:
         return self._factors.get(name, {})
 
     @contextmanager
-    def enter(self, name: str) -> Iterator[WhisperParts]:
+    def enter(self, name: str) -> Iterator[EncoderParts]:
         """Make one model current; the trained one is restored on leaving."""
         if name == "frozen":
             with self.parts.adapter(on=False):

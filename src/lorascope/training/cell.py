@@ -26,7 +26,7 @@ from ..config import LoraConfig
 from ..models.adaptation import Record, add_head_only, add_lora, head_tensors, load_adapter, read_adapter, save_adapter
 from ..models.backbone import Backbone
 from ..models.classifier import Head, SpeechClassifier, initialise_head, masked_mean
-from ..models.parts import WhisperParts
+from ..models.families import parts_of
 from ..planning import Cell
 from ..progress import bar
 from ..stats import unweighted_average_recall
@@ -72,7 +72,7 @@ def encode_clips(
 ) -> np.ndarray:
     """Pooled encoder output of clips in the order of `ids`, [clips, width]; pooled over valid frames under `trim`."""
     return _over_batches(
-        lambda features, valid: masked_mean(model.encode(features), valid),
+        lambda features, valid: masked_mean(model.encode(features, valid), valid),
         model,
         ids,
         clips,
@@ -162,7 +162,7 @@ def _test_logits(cell: Cell, inputs: Inputs, model: PeftModel) -> np.ndarray:
         return predict_clips(model, cell.fold.test, inputs.clips, cell.context, cell.method.batch_size)
     pooled = inputs.pooled(cell.context, cell.method.batch_size)
     stacked = torch.as_tensor(np.stack([pooled[clip] for clip in cell.fold.test]), device=inputs.device)
-    return WhisperParts(model).apply_head(stacked).cpu().numpy()
+    return parts_of(model).apply_head(stacked).cpu().numpy()
 
 
 def _train_candidate(cell: Cell, inputs: Inputs, selection: Sequence[str], rate: float, folder: Path) -> Fit:

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from ..audio import WINDOW, Clip
+from ..audio import Clip
+from ..features import WINDOW
 
 #: Context lengths under `trim`, in frames of 20 ms: few, since every new length makes CPU kernels plan again.
 BUCKETS = (50, 100, 150, 200, 250, 300, 350, 400, 500, 600, 750, 1000, 1250, WINDOW)
@@ -26,7 +27,7 @@ def context_frames(valid: int, context: str) -> int:
 
 
 class ClipDataset(Dataset[dict[str, Any]]):
-    """Clips by id with their labels: `input_features` [mels, 2 * frames], `labels`, and `valid` frames under `trim`."""
+    """Clips by id with their labels: `input_features` (the clip's features, cut or padded to its length), `labels`, and `valid` frames under `trim`."""
 
     def __init__(self, ids: Sequence[str], labels: Mapping[str, int], clips: Mapping[str, Clip], context: str) -> None:
         self.ids = list(ids)

@@ -67,6 +67,26 @@ def test_a_config_is_frozen(file: Path) -> None:
         load_experiment(file).seed = 1  # pyright: ignore[reportAttributeAccessIssue]
 
 
+@pytest.mark.parametrize(
+    ("folds", "told"),
+    [
+        ("{protocol: speaker_groups}", "groups and protocol: speaker_groups go together"),
+        ("{groups: 5}", "groups and protocol: speaker_groups go together"),
+        ("{protocol: speaker_groups, groups: 1}", "folds.groups"),
+        ("{test_splits: [test1]}", "test_splits is of protocol: official_split"),
+        ("{protocol: leave_two_out}", "folds.protocol"),
+    ],
+)
+def test_options_of_another_protocol_are_refused(file: Path, folds: str, told: str) -> None:
+    refused(lambda: of(file, LEAST + f"folds: {folds}\n"), str(file), "folds", told)
+
+
+def test_the_options_of_a_protocol_come_back_from_a_resolved_file(file: Path) -> None:
+    for folds in ("{protocol: speaker_groups, groups: 5}", "{protocol: official_split, test_splits: [test1]}"):
+        experiment = of(file, LEAST + f"folds: {folds}\n")
+        assert of(file, dump_experiment(experiment)) == experiment
+
+
 def test_null_takes_a_method_or_the_analysis_out(file: Path) -> None:
     experiment = of(file, LEAST + "methods: {frozen: null}\nanalysis: null\n")
     assert list(experiment.conditions) == ["lora"] and experiment.analysis is None
@@ -153,7 +173,7 @@ def test_the_analysis_alone_from_overrides() -> None:
     ("text", "told"),
     [
         ("sed: 1\n", ("sed: unknown key", "did you mean seed?")),
-        ("zzz: 1\n", ("zzz: unknown key", "known keys: name, corpus, backbone")),
+        ("zzz: 1\n", ("zzz: unknown key", "known keys: name, corpus, test_corpus, backbone")),
         ("folds: {selektion: test_fold}\n", ("folds.selektion", "did you mean selection?")),
         ("methods: {lora: {alhpa: 1}}\n", ("methods.lora.alhpa", "did you mean alpha?")),
         ("methods: {frozen: {rank: 8}}\n", ("methods.frozen.rank: unknown key", "known keys: learning_rate")),

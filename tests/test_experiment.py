@@ -12,7 +12,7 @@ from lorascope.experiment import run
 from lorascope.planning import describe, plan
 from lorascope.training import cell as cells
 
-from .conftest import settings_of
+from .conftest import make_corpus, settings_of
 
 FILES = (
     "config.yaml",
@@ -176,3 +176,19 @@ def test_classes_may_go_by_any_of_their_names(corpus, backbone_folder, finished)
     settings["corpus"] = settings["corpus"] | {"classes": ["angry", "hap", "neu", "SAD"]}
     cells_by_synonym = plan(experiment_from(settings))
     assert {cell.classes for cell in cells_by_synonym} == {("anger", "happiness", "neutrality", "sadness")}
+
+
+def test_a_run_across_corpora_tests_all_speakers_of_the_other(tmp_path, corpus, backbone_folder):
+    other = make_corpus(tmp_path / "other", clips_per_class=1)
+    settings = settings_of(corpus, backbone_folder, folds={}, analysis=None)
+    settings["test_corpus"] = {"reader": "csv", "root": str(other)}
+    settings["methods"] = {"frozen": {"learning_rate": 1e-2, "epochs": 1}, "lora": None}
+    results = run(experiment_from(settings), tmp_path / "run")
+    (cell,) = results.folder.root.glob("cells/*/metrics.json")
+    metrics = json.loads(cell.read_text())
+    assert metrics["fold"] == "csv-1-to-csv-2" and metrics["clips"] == {"train": 36, "validation": 12, "test": 16}
+    assert metrics["test_speakers"] == [f"csv-2/{name}" for name in ("ann", "bob", "cy", "dee")]
+    notes = json.loads(results.folder.manifest.read_text())["corpus"]["notes"]
+    assert any("recorded at 16 kHz" in note for note in notes)
+    assert any("1 of 4 training speakers are held out" in note for note in notes)
+    assert all(note in results.report.read_text() for note in notes if "'" not in note)

@@ -59,17 +59,30 @@ class HeadConfig(Section):
 
 
 class FoldsConfig(Section):
-    """How speakers are dealt out. `selection: test_fold` picks the best epoch on the test speaker, as the released code does: optimistic.
+    """How speakers are dealt out. `selection: test_fold` picks the best epoch on the test part, as the released code does: optimistic.
 
-    `only` keeps the folds of some test speakers (all by default).
+    `groups` is the number of groups of the protocol `speaker_groups`; `test_splits` are the test parts of `official_split` (by default all whose name begins with
+    "test"). With a `test_corpus` the protocol is `cross_corpus`, and no other. `only` keeps the folds of these names (all by default).
     """
 
-    protocol: Literal["leave_one_speaker_out"] = "leave_one_speaker_out"
+    protocol: Literal[
+        "leave_one_speaker_out", "leave_one_session_out", "speaker_groups", "official_split", "cross_corpus"
+    ] = "leave_one_speaker_out"
     selection: Literal["validation_speaker", "test_fold"] = "validation_speaker"
+    groups: Annotated[int, Field(ge=2, strict=True)] | None = None
+    test_splits: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     seed: Seed = 42
 
-    @field_validator("only", mode="before")
+    @model_validator(mode="after")
+    def _of_its_protocol(self) -> FoldsConfig:
+        if (self.protocol == "speaker_groups") != (self.groups is not None):
+            raise ValueError("groups and protocol: speaker_groups go together; give both or neither")
+        if self.test_splits and self.protocol != "official_split":
+            raise ValueError("test_splits is of protocol: official_split; take it out, or change the protocol")
+        return self
+
+    @field_validator("only", "test_splits", mode="before")
     @classmethod
     def _names(cls, only: Any) -> Any:
         return tuple(str(name) for name in only) if isinstance(only, (list, tuple)) else only
@@ -109,11 +122,14 @@ class AnalysisConfig(Section):
 class Experiment(Section):
     """A whole experiment: corpus, backbone, methods, folds, analysis.
 
-    `methods` are settings by names of the user's choice; `frozen` and `lora` are among them unless they are null. `precision` is that of training; the analyses run in float32. `seed` seeds head, adapter, order of clips and dropout.
+    `methods` are settings by names of the user's choice; `frozen` and `lora` are among them unless they are null. With a `test_corpus`, `corpus` is trained on and
+    `test_corpus` tested; its classes are those of `corpus`, its label map is its own. `precision` is that of training; the analyses run in float32. `seed` seeds head, adapter, order of
+    clips and dropout.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
     corpus: CorpusConfig
+    test_corpus: CorpusConfig | None = None
     backbone: BackboneConfig
     methods: Methods = Field(default_factory=dict, validate_default=True)
     head: HeadConfig = HeadConfig()
@@ -165,6 +181,33 @@ class Experiment(Section):
         """Name of the method that is analysed, None where there is no analysis or nothing changes the encoder."""
         return None if self.analysis is None else self.analysis.method or analysed_method(self.conditions)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _second_corpus(cls, data: Any) -> Any:
+        """With a test corpus the protocol is `cross_corpus` unless one is given, and the classes are those of the first corpus."""
+        if not isinstance(data, dict) or not isinstance(data.get("test_corpus"), dict):
+            return data
+        corpus, folds, filled = data.get("corpus"), data.get("folds", {}), {}
+        if isinstance(folds, dict):
+            filled["folds"] = {"protocol": "cross_corpus", **folds}
+        if isinstance(corpus, dict) and "classes" in corpus:
+            filled["test_corpus"] = {"classes": corpus["classes"], **data["test_corpus"]}
+        return data | filled
+
+    @model_validator(mode="after")
+    def _one_or_two_corpora(self) -> Experiment:
+        if self.test_corpus is None:
+            if self.folds.protocol == "cross_corpus":
+                raise ValueError("folds.protocol: cross_corpus needs a second corpus; add the section test_corpus")
+            return self
+        if self.folds.protocol != "cross_corpus":
+            raise ValueError(
+                f"folds.protocol: {self.folds.protocol} is for one corpus, and test_corpus is tested whole; take one of the two out"
+            )
+        if self.test_corpus.classes != self.corpus.classes:
+            raise ValueError("test_corpus.classes are not those of corpus; take them out")
+        return self
+
 
 def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
     """Read an experiment's YAML file and apply `key.path=value` overrides (values are YAML).
@@ -191,21 +234,28 @@ def experiment_from(data: dict[str, Any], source: str = "experiment") -> Experim
         experiment = Experiment.model_validate(data)
     except ValidationError as error:
         raise LorascopeError(f"{source}: {_explain(error)}") from error
-    root = experiment.corpus.root
-    if root is None:
-        return experiment
+    changed = {
+        key: section.model_copy(update={"root": _expanded(section.root, f"{source}: {key}.root")})
+        for key, section in (("corpus", experiment.corpus), ("test_corpus", experiment.test_corpus))
+        if section is not None and section.root is not None
+    }
+    return experiment.model_copy(update=changed) if changed else experiment
+
+
+def _expanded(root: str, where: str) -> str:
+    """A root with its environment variables and home written out."""
     written = os.path.expandvars(root)
     if not written:
-        raise LorascopeError(f"{source}: corpus.root: {root!r} is empty; write the path, or take the key out")
+        raise LorascopeError(f"{where}: {root!r} is empty; write the path, or take the key out")
     try:
         expanded = str(Path(written).expanduser())
     except RuntimeError as error:
-        raise LorascopeError(f"{source}: corpus.root: {root!r}: there is no such home; write the path") from error
+        raise LorascopeError(f"{where}: {root!r}: there is no such home; write the path") from error
     if "$" in expanded:
         raise LorascopeError(
-            f"{source}: corpus.root: {root!r} uses an environment variable that is not set; set it or write the path"
+            f"{where}: {root!r} uses an environment variable that is not set; set it or write the path"
         )
-    return experiment.model_copy(update={"corpus": experiment.corpus.model_copy(update={"root": expanded})})
+    return expanded
 
 
 def analysis_from(overrides: Sequence[str]) -> AnalysisConfig:

@@ -10,6 +10,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,9 @@ def run(experiment: Experiment, out: str | Path, say: Say = lambda _: None) -> R
     start, created = time.perf_counter(), _now()
     corpus = corpus_of(experiment)
     cells = plan(experiment, corpus)
+    # what the folds leave out or lack belongs into the manifest, with the corpus' own notes
+    notes = dict.fromkeys([*corpus.notes, *(note for cell in cells for note in cell.fold.notes)])
+    corpus = replace(corpus, notes=tuple(notes))
     folder = RunFolder(out)
     _refuse_other_experiment(folder, experiment)
 

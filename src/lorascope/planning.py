@@ -1,6 +1,6 @@
 """What a run would do: its cells, each with its speakers, told before anything is trained.
 
-Reads the corpus' labels, but no audio and no weights; torch is not imported here.
+Reads the corpus' labels, but no audio (of two corpora the headers) and no weights; torch is not imported here.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import Any
 
 from . import __version__
 from .audio import Clip
-from .config import Experiment
+from .config import CorpusConfig, Experiment
 from .corpora import Corpus, load_corpus
 from .corpora.folds import Fold, make_folds
+from .corpora.joined import join
 from .errors import LorascopeError
 from .methods import LORA_KINDS, Method, is_shallow, same_words
 from .store import digest
@@ -76,8 +77,18 @@ class Cell:
 
 
 def corpus_of(experiment: Experiment) -> Corpus:
-    """Read the experiment's corpus."""
-    settings = experiment.corpus
+    """Read the experiment's corpus; with a `test_corpus`, both, joined, of whose sounds the headers are read."""
+    corpus = _read(experiment.corpus)
+    if experiment.test_corpus is None:
+        return corpus
+    try:
+        other = _read(experiment.test_corpus)
+    except LorascopeError as error:
+        raise LorascopeError(f"test_corpus: {error}") from error
+    return join(corpus, other)
+
+
+def _read(settings: CorpusConfig) -> Corpus:
     return load_corpus(
         settings.reader,
         root=Path(settings.root) if settings.root else None,
@@ -89,8 +100,8 @@ def corpus_of(experiment: Experiment) -> Corpus:
 
 
 def folds_of(experiment: Experiment, corpus: Corpus) -> list[Fold]:
-    """The folds that the experiment runs. Raises `LorascopeError` where `folds.only` names a speaker that is not there."""
-    folds = make_folds(corpus, experiment.folds.protocol, experiment.folds.selection, experiment.folds.seed)
+    """The folds that the experiment runs. Raises `LorascopeError` where `folds.only` names a fold that is not there."""
+    folds = make_folds(corpus, **experiment.folds.model_dump(exclude={"only"}))
     names = [fold.name for fold in folds]
     for name in experiment.folds.only:
         if name not in names:
@@ -112,10 +123,7 @@ def analysed_fold(experiment: Experiment, folds: Sequence[Fold]) -> Fold | None:
 
 
 def plan(experiment: Experiment, corpus: Corpus | None = None) -> list[Cell]:
-    """Every cell of an experiment, in the order in which they run: method by method, fold by fold, then the other ranks of the analysed fold.
-
-    Reads the corpus' labels, but no audio and no weights.
-    """
+    """Every cell of an experiment, in the order in which they run: method by method, fold by fold, then the other ranks of the analysed fold."""
     corpus = corpus or corpus_of(experiment)
     folds = folds_of(experiment, corpus)
 
@@ -194,6 +202,7 @@ def _described(cell: Cell) -> dict[str, Any]:
         "clips": {part: len(getattr(fold, part)) for part in ("train", "validation", "test")},
         "selection": fold.selection,
         "optimistic": list(fold.optimistic),
+        "notes": list(fold.notes),
         "learning_rates": [] if is_shallow(cell.method) else list(getattr(cell.method, "learning_rate", ())),
         "epochs": None if is_shallow(cell.method) else getattr(cell.method, "epochs", None),
         "C": list(cell.method.C) if is_shallow(cell.method) else [],
@@ -215,19 +224,37 @@ def print_plan(description: dict[str, Any]) -> None:
         console.print(f"left out: {entry['clips']} clips, {entry['reason']}", highlight=False)
     for note in corpus["notes"]:
         console.print(f"note: {note}", highlight=False)
+    folds = {cell["fold"]: cell for cell in description["cells"]}
+    for note in dict.fromkeys(note for cell in folds.values() for note in cell["notes"]):
+        console.print(f"note: {note}", highlight=False)
     table = Table(box=None, pad_edge=False)
-    for column in ("cell", "fold", "test", "validation", "training", "clips"):
-        table.add_column(column)
-    for cell in description["cells"]:
+    for column in ("fold", "test", "validation", "training", "clips"):
+        table.add_column(column, no_wrap=column in ("fold", "clips"))
+    for name, cell in folds.items():
         speakers, clips = cell["speakers"], cell["clips"]
         table.add_row(
-            cell["label"] + (" (rank space)" if cell["role"] == "rank-space" else ""),
-            cell["fold"],
-            " ".join(speakers["test"]),
-            " ".join(speakers["validation"]) or "the test fold",
-            " ".join(speakers["train"]),
-            f"{clips['train']} / {clips['validation']} / {clips['test']}",
+            name,
+            _few(speakers["test"]),
+            _few(speakers["validation"]) or "the test fold",
+            _few(speakers["train"]),
+            f"{clips['test']} / {clips['validation']} / {clips['train']}",
         )
     console.print(table)
+    trained: dict[str, list[str]] = {}
+    for cell in description["cells"]:
+        label = cell["label"] + (" (rank space)" if cell["role"] == "rank-space" else "")
+        trained.setdefault(label, []).append(cell["fold"])
+    console.print(f"{len(description['cells'])} cells:", highlight=False)
+    for label, names in trained.items():
+        where = "in every fold" if len(names) == len(folds) else f"in fold {_few(names)}"
+        console.print(f"  {label}, {where}", highlight=False)
     for reason in dict.fromkeys(reason for cell in description["cells"] for reason in cell["optimistic"]):
         console.print(f"optimistic: {reason}", highlight=False)
+
+
+def _few(names: Sequence[str]) -> str:
+    """Names side by side, a corpus that they share told once; of more than a line of them three, the last and their number (`--json` has all)."""
+    corpora = {name.rpartition("/")[0] for name in names}
+    if corpora - {""} and len(corpora) == 1:
+        return f"{corpora.pop()}: {_few([name.rpartition('/')[2] for name in names])}"
+    return " ".join(names) if len(names) <= 10 else f"{' '.join(names[:3])} … {names[-1]} ({len(names)})"

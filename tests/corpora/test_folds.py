@@ -104,7 +104,7 @@ def test_three_speakers_are_enough_and_two_are_not() -> None:
     assert len(make_folds(two, selection="test_fold")) == 2
 
 
-@pytest.mark.parametrize(("setting", "value"), [("protocol", "leave_one_session_out"), ("selection", "validation")])
+@pytest.mark.parametrize(("setting", "value"), [("protocol", "leave_two_out"), ("selection", "validation")])
 def test_an_unknown_setting_is_refused(setting: str, value: str) -> None:
     refused(lambda: make_folds(random_corpus(0), **{setting: value}), f"folds.{setting}", repr(value), "use ")
 

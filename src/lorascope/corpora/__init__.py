@@ -80,13 +80,13 @@ def load_corpus(
             told = suggestion(option, known) if known else " (it has none)"
             raise LorascopeError(f"corpus.options.{option}: the reader {name} has no such option{told}")
     if "root" in inspect.signature(reader).parameters:
-        options["root"] = _root(name, root, options)
+        options["root"] = root_of(name, root, options)
     elif root is not None:
         raise LorascopeError(f"corpus.root: {root}: the reader {name} reads no folder; take corpus.root out")
     return corpus_from(name, reader(**options), classes, label_map, exclude)
 
 
-def _root(name: str, root: str | Path | None, options: Mapping[str, Any]) -> Path | None:
+def root_of(name: str, root: str | Path | None, options: Mapping[str, Any]) -> Path | None:
     if root is not None:
         # absolute, so that a clip's path holds wherever the run is read from
         path = Path(root).expanduser().absolute()

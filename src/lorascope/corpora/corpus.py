@@ -71,6 +71,7 @@ class Corpus:
     """Clips by id with path, speaker, emotion (one of `classes`) and where known text, gender, session, language, split, start, end, duration.
 
     `left_out` (columns reason, clips) counts every clip that was found but isn't used. `notes` are for the reader of results; `optimistic` names leaks that were asked for.
+    `parts` names the two corpora that were joined, the first to be trained on, the second to be tested (column `corpus`).
     """
 
     name: str
@@ -80,6 +81,7 @@ class Corpus:
     notes: tuple[str, ...] = ()
     optimistic: tuple[str, ...] = ()
     synthetic: bool = False
+    parts: tuple[str, ...] = ()
 
     @property
     def speakers(self) -> tuple[str, ...]:

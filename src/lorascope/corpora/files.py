@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from ..errors import LorascopeError
@@ -11,6 +13,22 @@ from ..errors import LorascopeError
 SUFFIXES = (".wav", ".flac")
 #: What else soundfile reads, for corpora that come in any format.
 ANY_SUFFIX = (*SUFFIXES, ".mp3", ".ogg", ".opus", ".aiff", ".aif")
+
+_WATCH: ContextVar[tuple[Collection[Path], set[Path]] | None] = ContextVar("watch", default=None)
+
+
+@contextmanager
+def watched(without: Collection[Path] = ()) -> Iterator[set[Path]]:
+    """While a reader runs: which files `sound_files` hands it, collected in the set that this gives, as if those of `without` were not there.
+
+    A reader stops at the first file that it can't take; so a check of the corpus finds the next one too.
+    """
+    seen: set[Path] = set()
+    token = _WATCH.set((without, seen))
+    try:
+        yield seen
+    finally:
+        _WATCH.reset(token)
 
 
 def sound_files(folder: Path, pattern: str = "*", suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
@@ -22,7 +40,12 @@ def sound_files(folder: Path, pattern: str = "*", suffixes: Sequence[str] = SUFF
         raise LorascopeError(
             f"{folder}: no such folder; give the corpus' folder with corpus.root (on the command line --root)"
         )
-    found = sorted(_matching(folder, pattern, suffixes), key=lambda p: (p.name, str(p)))
+    without, seen = _WATCH.get() or ((), set())
+    found = sorted(
+        (path for path in _matching(folder, pattern, suffixes) if path not in without),
+        key=lambda p: (p.name, str(p)),
+    )
+    seen.update(found)
     if not found:
         raise LorascopeError(
             f"{folder}: no {', '.join(suffixes[:-1])} or {suffixes[-1]} files ({pattern}); give the corpus' folder with corpus.root (on the command line --root)"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from ..errors import LorascopeError
-from .corpus import Corpus
+from .corpus import UNKNOWN_SPEAKER, Corpus
+from .dealing import Choices, Parts
+from .official import cross_corpus, official_split
+from .protocols import leave_one_session_out, leave_one_speaker_out, speaker_groups
 
 TEST_FOLD_LEAK = "the best epoch was chosen on the test fold (selection: test_fold), as the released code does"
 
@@ -38,85 +41,64 @@ class Fold:
     notes: tuple[str, ...] = ()
 
 
-def make_folds(
-    corpus: Corpus, protocol: str = "leave_one_speaker_out", selection: str = "validation_speaker", seed: int = 42
-) -> list[Fold]:
-    """One fold a speaker, in the order of their names.
+#: Every protocol by name.
+PROTOCOLS: dict[str, Callable[[Corpus, Choices], list[Parts]]] = {
+    "leave_one_speaker_out": leave_one_speaker_out,
+    "leave_one_session_out": leave_one_session_out,
+    "speaker_groups": speaker_groups,
+    "official_split": official_split,
+    "cross_corpus": cross_corpus,
+}
 
-    With `selection="validation_speaker"` another whole speaker is held out for choosing the best epoch: where sessions pair speakers (IEMOCAP), the partner,
-    who shares the test speaker's dialogues and may not be trained on; else the next speaker on a seeded circle of all, so that each serves once. With
-    `"test_fold"` nobody is, and the test fold itself chooses: optimistic. There too a session's partner is not trained on. Raises `LorascopeError` where there are too few
-    speakers, the training part lacks a class, or a speaker would be in two parts.
+
+def make_folds(
+    corpus: Corpus,
+    protocol: str = "leave_one_speaker_out",
+    selection: str = "validation_speaker",
+    seed: int = 42,
+    groups: int | None = None,
+    test_splits: Sequence[str] = (),
+) -> list[Fold]:
+    """The folds of a protocol: `leave_one_speaker_out`, `leave_one_session_out`, `speaker_groups` (into `groups`), `official_split` (of `test_splits`) or, for two
+    joined corpora, `cross_corpus`.
+
+    With `selection="validation_speaker"` other whole speakers are held out for choosing the best epoch, as each protocol says. With `"test_fold"` nobody is, and the test fold itself
+    chooses: optimistic. Raises `LorascopeError` where there are too few speakers, the training part lacks a class, or a speaker would be in two parts.
     """
-    if protocol != "leave_one_speaker_out":
-        raise LorascopeError(f"folds.protocol: unknown protocol {protocol!r}; use leave_one_speaker_out")
+    deal = PROTOCOLS.get(protocol)
+    if deal is None:
+        raise LorascopeError(f"folds.protocol: unknown protocol {protocol!r}; use {' or '.join(PROTOCOLS)}")
     if selection not in SELECTIONS:
         raise LorascopeError(f"folds.selection: unknown selection {selection!r}; use {' or '.join(SELECTIONS)}")
-    speakers = corpus.speakers
-    needed = 3 if selection == "validation_speaker" else 2
-    if len(speakers) < needed:
-        raise LorascopeError(
-            f"{corpus.name}: {len(speakers)} speakers, but leave-one-speaker-out with selection {selection} needs at least {needed}; add speakers"
-        )
-    circle = [speakers[i] for i in np.random.default_rng(seed).permutation(len(speakers))]
-    folds = []
-    for speaker in speakers:
-        partners = _partners(corpus, speaker)
-        if selection == "test_fold":
-            validation: tuple[str, ...] = ()
-        elif partners:
-            validation = partners[:1]
-        else:
-            validation = (circle[(circle.index(speaker) + 1) % len(circle)],)
-        folds.append(_fold(corpus, speaker, validation, tuple(p for p in partners if p not in validation), selection))
-    return folds
+    choices = Choices(selection == "validation_speaker", seed, groups, tuple(test_splits))
+    return [_fold(corpus, parts, selection) for parts in deal(corpus, choices)]
 
 
-def _partners(corpus: Corpus, speaker: str) -> tuple[str, ...]:
-    """Other speakers of this speaker's sessions, where every session is a small group of speakers who appear nowhere else.
+def _fold(corpus: Corpus, parts: Parts, selection: str) -> Fold:
+    def speakers_of(ids: Sequence[str]) -> tuple[str, ...]:
+        return tuple(sorted(corpus.clips.loc[list(ids), "speaker"].unique()))
 
-    Not for prefix speakers: those reproduce the released code, in which the partner is trained on.
-    """
-    clips = corpus.clips
-    if corpus.optimistic or clips["session"].nunique() < 2:
-        return ()
-    per_speaker = clips.groupby("speaker")["session"].nunique()
-    if per_speaker.max() > 1:
-        return ()
-    # a clip whose session is unknown frees nobody: the other speakers of known sessions are still partners
-    sessions = clips.loc[clips["speaker"] == speaker, "session"].dropna()
-    return tuple(sorted(set(clips.loc[clips["session"].isin(sessions), "speaker"]) - {speaker}))
-
-
-def _fold(corpus: Corpus, test: str, validation: tuple[str, ...], removed: tuple[str, ...], selection: str) -> Fold:
-    train = tuple(s for s in corpus.speakers if s != test and s not in validation and s not in removed)
-
-    def clips_of(speakers: Sequence[str]) -> tuple[str, ...]:
-        return tuple(corpus.clips.index[corpus.clips["speaker"].isin(list(speakers))])
-
+    train, validation, test = speakers_of(parts.train), speakers_of(parts.validation), speakers_of(parts.test)
     fold = Fold(
-        name=test,
+        name=parts.name,
         train_speakers=train,
         validation_speakers=validation,
-        test_speakers=(test,),
-        removed_speakers=removed,
-        train=clips_of(train),
-        validation=clips_of(validation),
-        test=clips_of((test,)),
+        test_speakers=test,
+        removed_speakers=tuple(sorted({*corpus.speakers} - {*train, *validation, *test})),
+        train=parts.train,
+        validation=parts.validation,
+        test=parts.test,
         selection=selection,
         optimistic=(*corpus.optimistic, *((TEST_FOLD_LEAK,) if selection == "test_fold" else ())),
-        notes=tuple(
-            f"fold {test}: validation speaker {', '.join(validation)} has no clip of class {name}"
-            for name in (corpus.classes if validation else ())
-            if not ((corpus.clips["emotion"] == name) & corpus.clips["speaker"].isin(list(validation))).any()
-        ),
+        notes=parts.notes,
     )
     check_fold(fold, corpus)
     return fold
 
 
 def check_fold(fold: Fold, corpus: Corpus) -> None:
-    """Raise `LorascopeError` where a speaker or a clip is in two parts or in one that doesn't name the speaker, or the training part is empty or lacks a class."""
+    """Raise `LorascopeError` where a speaker or a clip is in two parts or in one that doesn't name the speaker, a clip to be tested or validated on is of
+    an unknown speaker, or a part is empty or lacks a class that it needs."""
     parts = {part: set(getattr(fold, part)) for part in ("train", "validation", "test")}
     speakers = {part: set(corpus.clips.loc[sorted(ids), "speaker"]) for part, ids in parts.items()}
     for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
@@ -130,6 +112,16 @@ def check_fold(fold: Fold, corpus: Corpus) -> None:
             raise LorascopeError(
                 f"fold {fold.name}: the clips of {part} are not those of its speakers ({', '.join(sorted(wrong))}); make the fold anew with make_folds"
             )
+        if part != "train" and UNKNOWN_SPEAKER in found:
+            raise LorascopeError(
+                f"fold {fold.name}: {part} has clips of unknown speakers, who may be trained on; leave them out"
+            )
+    if not fold.test:
+        raise LorascopeError(f"fold {fold.name}: no clip to test; add clips")
+    if fold.selection == "validation_speaker" and not fold.validation:
+        raise LorascopeError(
+            f"fold {fold.name}: no clip to choose the epoch on; add speakers, or use selection test_fold"
+        )
     if not fold.train_speakers:
         raise LorascopeError(f"fold {fold.name}: nobody is left to train on; add speakers")
     present = set(corpus.clips.loc[list(fold.train), "emotion"])

@@ -13,6 +13,7 @@ from typing import Any
 from . import __version__
 from .audio import Clip
 from .config import Experiment, FrozenConfig, LoraConfig
+from .context import refuse_full
 from .corpora import Corpus, load_corpus
 from .corpora.folds import Fold, make_folds
 from .errors import LorascopeError
@@ -114,6 +115,7 @@ def plan(experiment: Experiment, corpus: Corpus | None = None) -> list[Cell]:
 
     Reads the corpus' labels, but no audio and no weights.
     """
+    refuse_full(experiment.backbone.name, experiment.backbone.context, "backbone.context")
     corpus = corpus or corpus_of(experiment)
     folds = folds_of(experiment, corpus)
 

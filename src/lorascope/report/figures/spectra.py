@@ -49,7 +49,7 @@ def _figure(
     shown = [pair for pair in PANELS if pair in there]
     known = set() if similarity is None else set(similarity["quantity"])
     quantities = [name for name in ("activation", "gradient") if name in known]
-    heights = [*([0.35 + 2.2 * len(shown) / 2] if shown else []), *([3.0] if quantities else [])]
+    heights = [*([0.95 + 0.95 * len(shown)] if shown else []), *([3.0] if quantities else [])]
     figure, body = new_figure(TWO_COLUMNS, sum(heights))
     parts = list(body.subfigures(len(heights), 1, squeeze=False, height_ratios=heights).flat)
     letters = iter("abcdef")

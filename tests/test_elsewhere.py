@@ -195,9 +195,16 @@ def test_hubert_without_a_head(corpus, tmp_path, no_report):
     random_factors(get_peft_model(model, config)).save_pretrained(tmp_path / "adapter")
     few = AnalysisConfig(draws=50, clips_per_class=2, measures=("contribution", "spectra"))
     results = analyze(
-        str(tmp_path / "backbone"), tmp_path / "adapter", tmp_path / "out", "csv", root=corpus, config=few
+        str(tmp_path / "backbone"),
+        tmp_path / "adapter",
+        tmp_path / "out",
+        "csv",
+        root=corpus,
+        frozen=tmp_path,
+        config=few,
     )
     assert results.manifest["backbone"]["context"] == "trim"
+    assert any("frozen baseline's head is left aside" in note for note in results.manifest["analysis"]["notes"])
     assert set(results["spectra_summary"]["module"]) == {"v_proj", "fc2"}
 
 

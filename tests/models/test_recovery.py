@@ -1,17 +1,26 @@
 """Merged LoRA is recovered from the difference of two checkpoints, and what has full rank is called that."""
 
+import json
+from dataclasses import asdict
+
 import pytest
 import torch
-from transformers import Wav2Vec2ForSequenceClassification, WhisperForAudioClassification
+from peft import LoraConfig, get_peft_model
+from transformers import (
+    Wav2Vec2ForSequenceClassification,
+    WhisperForAudioClassification,
+    WhisperForConditionalGeneration,
+)
 
 from lorascope.errors import LorascopeError
+from lorascope.models.adaptation import Record
 from lorascope.models.backbone import load_backbone
 from lorascope.models.families import parts_of
 from lorascope.models.opening import open_adapted
 from lorascope.models.recovery import factor, format_of, spacing
 from lorascope.models.tuned import TunedModel
 
-from ..tiny import enlarged, mels, plain_adapter, tiny_waveform_config, tiny_whisper
+from ..tiny import CLASSES, enlarged, mels, plain_adapter, tiny_config, tiny_waveform_config, tiny_whisper
 
 WAVES = torch.randn(2, 8000, generator=torch.Generator().manual_seed(0))
 
@@ -159,5 +168,24 @@ def test_checkpoints_that_do_not_fit_are_refused(tmp_path):
     refused(tmp_path / "backbone", "its encoder is that of")
     tiny_whisper(layers=3).save_pretrained(tmp_path / "deep")
     refused(tmp_path / "deep", "another architecture")
+    tiny_whisper(seed=3, layers=2).save_pretrained(tmp_path / "recorded")
+    record = Record("full", CLASSES, "trim", "another", "0" * 64, "0")
+    (tmp_path / "recorded" / "lorascope.json").write_text(json.dumps(asdict(record)))
+    refused(tmp_path / "recorded", "made for another, not for .* give its own backbone")
     tiny_whisper(seed=2, layers=2, classes=("a", "b")).save_pretrained(tmp_path / "two")
     refused(tmp_path / "two", "its classifier has 2 classes, the backbone .* has 4")
+
+
+def test_a_merged_speech_recogniser_has_pairs_and_no_head(tmp_path):
+    torch.manual_seed(0)
+    model = enlarged(WhisperForConditionalGeneration(tiny_config(layers=2)))
+    model.save_pretrained(tmp_path / "backbone")
+    peft = get_peft_model(model, LoraConfig(r=2, target_modules=["v_proj"]))
+    with torch.no_grad():
+        for name, parameter in peft.named_parameters():
+            if "lora_B" in name:
+                parameter.copy_(torch.randn_like(parameter) * 0.3)
+    peft.merge_and_unload().save_pretrained(tmp_path / "merged")
+    adapted = open_adapted(load_backbone(str(tmp_path / "backbone")), tmp_path / "merged")
+    assert not adapted.has_head
+    assert [parts_of(adapted.model).factors(layer, "v_proj")[0].shape[0] for layer in (0, 1)] == [2, 2]

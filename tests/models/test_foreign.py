@@ -129,7 +129,7 @@ def test_what_does_not_fit_is_refused(tmp_path):
     refused(tmp_path / "wide", adapter, "whose input is 48 wide, not 32")
 
 
-def test_adapters_of_the_decoder_alone_or_with_biases_are_refused(tmp_path):
+def test_adapters_of_the_decoder_alone_with_biases_or_on_moved_weights_are_refused(tmp_path):
     pattern = r".*decoder\.layers\.0\.fc1"
     _, adapter, _ = foreign(whisper_for_asr(), tmp_path / "decoder", target_modules=pattern)
     refused(
@@ -137,3 +137,5 @@ def test_adapters_of_the_decoder_alone_or_with_biases_are_refused(tmp_path):
     )
     _, adapter, _ = foreign(whisper_for_asr(), tmp_path / "bias", target_modules=["v_proj"], bias="lora_only")
     refused(tmp_path / "bias" / "backbone", adapter, "merge it and give the merged checkpoint")
+    _, adapter, _ = foreign(whisper_for_asr(), tmp_path / "pissa", target_modules=["v_proj"], init_lora_weights="pissa")
+    refused(tmp_path / "pissa" / "backbone", adapter, "started by pissa, which changes the weights below its factors")

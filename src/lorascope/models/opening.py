@@ -19,8 +19,11 @@ from .backbone import UNUSED, Backbone, load_backbone
 from .classifier import SpeechClassifier
 from .families import parts_of
 from .foreign import PREFIX, explicit_lora, map_lora
-from .recovery import Recovered, recover
+from .recovery import Recovered, in_words, recover
 from .tuned import TunedModel
+
+#: Beginnings of PEFT's `init_lora_weights` that take the first factors off the frozen weight: on the backbone's own weight they would be another model.
+MOVES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,11 @@ def _open_headless(backbone: Backbone, source: Source) -> Adapted:
     if config.bias != "none":
         raise LorascopeError(
             f"adapter {folder}: trained with bias={config.bias!r} and without a head, which cannot be read; merge it and give the merged checkpoint"
+        )
+    start = str(config.init_lora_weights)
+    if start.startswith(MOVES_BASE):
+        raise LorascopeError(
+            f"adapter {folder}: started by {start}, which changes the weights below its factors, and has no head; merge it and give the merged checkpoint"
         )
     modules = [
         name
@@ -165,7 +173,7 @@ def _open_checkpoint(backbone: Backbone, source: Source, whole: Backbone) -> Ada
     changed += [(parameters[name], tensor) for name, tensor in source.head.items()]
     inner: Any = _with_pairs(model, found, folder) if found.low_rank else model
     places = {name: linears[name] for name in found.pairs}
-    return Adapted(TunedModel(inner, changed), bool(source.head), _told(found, places, len(before)))
+    return Adapted(TunedModel(inner, changed), bool(source.head), in_words(found, places, len(before)))
 
 
 def _with_pairs(model: SpeechClassifier, found: Recovered, folder: Path) -> PeftModel:
@@ -175,37 +183,6 @@ def _with_pairs(model: SpeechClassifier, found: Recovered, folder: Path) -> Peft
     # alpha = rank: the factors hold the whole difference, at scale 1
     ranks = {name: pair.rank for name, pair in found.pairs.items()}
     return inject(model, explicit_lora(ranks, ranks), tensors, f"adapter {folder}")
-
-
-def _told(found: Recovered, places: dict[str, tuple[int, str]], parameters: int) -> tuple[str, ...]:
-    """What was found in a checkpoint, in sentences."""
-    format_name = str(found.dtype).removeprefix("torch.")
-    notes = []
-    if found.low_rank:
-        ranks: dict[str, list[str]] = {}
-        for name, (layer, module) in sorted(places.items(), key=lambda item: item[1][::-1]):
-            ranks.setdefault(module, []).append(f"{layer}: {found.pairs[name].rank}")
-        listed = "; ".join(f"{module} ({', '.join(each)})" for module, each in ranks.items())
-        worst = max(pair.residual for pair in found.pairs.values())
-        notes.append(
-            f"A merged checkpoint: its difference from the backbone is of low rank, and its factors were recovered (stored as {format_name}). Rank by layer: {listed}. "
-            f"What the factors leave of a difference is at most {worst:.1e} of it. Their gauge is the balanced one, not that of training."
-        )
-    else:
-        full = f", {len(found.full)} of them matrices of no low rank ({found.full[0]} first)" if found.full else ""
-        notes.append(
-            f"A whole checkpoint: {len(found.changed)} of {parameters} encoder parameters differ from the backbone's{full}; "
-            "it is analysed as changed weights, not as low-rank factors."
-        )
-    if found.low_rank and found.others:
-        notes.append(
-            f"Beside the factors {len(found.others)} vectors changed ({found.others[0]} first); they are part of every model but the frozen one."
-        )
-    if found.rounded:
-        notes.append(
-            f"{found.rounded} parameters differ from the backbone's by no more than rounding to {format_name}; they are taken as unchanged."
-        )
-    return tuple(notes)
 
 
 def _encoder_of(model: SpeechClassifier) -> dict[str, Tensor]:

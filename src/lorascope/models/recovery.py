@@ -79,6 +79,37 @@ def recover(base: Mapping[str, Tensor], tuned: Mapping[str, Tensor], linears: fr
     return Recovered(pairs, tuple(changed), tuple(full), rounded, dtype, tuple(others))
 
 
+def in_words(found: Recovered, places: dict[str, tuple[int, str]], parameters: int) -> tuple[str, ...]:
+    """What was found in a checkpoint, in sentences; `places` are layer and module of every pair, `parameters` counts those of the encoder."""
+    format_name = str(found.dtype).removeprefix("torch.")
+    notes = []
+    if found.low_rank:
+        ranks: dict[str, list[str]] = {}
+        for name, (layer, module) in sorted(places.items(), key=lambda item: item[1][::-1]):
+            ranks.setdefault(module, []).append(f"{layer}: {found.pairs[name].rank}")
+        listed = "; ".join(f"{module} ({', '.join(each)})" for module, each in ranks.items())
+        worst = max(pair.residual for pair in found.pairs.values())
+        notes.append(
+            f"A merged checkpoint: its difference from the backbone is of low rank, and its factors were recovered (stored as {format_name}). Rank by layer: {listed}. "
+            f"What the factors leave of a difference is at most {worst:.1e} of it. Their gauge is the balanced one, not that of training."
+        )
+    else:
+        full = f", {len(found.full)} of them matrices of no low rank ({found.full[0]} first)" if found.full else ""
+        notes.append(
+            f"A whole checkpoint: {len(found.changed)} of {parameters} encoder parameters differ from the backbone's{full}; "
+            "it is analysed as changed weights, not as low-rank factors."
+        )
+    if found.low_rank and found.others:
+        notes.append(
+            f"Beside the factors {len(found.others)} vectors changed ({found.others[0]} first); they are part of every model but the frozen one."
+        )
+    if found.rounded:
+        notes.append(
+            f"{found.rounded} parameters differ from the backbone's by no more than rounding to {format_name}; they are taken as unchanged."
+        )
+    return tuple(notes)
+
+
 def factor(before: Tensor, after: Tensor, dtype: torch.dtype) -> Pair | None:
     """The difference of two matrices [out, in] as balanced factors; None where it has more than half of the full rank, or none above rounding.
 

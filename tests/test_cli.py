@@ -246,7 +246,7 @@ def test_a_wrong_hash_is_told(analyze, tmp_path, monkeypatch):
 
     monkeypatch.setattr(offline, "distribution", lambda name: Distribution())
     monkeypatch.setattr("lorascope.models.backbone._cached", lambda target: False)
-    monkeypatch.setattr("lorascope.models.backbone._hub_refuses", lambda target: "the hub cannot be reached")
+    monkeypatch.setattr("lorascope.models.backbone.hub_refuses", lambda target: "the hub cannot be reached")
     line = analyze(backbone="whisper-tiny.en", labels="ang,hap,neu,sad")
     assert "SHA-256" in line and "force-reinstall" in line
 

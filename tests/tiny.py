@@ -9,8 +9,10 @@ import soundfile
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import (
+    HubertConfig,
     Wav2Vec2Config,
     Wav2Vec2ForSequenceClassification,
+    WavLMConfig,
     WhisperConfig,
     WhisperForAudioClassification,
 )
@@ -47,6 +49,36 @@ def tiny_whisper(seed=0, **settings) -> WhisperForAudioClassification:
         for name, parameter in model.named_parameters():
             if parameter.dim() == 2 and "embed_positions" not in name:
                 parameter.mul_(5)
+    return model.eval()
+
+
+WAVEFORM_CONFIGS = {"wav2vec2": Wav2Vec2Config, "hubert": HubertConfig, "wavlm": WavLMConfig}
+
+
+def tiny_waveform_config(family="wav2vec2", classes=CLASSES, layers=2, width=32, **changes):
+    """A small encoder on waveforms with the convolutions of the published models, but narrow."""
+    return WAVEFORM_CONFIGS[family](
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        intermediate_size=2 * width,
+        conv_dim=(16,) * 7,
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=4,
+        classifier_proj_size=16,
+        vocab_size=64,
+        id2label=dict(enumerate(classes)),
+        label2id={name: index for index, name in enumerate(classes)},
+        **changes,
+    )
+
+
+def enlarged(model, factor=5.0):
+    """The same model with larger matrices in its blocks and head, so that its parts differ visibly, in eval mode."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() == 2 and "embed_positions" not in name:
+                parameter.mul_(factor)
     return model.eval()
 
 

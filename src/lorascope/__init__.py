@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from .models.backbone import load_backbone
     from .planning import plan
     from .results import Results
+    from .side_by_side import analyze_several
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "analyze": "adapters",
+    "analyze_several": "side_by_side",
     "Experiment": "config",
     "load_experiment": "config",
     "Corpus": "corpora",
@@ -41,6 +43,7 @@ __all__ = [
     "Results",
     "__version__",
     "analyze",
+    "analyze_several",
     "load_backbone",
     "load_corpus",
     "load_experiment",

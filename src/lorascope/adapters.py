@@ -6,25 +6,31 @@ import datetime
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 import torch
 import yaml
 
-from .analysis import analyse, open_adapter
+from .analysis import analyse, cannot_be_had, open_adapter
 from .config import AnalysisConfig
-from .corpora import load_corpus
+from .context import no_window
+from .corpora import DEFAULT_CLASSES, load_corpus
 from .corpora.corpus import Corpus
 from .corpora.folds import sample_from
 from .corpora.labels import match_classes
 from .errors import LorascopeError
 from .experiment import base_manifest, device, finish, prepare
-from .models.adaptation import head_tensors, load_frozen_head, read_adapter, read_record
+from .models.adaptation import load_frozen_head, read_record
 from .models.backbone import Backbone, load_backbone
+from .models.families import parts_of
+from .models.hub import adapter_folder
+from .models.opening import Source, read_source
 from .results import Results
 from .store import RunFolder, write_text
+
+UNKNOWN_SPEAKERS = "Whether these speakers were in the adapter's training is not known here: accuracies are honest only if they were not."
 
 
 def analyze(
@@ -42,32 +48,45 @@ def analyze(
 ) -> Results:
     """Run the analyses on an adapter and leave tables, figures and a report in `out`.
 
-    `backbone` is a folder that `WhisperForAudioClassification.save_pretrained` wrote, a hub id or a short name; `adapter` a PEFT folder with
-    projector and classifier among its saved modules; `frozen` the same (or a backbone folder) in which only the head was trained. The clips are `clip_ids`, or
-    a seeded sample of the corpus. `context` ("trim" or "full") defaults to what the adapter's folder records, else "full". The class names are the adapter's
-    record's, else the backbone's, else `labels`; they are matched by meaning, whatever their order. Raises `LorascopeError` for bad input before anything is
-    written.
+    `backbone` is a folder that `save_pretrained` wrote, a hub id or a short name; `adapter` the folder or hub id of a PEFT adapter, with projector and classifier
+    among its saved modules or without, or of a whole checkpoint of the same architecture; `frozen` a folder in which only the head was trained. The clips are
+    `clip_ids`, or a seeded sample of the corpus. `context` ("trim" or "full") defaults to what the adapter's folder records, else "full", or "trim" for encoders
+    without a window. The class names are the adapter's record's, else the backbone's, else `labels`; they are matched by meaning, whatever their order. Without
+    a trained head they only choose the clips, and default to the usual four. What the adapter doesn't allow is left out and told, and refused where
+    `config` names it. Raises `LorascopeError` for bad input before anything is written.
     """
     start = time.perf_counter()
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     settings = config or AnalysisConfig()
     folder = RunFolder(out)
     _refuse_filled(folder)
-    adapter = Path(adapter)
-    base, classes = _open_backbone(backbone, adapter, labels)
-    record = read_record(adapter)
-    chosen_context = context or (record.context if record else None) or _recorded_context(Path(backbone)) or "full"
-    head = load_frozen_head(Path(frozen), base) if frozen is not None else None
-    if head is not None and frozen is not None:
-        head = _in_order(head, Path(frozen), classes, base)
+    opened = open_backbone(backbone, adapter, labels)
+    base, source, classes = opened.base, opened.source, opened.classes
+    chosen_context = context or default_context(opened, backbone)
+    if chosen_context == "full" and not base.model.has_window:
+        raise LorascopeError(no_window(base.name, "--context"))
+    notes, head = [], None
+    if frozen is not None and source.head:
+        head = _in_order(load_frozen_head(Path(frozen), base), Path(frozen), classes, base)
+    elif frozen is not None:
+        notes.append("The frozen baseline's head is left aside, since the adapter has none to compare it with.")
     clips = load_corpus(corpus, root=Path(root) if root is not None else None, classes=classes)
     sample, counts = _choose(clips, clip_ids, settings)
     kept = replace(clips, clips=clips.clips.loc[list(sample["clip"])])
     features = prepare(kept, base, say)
     first = features[sample["clip"].iloc[0]].features
-    model = open_adapter(base, adapter, first, chosen_context, device())
+    adapted = open_adapter(base, source, first, chosen_context, device())
+    impossible = cannot_be_had(settings.measures, bool(parts_of(adapted.model).adapted()), adapted.has_head)
+    if impossible and "measures" in settings.model_fields_set:
+        name, reason = next(iter(impossible.items()))
+        raise LorascopeError(f"analysis.measures: {name} cannot be had: {reason}; take it out")
     say(f"analysis of {adapter}: {len(sample)} clips, context {chosen_context}")
-    analysis = analyse(model, head, sample, features, classes, chosen_context, settings)
+    analysis = analyse(
+        adapted.model, head, sample, features, classes, chosen_context, settings, has_head=adapted.has_head
+    )
+    notes += [*adapted.notes, *analysis.notes]
+    for note in notes:
+        say(f"note: {note}")
     about = {
         "fold": None,
         "speakers": {"test": sorted(sample["speaker"].unique()), "validation": []},
@@ -76,10 +95,8 @@ def analyze(
         "per_class": counts.to_dict(orient="records"),
         "models": list(analysis.models),
         "draws": settings.draws,
-        "notes": [
-            *analysis.notes,
-            "Whether these speakers were in the adapter's training is not known here: accuracies are honest only if they were not.",
-        ],
+        "left_out": analysis.left_out,
+        "notes": [*notes, UNKNOWN_SPEAKERS],
         "seconds": analysis.seconds,
     }
     folder.replace_tables(analysis.tables, about)
@@ -111,13 +128,23 @@ def read_clip_ids(file: Path) -> list[str]:
     return ids
 
 
-def _open_backbone(name: str, adapter: Path, labels: Sequence[str] | None) -> tuple[Backbone, tuple[str, ...]]:
-    """The backbone with a head of the adapter's size, and the classes in the order of its logits, in our own names."""
-    record = read_record(adapter)
-    _, tensors = read_adapter(adapter)
-    head = head_tensors(tensors)
+@dataclass(frozen=True)
+class Opened:
+    """A backbone with a head of the adapter's size, what the adapter's folder holds, and the classes in the order of its logits, in our own names."""
+
+    base: Backbone
+    source: Source
+    classes: tuple[str, ...]
+
+
+def open_backbone(name: str, adapter: str | Path, labels: Sequence[str] | None) -> Opened:
+    """Read an adapter's folder and load the backbone for it. Raises `LorascopeError` where either cannot be read or the class names don't fit."""
+    source = read_source(adapter_folder(adapter))
+    head = source.head
     base = load_backbone(name)
-    names = labels or (record.classes if record else base.labels)
+    if not head:
+        return Opened(base, source, match_classes(labels) if labels else DEFAULT_CLASSES)
+    names = labels or source.classes or base.labels
     if not names:
         raise LorascopeError(
             f"backbone {name}: it names no classes, and adapter {adapter} records none; name them with --labels in the order of the logits"
@@ -129,12 +156,13 @@ def _open_backbone(name: str, adapter: Path, labels: Sequence[str] | None) -> tu
         )
     if not base.has_head and "projector.weight" in head:
         base = load_backbone(name, names, projection=head["projector.weight"].shape[0])
-    return base, match_classes(names)
+    return Opened(base, source, match_classes(names))
 
 
-def _recorded_context(folder: Path) -> str | None:
-    record = read_record(folder) if folder.is_dir() else None
-    return record.context if record else None
+def default_context(opened: Opened, backbone: str) -> str:
+    """What the adapter's folder or the backbone's records, else Whisper's full window, or `trim` where the encoder has none."""
+    record = opened.source.record or (read_record(Path(backbone)) if Path(backbone).is_dir() else None)
+    return record.context if record else "full" if opened.base.model.has_window else "trim"
 
 
 def _in_order(
@@ -173,7 +201,7 @@ def _choose(
 
 def _config_text(
     backbone: str,
-    adapter: Path,
+    adapter: str | Path,
     frozen: str | Path | None,
     corpus: str,
     root: str | Path | None,
@@ -183,7 +211,7 @@ def _config_text(
 ) -> str:
     return yaml.safe_dump(
         {
-            "name": adapter.name,
+            "name": Path(adapter).name,
             "backbone": {"name": backbone, "context": context},
             "adapter": str(adapter),
             "frozen": None if frozen is None else str(frozen),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,39 +21,43 @@ from .errors import LorascopeError
 from .features import Features
 from .measures import MEASURES
 from .measures.ranks import Ranks
-from .models.adaptation import load_adapter
 from .models.backbone import Backbone
 from .models.families import parts_of
+from .models.opening import Adapted, Source, open_adapted
 from .models.states import BASELINES, ModelStates
+from .models.tuned import TunedModel
 from .tracing import batches_of, study_of, trace
 from .training.data import context_frames
 
 
 @dataclass
 class Analysis:
-    """Tables by the stem of their file, the clips that they were computed on, and notes for the reader."""
+    """Tables by the stem of their file, the clips that they were computed on, the measures that could not be had and why, and notes for the reader."""
 
     tables: dict[str, pd.DataFrame]
     clips: pd.DataFrame
     models: tuple[str, ...]
+    left_out: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
 
 def analyse(
-    model: PeftModel,
+    model: PeftModel | TunedModel,
     frozen_head: Mapping[str, Tensor] | None,
     clips: pd.DataFrame,
     features: Mapping[str, Clip],
     classes: Sequence[str],
     context: str,
     config: AnalysisConfig,
-    other_ranks: Sequence[PeftModel] = (),
+    other_ranks: Sequence[PeftModel | TunedModel] = (),
+    has_head: bool = True,
 ) -> Analysis:
     """Measure one adapted model against its frozen self and the random baselines.
 
     `clips` has columns `clip`, `speaker`, `emotion`; `features` their log-mels by id. `frozen_head` is the frozen baseline's head
     (None: what needs it is left out). `other_ranks` are adapters of other ranks, for the rank space alone.
+    Without `has_head`, and for an adapter that is not low-rank pairs, what cannot be had is left out with a note.
     """
     start = time.perf_counter()
     labels = {name: index for index, name in enumerate(classes)}
@@ -64,17 +68,19 @@ def analyse(
     contexts = {clip: context_frames(features[clip].features.valid, context) for clip in table["clip"]}
     parts = parts_of(model)
     device = next(model.parameters()).device
-    states = ModelStates(parts, frozen_head, BASELINES, config.seed)
+    states = ModelStates(parts, frozen_head, BASELINES, config.seed, has_head)
+    left_out = cannot_be_had(config.measures, bool(parts.adapted()), has_head)
 
     def window(clip: str, frames: int) -> Any:
         return features[clip].features.window(frames)
 
     def batches() -> Any:
-        return batches_of(table, window, contexts, config.batch_size, context == "trim", device)
+        windowed = parts.classifier.has_window
+        return batches_of(table, window, contexts, config.batch_size, context == "trim", device, windowed)
 
     total = sum(math.ceil(count / config.batch_size) for count in Counter(contexts.values()).values())
     study = study_of(states, table, classes, config.seed, config.draws)
-    measures = {name: MEASURES[name](study) for name in config.measures}
+    measures = {name: MEASURES[name](study) for name in config.measures if name not in left_out}
     trace(states, batches(), list(measures.values()), total)
     tables: dict[str, list[pd.DataFrame]] = {}
     for measure in measures.values():
@@ -91,32 +97,65 @@ def analyse(
         tables={stem: pd.concat(parts, ignore_index=True) for stem, parts in tables.items()},
         clips=table,
         models=states.names,
-        notes=_notes(states, table, classes),
+        left_out=left_out,
+        notes=[*_left_out_notes(left_out, measures, has_head), *_notes(states, table, classes, has_head)],
         seconds=time.perf_counter() - start,
     )
 
 
-def open_adapter(backbone: Backbone, folder: Path, clip: Features, context: str, device: str) -> PeftModel:
+def open_adapter(backbone: Backbone, adapter: Source | Path, clip: Features, context: str, device: str) -> Adapted:
     """Load an adapter and prove on a real clip that the encoder's parts are what they are called.
 
-    Raises `LorascopeError` as `load_adapter` does, where the parts don't add up, and where nothing of the encoder is adapted.
+    Raises `LorascopeError` as `open_adapted` does, and where the parts don't add up.
     """
     features = torch.as_tensor(clip.window(context_frames(clip.valid, context)))[None].to(device)
     valid = torch.tensor([clip.valid], device=device) if context == "trim" else None
     backbone.model.to(device)  # pyright: ignore[reportArgumentType]
     with torch.no_grad():
         bare = backbone.model.encode(features, valid)
-    model = load_adapter(backbone, folder)
-    parts = parts_of(model)
-    if not parts.adapted():
-        raise LorascopeError(f"adapter {folder}: it adapts no linear layer of the encoder; there is nothing to analyse")
-    parts.prove(features, valid, bare)
-    return model
+    adapted = open_adapted(backbone, adapter)
+    parts_of(adapted.model).prove(features, valid, bare)
+    return adapted
 
 
-def _notes(states: ModelStates, table: pd.DataFrame, classes: Sequence[str]) -> list[str]:
+def cannot_be_had(measures: Sequence[str], pairs: bool, has_head: bool) -> dict[str, str]:
+    """Which of these measures an adapter doesn't allow, and why: without a trained head, or where it is not low-rank pairs.
+
+    Raises `LorascopeError` where nothing remains.
+    """
+    reasons: dict[str, str] = {}
+    if not pairs:
+        reasons |= dict.fromkeys(
+            ("ranks", "spectra", "cka"), "the adapter is not plain low-rank pairs, so it has no A and B"
+        )
+    if not has_head:
+        reasons |= dict.fromkeys(
+            ("lens", "erasure"), "the adapter has no trained head, so there is no answer to measure"
+        )
+    left_out = {name: reasons[name] for name in measures if name in reasons}
+    if len(left_out) == len(measures):
+        name, reason = next(iter(left_out.items()))
+        raise LorascopeError(
+            f"analysis.measures: {name} cannot be had ({reason}), and nothing else is asked for; add contribution"
+        )
+    return left_out
+
+
+def _left_out_notes(left_out: Mapping[str, str], measures: Collection[str], has_head: bool) -> list[str]:
+    """A sentence for each reason why measures are left out, and one for the gradients of those that run without a head."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in left_out.items():
+        by_reason.setdefault(reason, []).append(name)
+    notes = [f"Left out: {', '.join(names)}; {reason}." for reason, names in by_reason.items()]
+    without = [name for name in ("spectra", "cka") if name in measures]
+    if without and not has_head:
+        notes.append(f"Without a head there is no loss: the gradients of {' and '.join(without)} are left out.")
+    return notes
+
+
+def _notes(states: ModelStates, table: pd.DataFrame, classes: Sequence[str], has_head: bool) -> list[str]:
     notes = []
-    if "frozen" in states.headless:
+    if "frozen" in states.headless and has_head:
         notes.append(
             "No frozen baseline with a trained head was given: lens and erasure of the frozen model are left out."
         )

@@ -89,7 +89,10 @@ def analyze_command(
         str, typer.Option("--backbone", help="Folder, hub id or name of the encoder that the adapter was trained on.")
     ],
     adapter: Annotated[
-        Path, typer.Option("--adapter", help="PEFT folder with projector and classifier among its saved modules.")
+        list[str],
+        typer.Option(
+            "--adapter", help="Folder or hub id of a PEFT adapter or a whole checkpoint; repeat it to compare several."
+        ),
     ],
     corpus: Annotated[
         str, typer.Option("--corpus", help="Reader of the corpus: emodb, ravdess, iemocap, csv, synthetic.")
@@ -104,7 +107,10 @@ def analyze_command(
     ] = None,
     context: Annotated[
         str | None,
-        typer.Option("--context", help="trim or full; default: what the adapter's folder records, else full."),
+        typer.Option(
+            "--context",
+            help="trim or full; default: what the adapter's folder records, else full where there is a window.",
+        ),
     ] = None,
     labels: Annotated[
         str | None, typer.Option("--labels", help="Class names in the order of the logits, separated by commas.")
@@ -115,7 +121,7 @@ def analyze_command(
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Analyse an adapter that was made anywhere; nothing is trained."""
+    """Analyse adapters that were made anywhere; nothing is trained."""
     from .config import analysis_from
 
     if context not in (None, "trim", "full"):
@@ -124,20 +130,22 @@ def analyze_command(
     from .adapters import analyze, read_clip_ids
 
     _quiet()
-    results = analyze(
-        backbone,
-        adapter,
-        out,
-        corpus,
-        root=root,
-        frozen=frozen,
-        clip_ids=None if clip_ids is None else read_clip_ids(clip_ids),
-        context=context,
-        labels=None if labels is None else [name.strip() for name in labels.split(",")],
-        config=config,
-        say=_Clock(),
-    )
-    _show(results)
+    options: dict[str, Any] = {
+        "root": root,
+        "frozen": frozen,
+        "clip_ids": None if clip_ids is None else read_clip_ids(clip_ids),
+        "context": context,
+        "labels": None if labels is None else [name.strip() for name in labels.split(",")],
+        "config": config,
+        "say": _Clock(),
+    }
+    if len(adapter) == 1:
+        _show(analyze(backbone, adapter[0], out, corpus, **options))
+        return
+    from .side_by_side import analyze_several
+
+    for results in analyze_several(backbone, adapter, out, corpus, **options).values():
+        _show(results)
 
 
 @app.command("report")

@@ -20,6 +20,7 @@ from . import __version__
 from .analysis import analyse, open_adapter
 from .audio import Clip, load_audio, prepare_clips
 from .config import Experiment, dump_experiment
+from .context import no_window
 from .corpora import Corpus
 from .corpora.folds import sample_clips
 from .environment import hardware, versions
@@ -56,6 +57,8 @@ def run(experiment: Experiment, out: str | Path, say: Say = lambda _: None) -> R
 
     backbone = load()
     say(f"backbone {backbone.name} from the {backbone.origin}: {backbone.layers} layers, width {backbone.width}")
+    if not backbone.model.has_window and experiment.backbone.context == "full":
+        raise LorascopeError(no_window(backbone.name, "backbone.context"))
     _check_precision(experiment.precision)
     for method in experiment.conditions.values():
         check_layers(method, backbone.model)
@@ -196,7 +199,7 @@ def _analyse_fold(
     context = experiment.backbone.context
 
     def adapted(name: str) -> Any:
-        return open_adapter(inputs.load(), folder.cell(name) / "adapter", first, context, inputs.device)
+        return open_adapter(inputs.load(), folder.cell(name) / "adapter", first, context, inputs.device).model
 
     say(f"analysis of fold {fold.name}: {len(sample)} clips, {', '.join(config.measures)}")
     analysis = analyse(
@@ -219,6 +222,7 @@ def _analyse_fold(
         "per_class": counts.to_dict(orient="records"),
         "models": list(analysis.models),
         "draws": config.draws,
+        "left_out": analysis.left_out,
         "notes": analysis.notes,
         "seconds": analysis.seconds,
     }

@@ -13,6 +13,7 @@ from typing import Any
 from . import __version__
 from .audio import Clip
 from .config import CorpusConfig, Experiment
+from .context import refuse_full
 from .corpora import Corpus, load_corpus
 from .corpora.folds import Fold, make_folds
 from .corpora.joined import join
@@ -124,6 +125,7 @@ def analysed_fold(experiment: Experiment, folds: Sequence[Fold]) -> Fold | None:
 
 def plan(experiment: Experiment, corpus: Corpus | None = None) -> list[Cell]:
     """Every cell of an experiment, in the order in which they run: method by method, fold by fold, then the other ranks of the analysed fold."""
+    refuse_full(experiment.backbone.name, experiment.backbone.context, "backbone.context")
     corpus = corpus or corpus_of(experiment)
     folds = folds_of(experiment, corpus)
 

@@ -26,11 +26,12 @@ def batches_of(
     batch_size: int,
     pools_valid: bool,
     device: torch.device | str = "cpu",
+    windowed: bool = True,
 ) -> Iterator[Batch]:
     """Batches of clips of one context length, shortest first.
 
     `clips` has columns `clip`, `label`, `frames` (one row a clip); `window(clip, frames)` gives a clip's features cut or padded to so many frames; `contexts` the frames
-    that each clip's encoder input has.
+    that each clip's encoder input has. `windowed` says whether the encoder sees padding (`Batch.windowed`).
     """
     lengths = clips["clip"].map(contexts)
     for frames in sorted(lengths.unique()):
@@ -46,6 +47,7 @@ def batches_of(
                 valid=torch.tensor(part["frames"].to_numpy(), device=device),
                 labels=torch.tensor(part["label"].to_numpy(), device=device),
                 pools_valid=pools_valid,
+                windowed=windowed,
             )
 
 
@@ -121,6 +123,9 @@ def _trace_one(
         tensor = tensor.detach()
         if keep and name == "resid_pre":
             kept.append(tensor)
+        if not batch.windowed and name.startswith(("lora", "grad")):
+            # what such an encoder computes on padding is no part of anything: Gram matrices and flattened clips must not see it
+            tensor = tensor * batch.mask[..., None].to(tensor.dtype)
         for measure, names in listeners:
             if name in names:
                 measure.update(Part(model, name, layer, module, tensor, batch, parts.final_norm, parts.apply_head))

@@ -62,7 +62,7 @@ def analysed(request, tmp_path_factory):
     study = study_of(states, clips, CLASSES, seed=42, draws=20)
     # the rank space costs most, and is no other in the two layouts
     measures = {name: m(study) for name, m in MEASURES.items() if name != "ranks" or layout == "large"}
-    trace(states, batches_of(clips, window, CONTEXTS, 5, pools_valid=True), list(measures.values()))
+    trace(states, batches_of(clips, window, CONTEXTS, 5, pools_valid=True, windowed=False), list(measures.values()))
     tables = {stem: table for measure in measures.values() for stem, table in measure.compute().items()}
     assert study.post_norm == (layout == "base")
     return clips, stored, tables, layout == "base"
@@ -137,6 +137,19 @@ def test_contribution_is_the_ratio_of_the_stored_parts(analysed):
     for component in ("attn", "mlp", "block"):
         same, plain = (table.loc["difference", 0, component, v, "valid"]["ratio"] for v in ("same-input", "corrected"))
         assert same == pytest.approx(plain, abs=1e-5) and abs(plain) > 1e-4
+
+
+def test_padding_is_no_frame_of_theirs(analysed):
+    """Frames that such an encoder doesn't see change neither the means over all frames nor the spectra of all frames."""
+    _, _, tables, _ = analysed
+    both = tables["contribution"].pivot_table(
+        index=["model", "layer", "component", "variant"], columns="frames", values="ratio"
+    )
+    np.testing.assert_allclose(both["all"], both["valid"], rtol=1e-6)
+    energy = tables["spectra"].pivot_table(
+        index=["model", "layer", "module", "factor", "quantity", "index"], columns="variant", values="energy"
+    )
+    np.testing.assert_allclose(energy["paper"], energy["corrected"], atol=1e-6)
 
 
 def mean_ratio(added, base):

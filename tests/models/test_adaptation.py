@@ -2,7 +2,7 @@ import json
 
 import pytest
 import torch
-from peft import IA3Config, PeftModel, get_peft_model
+from peft import IA3Config, LoHaConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from lorascope import __version__
@@ -131,12 +131,19 @@ def test_folders_without_adapter_weights_or_head_are_refused(folder, adapter, tm
     refused(folder, adapter, r"no adapter_model\.safetensors")
 
 
-def test_other_ways_of_adapting_are_refused(folder, tmp_path):
+def test_other_ways_of_adapting_are_refused_and_no_frozen_baseline(folder, tmp_path):
+    get_peft_model(tiny_whisper(), LoHaConfig(target_modules=["v_proj"])).save_pretrained(tmp_path / "loha")
+    refused(
+        folder,
+        tmp_path / "loha",
+        "of the kind LOHA, but only LoRA, AdaLoRA, DoRA, IA3 and whole checkpoints can be read",
+    )
     config = IA3Config(target_modules=["v_proj"], feedforward_modules=[], modules_to_save=["projector", "classifier"])
     get_peft_model(tiny_whisper(), config).save_pretrained(tmp_path / "ia3")
-    refused(folder, tmp_path / "ia3", "only LoRA can be analysed")
-    plain_adapter(tiny_whisper(), use_dora=True).save_pretrained(tmp_path / "dora")
-    refused(folder, tmp_path / "dora", "DoRA")
+    tiny_whisper(layers=2).save_pretrained(tmp_path / "shallow")
+    refused(tmp_path / "shallow", tmp_path / "ia3", r"made for another backbone: it adapts encoder\.layers\.2")
+    with pytest.raises(LorascopeError, match="its adapter is not zero"):
+        load_frozen_head(tmp_path / "ia3", load_backbone(str(folder)))
 
 
 def test_a_frozen_head_comes_from_any_of_three_kinds_of_folder(folder, adapter, tmp_path):

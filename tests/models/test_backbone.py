@@ -20,7 +20,7 @@ def no_hub(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("lorascope.models.backbone._cached", lambda target: False)
     monkeypatch.setattr(
-        "lorascope.models.backbone._hub_refuses", lambda target: "the hub cannot be reached (ConnectError)"
+        "lorascope.models.backbone.hub_refuses", lambda target: "the hub cannot be reached (ConnectError)"
     )
 
 

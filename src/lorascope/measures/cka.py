@@ -77,8 +77,10 @@ class Cka:
         self._frames: dict[tuple[str, int, str, str], KeptFrames] = {}
 
     def parts(self, model: str) -> frozenset[str]:
-        """A-out and the gradient at B-out of every model that has an adapter."""
-        return frozenset(PART_OF.values()) if self._study.factors.get(model) else frozenset()
+        """A-out of every model that has an adapter, and the gradient at B-out of those that have a head."""
+        if not self._study.factors.get(model):
+            return frozenset()
+        return frozenset({"lora_a"} if model in self._study.headless else PART_OF.values())
 
     def replays(self, model: str) -> bool:
         """Never."""
@@ -115,6 +117,9 @@ class Cka:
         flat = cache(lambda view: self._flat_kernel(view, layer, module, quantity))
         flat_rbf = cache(lambda view: self._released_rbf(view, flat(view), layer, module, quantity))
         for pair in self._pairs(layer, module):
+            # without a head there is no loss, and no gradient of it
+            if quantity == "gradient" and {pair.first.model, pair.second.model} & self._study.headless:
+                continue
             row: dict[str, object] = {"pair": pair.name, "model": pair.model}
             for name, kernel in (("linear", pooled), ("rbf", pooled_rbf)):
                 yield row | self._row(pair, kernel, name, "debiased", "corrected", "")

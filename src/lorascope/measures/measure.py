@@ -83,7 +83,8 @@ class Batch:
     """Some clips of one length.
 
     `rows` [clips] are their rows in `Study.clips`; `features` what the encoder takes (log-mels [clips, mels, 2 * frames] or samples [clips, samples]); `frames` of the
-    encoder's output; `valid` [clips] counts those that hold speech; `labels` [clips]. `pools_valid` says whether the head pools over the valid frames or over all.
+    encoder's output; `valid` [clips] counts those that hold speech; `labels` [clips]. `windowed` says whether padding is a part of what the encoder sees (Whisper attends to it); where it isn't, all frames
+    are the valid ones. `pools_valid` says whether the head pools over the valid frames or over all.
     """
 
     rows: Tensor
@@ -92,6 +93,7 @@ class Batch:
     valid: Tensor
     labels: Tensor
     pools_valid: bool
+    windowed: bool = True
 
     @cached_property
     def mask(self) -> Tensor:
@@ -101,7 +103,7 @@ class Batch:
 
     def mean(self, tensor: Tensor, valid: bool) -> Tensor:
         """Mean of [clips, frames, ...] over each clip's valid frames, or over all, [clips, ...]."""
-        if not valid:
+        if not valid and self.windowed:
             return tensor.mean(dim=1)
         mask = self.mask.reshape(*self.mask.shape, *[1] * (tensor.dim() - 2)).to(tensor.dtype)
         return (tensor * mask).sum(dim=1) / mask.sum(dim=1)

@@ -52,6 +52,7 @@ class Spectra:
     hierarchical over speakers, around its own mean; it exists for the `corrected` variant, B's
     gradient excepted, whose Gram matrices would be too large to keep per clip. `trained_ratio` is k90 of the trained adapter over
     that of the row's model, and its mean over layers the mean ratio (the released figure prints mean k90 random / mean k90 trained).
+    Models without a trained head (`Study.headless`) have no loss and no gradients, so no rows of these.
     A matrix that is exactly 0 (B-out and A's gradient where B = 0) has no spectrum: NaN, and a note.
 
     Memory: 2 width² + rank² float64 and 2 rank² float32 a clip, for each model, layer and module.
@@ -64,8 +65,10 @@ class Spectra:
         self._b: dict[tuple[str, int, str], Tensor] = {}
 
     def parts(self, model: str) -> frozenset[str]:
-        """A-out and the gradient at B-out of every model that has an adapter."""
-        return frozenset({"lora_a", "grad_lora_b"}) if self._study.factors.get(model) else frozenset()
+        """A-out of every model that has an adapter, and the gradient at B-out of those that have a head."""
+        if not self._study.factors.get(model):
+            return frozenset()
+        return frozenset({"lora_a"} if model in self._study.headless else {"lora_a", "grad_lora_b"})
 
     def replays(self, model: str) -> bool:
         """Never."""
@@ -130,25 +133,31 @@ class Spectra:
         b = factors.b.numpy()
         r = np.linalg.qr(b).R
         zero = "" if np.any(b) else "B is 0, so this matrix is exactly 0 and has no spectrum"
-        resampled = [self._resampled(key, name, weights) for name in ("lora_a", "grad_lora_b")]
+        has_loss = model not in self._study.headless
+        clip_g = self._resampled(key, "lora_a", weights)
+        clip_h = self._resampled(key, "grad_lora_b", weights) if has_loss else None
         views = []
         for valid, variants in ((False, ("paper", "released")), (True, ("corrected",))):
             g = self._grams[*key, "lora_a", valid].compute()
-            h = self._grams[*key, "grad_lora_b", valid].compute()
-            a_out, b_out, a_grad, b_grad = (stats.power_spectrum(m) for m in (g, r @ g @ r.T, b.T @ h @ b, h))
+            a_out, b_out = stats.power_spectrum(g), stats.power_spectrum(r @ g @ r.T)
+            h = a_grad = b_grad = None
+            if has_loss:
+                h = self._grams[*key, "grad_lora_b", valid].compute()
+                a_grad, b_grad = stats.power_spectrum(b.T @ h @ b), stats.power_spectrum(h)
             draws: dict[str, np.ndarray] = {}
             if valid:
-                clip_g, clip_h = resampled
-                draws = {
-                    "a_out": stats.power_spectrum(clip_g),
-                    "b_out": stats.power_spectrum(r @ clip_g @ r.T),
-                    "a_grad": stats.power_spectrum(clip_h),
-                }
+                draws = {"a_out": stats.power_spectrum(clip_g), "b_out": stats.power_spectrum(r @ clip_g @ r.T)}
+                if clip_h is not None:
+                    draws["a_grad"] = stats.power_spectrum(clip_h)
             for variant in variants:
                 views += [
                     _View("A", "activation", variant, a_out, draws.get("a_out")),
-                    _View("A", "gradient", variant, a_grad, draws.get("a_grad"), zero),
                     _View("B", "activation", variant, b_out, draws.get("b_out"), zero),
+                ]
+                if a_grad is None or b_grad is None:
+                    continue
+                views += [
+                    _View("A", "gradient", variant, a_grad, draws.get("a_grad"), zero),
                     _View("B", "gradient", variant, a_grad, None, "A's gradient, as the released notebook shows")
                     if variant == "released"
                     else _View("B", "gradient", variant, b_grad),
@@ -176,20 +185,30 @@ def balanced_gauge(factors: Factors) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _balanced_views(
-    factors: Factors, g: np.ndarray, h: np.ndarray, b_out: np.ndarray, b_grad: np.ndarray, zero: str
+    factors: Factors,
+    g: np.ndarray,
+    h: np.ndarray | None,
+    b_out: np.ndarray,
+    b_grad: np.ndarray | None,
+    zero: str,
 ) -> list[_View]:
     m, b = balanced_gauge(factors)
     rank = factors.a.shape[0]
     note = "" if len(m) == rank else f"ΔW has {len(m)} of {rank} directions above {NEGLIGIBLE:g} of its largest"
-    pad = np.zeros(rank - len(m))
-    a_out, a_grad = (
-        np.concatenate([stats.power_spectrum(x), pad]) if len(m) else pad for x in (m @ g @ m.T, b.T @ h @ b)
-    )
     variant = "corrected-balanced"
-    return [
-        _View("A", "activation", variant, a_out, note=note),
-        _View("A", "gradient", variant, a_grad, note=zero or note),
+
+    def spectrum(gram: np.ndarray) -> np.ndarray:
+        return np.concatenate([stats.power_spectrum(gram) if len(m) else np.zeros(0), np.zeros(rank - len(m))])
+
+    views = [
+        _View("A", "activation", variant, spectrum(m @ g @ m.T), note=note),
         _View("B", "activation", variant, b_out, note=zero or "the same in every gauge: the spectrum of ΔW·x"),
+    ]
+    if h is None or b_grad is None:
+        return views
+    return [
+        *views,
+        _View("A", "gradient", variant, spectrum(b.T @ h @ b), note=zero or note),
         _View("B", "gradient", variant, b_grad, note="the same in every gauge"),
     ]
 

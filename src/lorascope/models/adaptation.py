@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftConfig, PeftModel, PeftType, get_peft_model
 from peft.utils.save_and_load import load_peft_weights, set_peft_model_state_dict
 from torch import Tensor
 
@@ -24,6 +24,8 @@ from .conversion import plain
 
 HEAD = ("projector", "classifier")
 RECORD = "lorascope.json"
+#: The kinds of PEFT adapters that can be read.
+KINDS = (PeftType.LORA, PeftType.ADALORA, PeftType.IA3)
 
 
 @dataclass(frozen=True)
@@ -79,16 +81,16 @@ def read_record(folder: Path) -> Record | None:
         ) from error
 
 
-def read_adapter(folder: Path) -> tuple[LoraConfig, dict[str, Tensor]]:
+def read_adapter(folder: Path) -> tuple[PeftConfig, dict[str, Tensor]]:
     """Configuration and tensors of a PEFT folder.
 
-    Raises `LorascopeError` where there is no adapter, no weights, or another kind of adapter than LoRA.
+    Raises `LorascopeError` where there is no adapter, no weights, or a kind of adapter that is not among `KINDS`.
     """
     if not folder.is_dir():
         raise LorascopeError(f"adapter {folder}: no such folder; give a folder that PEFT's save_pretrained wrote")
     if not (folder / "adapter_config.json").is_file():
         raise LorascopeError(
-            f"adapter {folder}: no adapter_config.json; give a folder that PEFT's save_pretrained wrote"
+            f"adapter {folder}: no adapter_config.json; give a folder that PEFT's save_pretrained wrote, or a whole checkpoint with its config.json"
         )
     if not any((folder / name).is_file() for name in ("adapter_model.safetensors", "adapter_model.bin")):
         raise LorascopeError(
@@ -101,11 +103,10 @@ def read_adapter(folder: Path) -> tuple[LoraConfig, dict[str, Tensor]]:
         raise LorascopeError(
             f"adapter {folder}: cannot be read ({_first_line(error)}); save or copy it again"
         ) from error
-    if not isinstance(config, LoraConfig):
-        raise LorascopeError(f"adapter {folder}: a {config.peft_type} adapter, but only LoRA can be analysed")
-    if config.use_dora:
+    if config.peft_type not in KINDS:
         raise LorascopeError(
-            f"adapter {folder}: DoRA rescales the frozen weight, so its update is not B A alone; only plain LoRA can be analysed"
+            f"adapter {folder}: of the kind {PeftType(config.peft_type).value}, but only LoRA, AdaLoRA, DoRA, IA3 and whole checkpoints can be read; "
+            "merge it and give the merged checkpoint"
         )
     return config, tensors
 
@@ -115,13 +116,13 @@ def head_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     found = {}
     for name, tensor in tensors.items():
         for part in HEAD:
-            if f".{part}." in f".{name}":
+            if ".lora_" not in name and f".{part}." in f".{name}":
                 found[f"{part}.{name.rsplit('.', 1)[1]}"] = tensor
     return found
 
 
 def load_adapter(backbone: Backbone, folder: Path) -> PeftModel:
-    """Put a LoRA adapter with its head onto a backbone, in eval mode; PiSSA and AdaLoRA become the plain LoRA that they amount to.
+    """Put a PEFT adapter with its head onto a backbone, in eval mode; PiSSA and AdaLoRA become the plain LoRA that they amount to.
 
     Raises `LorascopeError` where the adapter belongs to another backbone, has another number of classes, or no head.
     """
@@ -153,7 +154,7 @@ def load_adapter(backbone: Backbone, folder: Path) -> PeftModel:
         raise LorascopeError(f"adapter {folder}: {error}") from error
     if converted is not None:
         config, tensors = converted
-    _check_factors(config, tensors, backbone, folder)
+    check_factors(config, tensors, backbone, folder)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -165,26 +166,40 @@ def load_adapter(backbone: Backbone, folder: Path) -> PeftModel:
     return peft.eval()
 
 
-def _check_factors(config: LoraConfig, tensors: Mapping[str, Tensor], backbone: Backbone, folder: Path) -> None:
+def check_factors(config: PeftConfig, tensors: Mapping[str, Tensor], backbone: Backbone, folder: Path) -> None:
+    """Raise `LorascopeError` where a PEFT adapter's factors don't lie on this backbone's modules, or not on all of its layers."""
     state = {name: tensor.shape for name, tensor in backbone.model.state_dict().items()}
+    layers = set()
     for name, tensor in tensors.items():
-        if ".lora_A." not in name:
+        kind = next((kind for kind in (".lora_A.", ".ia3_l") if kind in name), None)
+        if kind is None:
             continue
-        target = name.removeprefix("base_model.model.").split(".lora_A.")[0] + ".weight"
+        target = name.removeprefix("base_model.model.").split(kind)[0] + ".weight"
         shape = state.get(target)
-        if shape is None or shape[1] != tensor.shape[1]:
-            found = "which it has not" if shape is None else f"whose input is {shape[1]} wide, not {tensor.shape[1]}"
+        # IA3 scales an output [out, 1] or, of feed-forward layers, an input [1, in]
+        side = 0 if kind == ".ia3_l" and tensor.shape[-1] == 1 else 1
+        if shape is None or shape[side] != tensor.shape[side]:
+            width = (
+                f"{'output' if side == 0 else 'input'} is {shape[side]} wide, not {tensor.shape[side]}" if shape else ""
+            )
+            found = f"whose {width}" if shape else "which it has not"
             raise LorascopeError(
                 f"adapter {folder}: made for another backbone: it adapts {target.removesuffix('.weight')}, {found} in {backbone.name} ({backbone.layers} layers, "
                 f"width {backbone.width}); give the backbone that it was trained on"
             )
-    indices = {
-        int(name.split(".layers.")[1].split(".")[0]) for name in tensors if ".lora_A." in name and ".layers." in name
-    }
-    some = config.layers_to_transform is not None or any(".layers." in f".{t}" for t in config.target_modules or ())
-    if indices and not some and len(indices) != backbone.layers:
+        if ".layers." in target:
+            layers.add(int(target.split(".layers.")[1].split(".")[0]))
+    targets = getattr(config, "target_modules", None) or ()
+    # a pattern or a whole path may well mean some layers only
+    of_all_layers = not isinstance(targets, str) and not any("." in target for target in targets)
+    if (
+        layers
+        and of_all_layers
+        and getattr(config, "layers_to_transform", None) is None
+        and len(layers) != backbone.layers
+    ):
         raise LorascopeError(
-            f"adapter {folder}: made for another backbone: it adapts {len(indices)} layers, {backbone.name} has {backbone.layers}; give the backbone that it was trained on"
+            f"adapter {folder}: made for another backbone: it adapts {len(layers)} layers, {backbone.name} has {backbone.layers}; give the backbone that it was trained on"
         )
 
 
@@ -200,15 +215,16 @@ def load_frozen_head(folder: Path, backbone: Backbone) -> dict[str, Tensor]:
             f"frozen {folder}: not the paper's head on the last layer, which the lens needs; give the adapter folder of a cell with `head: last`"
         )
     if (folder / "adapter_config.json").is_file():
-        _, tensors = read_adapter(folder)
+        config, tensors = read_adapter(folder)
         record = read_record(folder)
         if record is not None and record.fingerprint != backbone.fingerprint:
             raise LorascopeError(
                 f"frozen {folder}: made for {record.backbone}, not for {backbone.name}; give the baseline of the same backbone"
             )
-        if any(".lora_B." in name and bool(tensor.any()) for name, tensor in tensors.items()):
+        low_rank = config.peft_type == PeftType.LORA and not getattr(config, "use_dora", False)
+        if not low_rank or any(".lora_B." in name and bool(tensor.any()) for name, tensor in tensors.items()):
             raise LorascopeError(
-                f"frozen {folder}: its LoRA is not zero, so the encoder is not frozen; give a folder in which only the head was trained"
+                f"frozen {folder}: its {'LoRA' if low_rank else 'adapter'} is not zero, so the encoder is not frozen; give a folder in which only the head was trained"
             )
         head = head_tensors(tensors)
     else:

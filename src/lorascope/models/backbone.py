@@ -91,7 +91,7 @@ def load_backbone(name: str, classes: Sequence[str] | None = None, seed: int = 4
     if _cached(target):
         return _from_pretrained(target, "hub cache", classes, seed, projection, local_files_only=True)
     tried.append("it is not in the hub's cache")
-    reason = _hub_refuses(target)
+    reason = hub_refuses(target)
     if reason is None:
         return _from_pretrained(target, "hub", classes, seed, projection)
     tried.append(reason)
@@ -118,7 +118,7 @@ def _cached(target: str) -> bool:
     return has("config.json") and any(has(file) for file in weights)
 
 
-def _hub_refuses(target: str) -> str | None:
+def hub_refuses(target: str) -> str | None:
     """Why the hub cannot serve this id, None where it can. One short request, since downloads retry for minutes without a network."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import OfflineModeIsEnabled, RepositoryNotFoundError

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..errors import LorascopeError
 from .classifier import SpeechClassifier, masked_mean
+from .tuned import TunedModel
 
 #: Adaptable linear layers of a block in the order in which the block runs them.
 MODULES = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
@@ -47,7 +48,7 @@ class EncoderParts:
     mlp: ClassVar[str]
     post_norm: bool = False
 
-    def __init__(self, peft: PeftModel) -> None:
+    def __init__(self, peft: PeftModel | TunedModel) -> None:
         self.peft = peft
         classifier: Any = peft.get_base_model()
         assert isinstance(classifier, SpeechClassifier)
@@ -98,6 +99,10 @@ class EncoderParts:
 
     def root(self, traced: Any) -> Any:
         """The classifier within the envoy of the adapted model."""
+        if isinstance(self.peft, TunedModel):
+            traced = traced.inner
+            if not isinstance(self.peft.inner, PeftModel):
+                return traced
         return traced.base_model.model
 
     def linear(self, layer: int, module: str) -> Any:
@@ -111,12 +116,12 @@ class EncoderParts:
         return block
 
     def adapted(self) -> list[tuple[int, str]]:
-        """(layer, module) of every linear layer with LoRA, in forward order."""
+        """(layer, module) of every linear layer whose update is a plain low-rank pair, in forward order; empty for DoRA, IA3 and changed weights."""
         return [
             (layer, name)
             for layer in range(self.layers)
             for name in MODULES
-            if isinstance(self.linear(layer, name), LoraLayer)
+            if _is_pair(self.linear(layer, name), str(self.peft.active_adapter))
         ]
 
     def factors(self, layer: int, module: str) -> tuple[nn.Parameter, nn.Parameter, float]:
@@ -213,6 +218,13 @@ class WhisperParts(EncoderParts):
         middle = hidden + attn_out
         mlp_out = block.fc2(block.activation_fn(block.fc1(block.final_layer_norm(middle))))
         return Block(hidden, attn_out, middle, mlp_out, middle + mlp_out)
+
+
+def _is_pair(linear: Any, adapter: str) -> bool:
+    if not isinstance(linear, LoraLayer) or adapter not in linear.lora_A:
+        return False
+    # DoRA and the like rescale the result; a bias on B is a part of the update that no product of factors is
+    return adapter not in linear.lora_variant and linear.lora_B[adapter].bias is None
 
 
 def active_module(part: Any) -> nn.Module:

@@ -60,8 +60,9 @@ def random_factors(kind: str, trained: Mapping[Key, Pair], seed: int) -> dict[Ke
 class ModelStates:
     """The models of an analysis. `enter(name)` makes one of them current until the block ends.
 
-    `names` are "frozen", "trained" and the baselines asked for. "gaussian" has a random head (as released), the other baselines the trained head; "frozen" has
+    `names` are "frozen", "trained" and the baselines asked for (of adapters that are low-rank pairs; for others there are none). "gaussian" has a random head (as released), the other baselines the trained head; "frozen" has
     the head given as `frozen_head` (`projector.weight`, ... in the stock names), or none: then it is listed in `headless`.
+    Without `has_head` the adapter has no trained head, and all are.
     """
 
     def __init__(
@@ -70,10 +71,13 @@ class ModelStates:
         frozen_head: Mapping[str, Tensor] | None,
         baselines: tuple[str, ...] = BASELINES,
         seed: int = 42,
+        has_head: bool = True,
     ) -> None:
         self.parts = parts
+        baselines = baselines if parts.adapted() else ()
         self.names = ("frozen", "trained", *baselines)
-        self.headless = frozenset() if frozen_head is not None else frozenset({"frozen"})
+        without = self.names if not has_head else ("frozen",) if frozen_head is None else ()
+        self.headless = frozenset(without)
         self._parameters = {key: parts.factors(*key)[:2] for key in parts.adapted()}
         trained = {key: (a.detach().clone(), b.detach().clone()) for key, (a, b) in self._parameters.items()}
         self._factors = {"trained": trained}

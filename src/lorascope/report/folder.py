@@ -107,6 +107,13 @@ class RunFolder:
         return [*marks, *(f"optimistic: {reason}" for reason in self.optimistic)]
 
     @property
+    def left_out(self) -> dict[str, str]:
+        """Why a table of the analysis was left out on purpose, by its stem: what the adapter doesn't allow (its notes tell it too)."""
+        reasons = (self.manifest.get("analysis") or {}).get("left_out") or {}
+        of_measure = {"ranks": ("ranks", "rank_scores"), "spectra": ("spectra", "spectra_summary")}
+        return {stem: reason for name, reason in reasons.items() for stem in of_measure.get(name, (name,))}
+
+    @property
     def missing(self) -> list[str]:
         """One sentence for each piece that a whole run would have and this folder has not."""
         lost = []
@@ -122,7 +129,7 @@ class RunFolder:
         if self.manifest.get("analysis") is None:
             return [*lost, "No analysis was run, hence no figures 1 to 3"]
         for stem, words in ANALYSIS_TABLES.items():
-            if self.table(stem) is None:
+            if self.table(stem) is None and stem not in self.left_out:
                 lost.append(f"analysis/{stem}.parquet ({words}) is not there or empty")
         if "frozen" not in self.manifest["analysis"]["models"]:
             lost.append("No frozen model was analysed, so nothing is shown as a change from it")

@@ -41,6 +41,7 @@ def write_report(run: Path) -> Path:
         config=folder.config,
         marks=folder.marks,
         cautions=cautions(folder),
+        subject="What the adaptation did" if "spectra" in folder.left_out else "What LoRA did",
         run=_what_was_run(folder),
         results=_results(folder, drawn),
         sections=[_section(section, folder, drawn, interactive) for section in SECTIONS],
@@ -131,11 +132,13 @@ def _section(
         for stem, file in drawn.items()
         if stem == section.stem or stem.startswith(f"{section.stem}-")
     ]
-    missing = [f"analysis/{stem}.parquet" for stem in section.needs if folder.table(stem) is None]
+    gone = [stem for stem in section.needs if folder.table(stem) is None]
+    missing = [f"analysis/{stem}.parquet" for stem in gone if stem not in folder.left_out]
     return {
         "id": section.id,
         "title": section.title,
         "missing": missing,
+        "left_out": list(dict.fromkeys(folder.left_out[stem] for stem in gone if stem in folder.left_out)),
         "reading": [sentence for read in section.read for sentence in read(folder)],
         "figures": figures,
         "alt": section.alt,

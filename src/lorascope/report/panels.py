@@ -117,6 +117,8 @@ def _k90(folder: RunFolder) -> Panel:
                 for trace in _line(rows[rows["model"] == model], "k90", model, look)
             ]
             label = f"{factor} {quantity}s, {variant}, {module}"
+            if not traces:
+                continue  # gradients of an adapter without a head
             views.append({"label": label, "traces": traces, "y": "k90 (directions)", "x": "layer"})
     return {"title": "Explore: k90 by layer", "views": views}
 

@@ -73,12 +73,15 @@ def _grid(table: pd.DataFrame, scores: pd.DataFrame | None, title: str) -> Figur
     for line, rank in enumerate(ranks):
         for axes, layer in zip(panels[line], depths, strict=True):
             _panel(axes, table[(table["rank"] == rank) & (table["layer"] == layer)])
-            axes.set_xlabel(_lines(scores, place | {"rank": rank, "layer": layer}), fontsize=6, linespacing=1.35)
+            if not len(axes.collections):
+                axes.spines[:].set_visible(False)  # a recovered adapter has a rank of its own in every layer
+            else:
+                axes.set_xlabel(_lines(scores, place | {"rank": rank, "layer": layer}), fontsize=6, linespacing=1.35)
             if line == 0:
                 axes.set_title(f"layer {layer}")
         panels[line][0].set_ylabel(f"r = {rank}", fontsize=8.5)
     body.suptitle(title, fontsize=8.5, x=0.01, ha="left")
-    legend_below(body, [panels[0][0]], table["emotion"].nunique())
+    legend_below(body, list(panels.flat), table["emotion"].nunique())
     return figure
 
 

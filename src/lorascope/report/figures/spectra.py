@@ -44,22 +44,27 @@ def k90_means(summary: pd.DataFrame, factor: str, quantity: str, variant: str = 
 def _figure(
     module: str, curves: pd.DataFrame | None, summary: pd.DataFrame | None, similarity: pd.DataFrame | None
 ) -> Figure:
-    heights = [*([4.75] if curves is not None else []), *([3.0] if similarity is not None else [])]
+    # without a head there are no gradients
+    there = set() if curves is None else set(zip(curves["factor"], curves["quantity"], strict=True))
+    shown = [pair for pair in PANELS if pair in there]
+    known = set() if similarity is None else set(similarity["quantity"])
+    quantities = [name for name in ("activation", "gradient") if name in known]
+    heights = [*([0.95 + 0.95 * len(shown)] if shown else []), *([3.0] if quantities else [])]
     figure, body = new_figure(TWO_COLUMNS, sum(heights))
     parts = list(body.subfigures(len(heights), 1, squeeze=False, height_ratios=heights).flat)
     letters = iter("abcdef")
-    if curves is not None:
+    if curves is not None and shown:
         part = parts.pop(0)
-        panels = part.subplots(2, 2)
+        panels = part.subplots(len(shown) // 2, 2)
         part.suptitle(f"{module}, corrected variant (speech frames)", fontsize=8.5, x=0.01, ha="left")
-        for axes, (factor, quantity) in zip(panels.flat, PANELS, strict=True):
+        for axes, (factor, quantity) in zip(panels.flat, shown, strict=True):
             _energy(axes, curves, summary, factor, quantity)
             letter(axes, next(letters), f"{factor} {quantity}s")
         legend_below(part, list(panels.flat), 4)
-    if similarity is not None:
+    if similarity is not None and quantities:
         part = parts.pop(0)
-        panels = part.subplots(1, 2)
-        for axes, quantity in zip(panels, ("activation", "gradient"), strict=True):
+        panels = part.subplots(1, len(quantities), squeeze=False)[0]
+        for axes, quantity in zip(panels, quantities, strict=True):
             cka.panel(axes, similarity, quantity)
             words = "forward" if quantity == "activation" else "backward"
             letter(axes, next(letters), f"CKA of A and B, {words} ({quantity}s)")

@@ -100,6 +100,8 @@ def cka_reading(folder: RunFolder) -> list[str]:
     table = table[table["module"] == rank_space.main_module_first(table)[0]]
     sentences = []
     for quantity, words in (("activation", "Forward"), ("gradient", "Backward")):
+        if quantity not in set(table["quantity"]):
+            continue  # gradients of an adapter without a head
         rows = cka.select(table, cka.TRAINED, quantity, "corrected").dropna(subset="value")
         if rows.empty:
             sentences.append(f"{words}: CKA of A and B could not be computed.")

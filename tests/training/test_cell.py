@@ -130,6 +130,16 @@ def test_a_whole_cell_is_not_redone_and_settings_change_its_name(setting, tmp_pa
     assert len(names) == 6
 
 
+def test_a_method_with_another_name_is_not_trained_again(setting, tmp_path, monkeypatch):
+    inputs, folds, fingerprint, _ = setting
+    run = RunFolder(tmp_path)
+    first = run_cell(make(folds[0], FROZEN, name="frozen"), inputs(), run, fingerprint)
+    monkeypatch.setattr(cells, "_train_and_test", None)
+    again = run_cell(make(folds[0], FROZEN, name="plain", ambiguous=True), inputs(), run, fingerprint)
+    assert again == first | {"name": "plain", "label": "frozen (plain)"}
+    assert json.loads((run.cell(first["hash"]) / "metrics.json").read_text()) == again
+
+
 def test_an_interrupted_cell_continues_and_ends_with_the_same_numbers(setting, tmp_path, monkeypatch):
     inputs, folds, fingerprint, _ = setting
     cell = make(folds[0], LoraConfig(rank=4, alpha=8, learning_rate=1e-3, epochs=3))

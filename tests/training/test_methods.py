@@ -9,9 +9,11 @@ from transformers import TrainerCallback
 
 from lorascope import methods
 from lorascope.corpora import load_corpus, make_folds
+from lorascope.errors import LorascopeError
 from lorascope.experiment import prepare
 from lorascope.models.adaptation import load_adapter
 from lorascope.models.backbone import load_backbone
+from lorascope.models.methods import adapt
 from lorascope.planning import Cell
 from lorascope.store import RunFolder
 from lorascope.training import cell as cells
@@ -148,6 +150,12 @@ def test_what_has_two_factors_is_kept_as_plain_lora(whisper, trained, kind):
         assert ranks == [8 if kind == "pissa" else 4] * (LAYERS * len(KINDS[kind].targets))
 
 
+def test_a_layer_that_is_not_there_is_refused(whisper):
+    method = methods.Ia3Config(layers=(1, 3))
+    with pytest.raises(LorascopeError, match=r"IA3 .*: no layer 3; the encoder's are 0 to 2"):
+        adapt(whisper.load().model, method, 0)
+
+
 @pytest.mark.parametrize("kind", ["lora", "bitfit", "full"])
 def test_encoders_on_waveforms_are_adapted_too(wav2vec2, tmp_path, kind):
     metrics, folder = wav2vec2.train(KINDS[kind].model_copy(update={"epochs": 1}), tmp_path)
@@ -172,6 +180,14 @@ def test_encoders_on_waveforms_are_adapted_too(wav2vec2, tmp_path, kind):
     with torch.no_grad():
         sound = torch.randn(2, 8000, generator=torch.Generator().manual_seed(0))
         assert torch.allclose(model(sound).logits, ours(sound).logits, atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [methods.Ia3Config, methods.LoraConfig])
+def test_layers_keep_some_blocks(whisper, settings):
+    model = adapt(whisper.load().model, settings(targets=("v_proj", "fc2"), layers=(0, 2)), 0)
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    blocks = {name.split(".layers.")[1][0] for name in trained if ".layers." in name}
+    assert blocks == {"0", "2"}
 
 
 def test_adalora_continues_with_its_importances(whisper, tmp_path, monkeypatch):

@@ -54,7 +54,7 @@ def run(experiment: Experiment, out: str | Path, say: Say = lambda _: None) -> R
     if any(cell.kind == "classic" for cell in cells):
         check_opensmile()
     clips = prepare(corpus, backbone, say)
-    pieces = {name: where for name, *where in _pieces(corpus)}
+    pieces = {name: (path, start, end) for name, path, start, end in _pieces(corpus)}
     write_text(folder.config, dump_experiment(experiment))
     inputs = Inputs(
         clips=clips,

@@ -266,7 +266,7 @@ def _explain(error: ValidationError, root: type[BaseModel] = Experiment) -> str:
         names = list(section.model_fields)
         return f"{key}: unknown key; {_hint(location[-1], names, 'known keys')}"
     if first["type"] == "union_tag_invalid":
-        kind = first["ctx"]["tag"]
+        kind = str(first.get("ctx", {}).get("tag"))
         return f"{key}.kind: unknown kind {kind!r}; {_hint(kind, list(KINDS), 'give one of')}"
     if first["type"] == "missing":
         return f"{key}: this key is missing; add it"

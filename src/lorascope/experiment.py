@@ -23,8 +23,10 @@ from .corpora import Corpus
 from .corpora.folds import sample_clips
 from .environment import hardware, versions
 from .errors import LorascopeError
+from .methods import FrozenConfig
 from .models.adaptation import load_frozen_head
 from .models.backbone import Backbone, load_backbone
+from .models.methods import check_layers
 from .planning import Cell, analysed_fold, corpus_of, other_ranks, plan
 from .results import Results
 from .store import RunFolder, digest, write_json, write_text
@@ -53,6 +55,8 @@ def run(experiment: Experiment, out: str | Path, say: Say = lambda _: None) -> R
     _check_precision(experiment.precision)
     if any(cell.kind == "classic" for cell in cells):
         check_opensmile()
+    for method in experiment.conditions.values():
+        check_layers(method, backbone.model)
     clips = prepare(corpus, backbone, say)
     pieces = {name: (path, start, end) for name, path, start, end in _pieces(corpus)}
     write_text(folder.config, dump_experiment(experiment))
@@ -173,7 +177,9 @@ def _analyse_fold(
         return None
     here = [(cell, metrics["hash"]) for cell, metrics in zip(cells, done, strict=True) if cell.fold.name == fold.name]
     main = next(name for cell, name in here if cell.name == experiment.analysed and cell.role == "table1")
-    frozen = next((name for cell, name in here if cell.kind == "frozen" and cell.method.head == "last"), None)
+    frozen = next(
+        (name for cell, name in here if isinstance(cell.method, FrozenConfig) and cell.method.head == "last"), None
+    )
     ranks = other_ranks(experiment)
     others = [name for cell, name in here if cell.method in ranks]
     sample, counts = sample_clips(corpus, fold, config.clips_per_class, config.seed)

@@ -7,9 +7,11 @@ from safetensors.torch import load_file, save_file
 
 from lorascope import __version__
 from lorascope.errors import LorascopeError
-from lorascope.models.adaptation import Record, add_head_only, add_lora, load_adapter, load_frozen_head, save_adapter
+from lorascope.methods import LoraConfig
+from lorascope.models.adaptation import Record, load_adapter, load_frozen_head, save_adapter
 from lorascope.models.backbone import load_backbone
 from lorascope.models.classifier import Head
+from lorascope.models.methods import adapt, add_head_only
 
 from ..tiny import CLASSES, mels, plain_adapter, tiny_whisper
 
@@ -20,13 +22,19 @@ def folder(tmp_path):
     return tmp_path / "backbone"
 
 
+def lora(model, seed, **settings):
+    peft = adapt(model, LoraConfig(rank=4, alpha=8, **settings), seed)
+    assert isinstance(peft, PeftModel)
+    return peft
+
+
 def record(backbone, method="lora"):
     return Record(method, CLASSES, "trim", backbone.name, backbone.fingerprint, __version__)
 
 
 def test_a_saved_adapter_loads_on_the_stock_classes_with_the_same_logits(folder, tmp_path):
     backbone = load_backbone(str(folder))
-    peft = add_lora(backbone.model, 4, 8, 0.1, ["q_proj", "v_proj"], seed=3).eval()
+    peft = lora(backbone.model, 3, targets=("q_proj", "v_proj")).eval()
     with torch.no_grad():
         for name, parameter in peft.named_parameters():
             if "lora_B" in name or "modules_to_save" in name:
@@ -57,7 +65,7 @@ def test_a_saved_head_loads_on_the_stock_classes_with_the_same_logits(folder, tm
 
 
 def test_only_the_adapter_and_the_head_are_trained(folder):
-    peft = add_lora(load_backbone(str(folder)).model, 4, 8, 0.0, ["v_proj"], seed=0)
+    peft = lora(load_backbone(str(folder)).model, 0)
     trained = {name for name, parameter in peft.named_parameters() if parameter.requires_grad}
     assert trained and all("lora_" in name or "modules_to_save" in name for name in trained)
     assert sum(".lora_A." in name for name in trained) == 3
@@ -65,10 +73,10 @@ def test_only_the_adapter_and_the_head_are_trained(folder):
 
 def test_the_seed_decides_the_adapter_and_leaves_the_generator_alone(folder):
     state = torch.random.get_rng_state()
-    drawn = [add_lora(load_backbone(str(folder)).model, 4, 8, 0.0, ["v_proj"], seed).state_dict() for seed in (1, 1, 2)]
+    drawn = [lora(load_backbone(str(folder)).model, seed).state_dict() for seed in (1, 1, 2)]
     key = next(name for name in drawn[0] if "lora_A" in name)
     assert torch.equal(drawn[0][key], drawn[1][key]) and not torch.equal(drawn[0][key], drawn[2][key])
-    add_lora(load_backbone(str(folder)).model, 4, 8, 0.0, ["v_proj"], 9)
+    lora(load_backbone(str(folder)).model, 9)
     torch.random.set_rng_state(state)
 
 
@@ -103,7 +111,7 @@ def test_an_adapter_with_another_number_of_classes_is_refused(adapter, tmp_path)
 
 def test_a_recorded_backbone_must_have_the_same_weights(folder, tmp_path):
     backbone = load_backbone(str(folder))
-    save_adapter(add_lora(backbone.model, 4, 8, 0.0, ["v_proj"], 0), tmp_path / "own", record(backbone))
+    save_adapter(lora(backbone.model, 0), tmp_path / "own", record(backbone))
     tiny_whisper(seed=7).save_pretrained(tmp_path / "other")
     refused(tmp_path / "other", tmp_path / "own", "the encoders' weights differ")
 

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
-from peft.utils.save_and_load import load_peft_weights
+from peft.utils.save_and_load import load_peft_weights, set_peft_model_state_dict
 from torch import Tensor
 
 from ..errors import LorascopeError
 from .backbone import Backbone, load_backbone
-from .classifier import Head, SpeechClassifier
+from .classifier import SpeechClassifier
+from .conversion import plain
 
 HEAD = ("projector", "classifier")
 RECORD = "lorascope.json"
@@ -38,54 +38,14 @@ class Record:
     lorascope: str
 
 
-def add_lora(
-    model: SpeechClassifier, rank: int, alpha: float, dropout: float, targets: Sequence[str], seed: int
-) -> PeftModel:
-    """Add LoRA to the encoder's attention projections; adapter and head are trainable, all else is frozen.
-
-    A is drawn as PEFT draws it (Kaiming uniform) from `seed`, B is zero.
-    """
-    config = LoraConfig(
-        r=rank,
-        lora_alpha=alpha,  # pyright: ignore[reportArgumentType]  # a float works and keeps alpha / rank exact
-        lora_dropout=dropout,
-        target_modules=list(targets),
-        modules_to_save=list(HEAD),
-        bias="none",
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return _wrap(model, config)
-
-
-def add_head_only(model: SpeechClassifier, head: Head) -> PeftModel:
-    """A frozen encoder with a trained head, in a form that PEFT saves and loads.
-
-    PEFT has no adapter that consists of saved modules alone, so a rank-1 LoRA with B = 0 on one projection carries them: its update is exactly zero.
-    """
-    config = LoraConfig(
-        r=1,
-        lora_alpha=1,
-        target_modules=["v_proj"],
-        layers_to_transform=[0],
-        layers_pattern="layers",
-        modules_to_save=list(HEAD),
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        peft = _wrap(model, config)
-    for name in HEAD:
-        saved = getattr(peft.base_model.model, name).modules_to_save["default"]
-        saved.load_state_dict(getattr(head, name).state_dict())
-    return peft
-
-
-def _wrap(model: SpeechClassifier, config: LoraConfig) -> PeftModel:
+def attach(model: SpeechClassifier, config: LoraConfig, tensors: Mapping[str, Tensor]) -> PeftModel:
+    """Put an adapter that is given as PEFT keeps it on disk onto a model, in eval mode."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         peft = get_peft_model(model, config)
-    assert isinstance(peft, PeftModel)
-    return peft
+        assert isinstance(peft, PeftModel)
+        set_peft_model_state_dict(peft, dict(tensors))
+    return peft.eval()
 
 
 def save_adapter(peft: PeftModel, folder: Path, record: Record) -> None:
@@ -161,7 +121,7 @@ def head_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load_adapter(backbone: Backbone, folder: Path) -> PeftModel:
-    """Put a LoRA adapter with its head onto a backbone, in eval mode.
+    """Put a LoRA adapter with its head onto a backbone, in eval mode; PiSSA and AdaLoRA become the plain LoRA that they amount to.
 
     Raises `LorascopeError` where the adapter belongs to another backbone, has another number of classes, or no head.
     """
@@ -187,11 +147,17 @@ def load_adapter(backbone: Backbone, folder: Path) -> PeftModel:
         raise LorascopeError(
             f"adapter {folder}: its head does not fit the backbone {backbone.name} (width {backbone.width}); give the backbone that it was trained on"
         )
+    try:
+        converted = plain(config, tensors, model.state_dict())
+    except LorascopeError as error:
+        raise LorascopeError(f"adapter {folder}: {error}") from error
+    if converted is not None:
+        config, tensors = converted
     _check_factors(config, tensors, backbone, folder)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            peft = PeftModel.from_pretrained(model, str(folder))
+            peft = attach(model, config, tensors) if converted else PeftModel.from_pretrained(model, str(folder))
         except (RuntimeError, ValueError) as error:
             raise LorascopeError(
                 f"adapter {folder}: does not fit the backbone {backbone.name} ({_first_line(error)}); give the backbone that it was trained on"
@@ -215,7 +181,8 @@ def _check_factors(config: LoraConfig, tensors: Mapping[str, Tensor], backbone: 
     indices = {
         int(name.split(".layers.")[1].split(".")[0]) for name in tensors if ".lora_A." in name and ".layers." in name
     }
-    if indices and config.layers_to_transform is None and len(indices) != backbone.layers:
+    some = config.layers_to_transform is not None or any(".layers." in f".{t}" for t in config.target_modules or ())
+    if indices and not some and len(indices) != backbone.layers:
         raise LorascopeError(
             f"adapter {folder}: made for another backbone: it adapts {len(indices)} layers, {backbone.name} has {backbone.layers}; give the backbone that it was trained on"
         )

@@ -20,13 +20,15 @@ from peft import PeftModel
 from sklearn.metrics import confusion_matrix
 
 from .. import __version__
-from ..methods import ClassicConfig, FrozenConfig, LoraConfig, OptimiserConfig, is_shallow
-from ..models.adaptation import Record, add_head_only, add_lora, head_tensors, load_adapter, read_adapter, save_adapter
-from ..models.classifier import Head, initialise_head
+from ..methods import ClassicConfig, FrozenConfig, OptimiserConfig, is_shallow
+from ..models.adaptation import Record, load_adapter
+from ..models.classifier import Head, SpeechClassifier, initialise_head
 from ..models.families import parts_of
+from ..models.methods import adapt, add_head_only, load_trained, save_trained
 from ..planning import Cell
 from ..stats import unweighted_average_recall
 from ..store import RunFolder, read_json, write_json
+from .allocation import RankAllocation
 from .data import ClipDataset, PooledDataset
 from .fit import Fit, cross_entropy, fit
 from .heads import TENSORS, LayerSum, fit_at_once, head_record, load_head, save_head
@@ -66,9 +68,9 @@ def _names(cell: Cell) -> dict[str, str]:
 def _train_and_test(cell: Cell, inputs: Inputs, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
     selection = cell.fold.validation if cell.fold.selection == "validation_speaker" else cell.fold.test
     shutil.rmtree(folder / "adapter", ignore_errors=True)
-    chosen = (fit_at_once if is_shallow(cell.method) else _train)(cell, inputs, selection, folder, say)
+    decided = (fit_at_once if is_shallow(cell.method) else _train)(cell, inputs, selection, folder, say)
     logits = _test_logits(cell, inputs, folder / "adapter")
-    metrics = _metrics(cell, inputs, logits, _trained_parameters(cell, folder / "adapter"), chosen)
+    metrics = _metrics(cell, inputs, logits, decided)
     _predictions(cell, inputs, logits).to_parquet(folder / "predictions.parquet", index=False)
     return metrics
 
@@ -105,6 +107,7 @@ def _train(
         for f in fits
     ]
     return {
+        "trainable_parameters": best.trained_parameters,
         "validation": {"uar": best.uar, "war": best.war, "loss": best.loss},
         "candidates": candidates,
         "chosen": candidates[chosen] | {"epochs": method.epochs, "batch_size": method.batch_size},
@@ -115,28 +118,27 @@ def _train(
 def _test_logits(cell: Cell, inputs: Inputs, adapter: Path) -> np.ndarray:
     method = cell.method
     if not isinstance(method, (FrozenConfig, ClassicConfig)):
-        model = load_adapter(inputs.load(), adapter).to(inputs.device)
+        model: Any = load_trained(inputs.load(), adapter, cell.kind).to(inputs.device)  # pyright: ignore[reportArgumentType]
         return predict_clips(model, cell.fold.test, inputs.clips, cell.context, method.batch_size)
     fixed = inputs.fixed(cell)
     stacked = np.stack([fixed[clip] for clip in cell.fold.test])
     if (adapter / TENSORS).is_file():
         return load_head(adapter).logits(stacked)
-    model = load_adapter(inputs.load(), adapter).to(inputs.device)
-    return parts_of(model).apply_head(torch.as_tensor(stacked[:, -1], device=inputs.device)).cpu().numpy()
+    head = load_adapter(inputs.load(), adapter).to(inputs.device)
+    return parts_of(head).apply_head(torch.as_tensor(stacked[:, -1], device=inputs.device)).cpu().numpy()
 
 
 def _train_candidate(cell: Cell, inputs: Inputs, selection: Sequence[str], rate: float, folder: Path) -> Fit:
     backbone = inputs.load()
     method = cell.method
     assert isinstance(method, OptimiserConfig)
-    model: PeftModel | Head | LayerSum
-    if isinstance(method, LoraConfig):
-        model = add_lora(backbone.model, method.rank, method.alpha, method.dropout, method.targets, cell.seed)
+    model: PeftModel | SpeechClassifier | Head | LayerSum
+    if not isinstance(method, FrozenConfig):
+        model = adapt(backbone.model, cell.method, cell.seed)
         train, held_out = (
             ClipDataset(ids, inputs.labels, inputs.clips, cell.context) for ids in (cell.fold.train, selection)
         )
     else:
-        assert isinstance(method, FrozenConfig)
         pooled = inputs.fixed(cell)
         depths = slice(None) if method.head == "layer_sum" else -1
         head = model = Head(backbone.width, cell.projection, len(cell.classes))
@@ -158,26 +160,19 @@ def _train_candidate(cell: Cell, inputs: Inputs, selection: Sequence[str], rate:
         cell.precision,
         folder / "trainer",
         folder / "log.jsonl",
+        RankAllocation(model) if cell.kind == "adalora" else None,
     )
     if isinstance(model, LayerSum):
         tensors = {name: tensor.detach().cpu().numpy() for name, tensor in model.state_dict().items()}
         save_head(folder / "adapter", head_record(cell, backbone.name, backbone.fingerprint), tensors)
         return result
-    peft = model if isinstance(model, PeftModel) else add_head_only(backbone.model, model)
+    trained = add_head_only(backbone.model, model) if isinstance(model, Head) else model
     record = Record(cell.kind, cell.classes, cell.context, backbone.name, backbone.fingerprint, __version__)
-    save_adapter(peft.eval(), folder / "adapter", record)
+    save_trained(trained, folder / "adapter", record, backbone.features, inputs.load)
     return result
 
 
-def _trained_parameters(cell: Cell, folder: Path) -> int:
-    if (folder / TENSORS).is_file():
-        return load_head(folder).parameters
-    _, tensors = read_adapter(folder)
-    trained = tensors if cell.kind == "lora" else head_tensors(tensors)
-    return sum(tensor.numel() for tensor in trained.values())
-
-
-def _metrics(cell: Cell, inputs: Inputs, logits: np.ndarray, trainable: int, decided: dict[str, Any]) -> dict[str, Any]:
+def _metrics(cell: Cell, inputs: Inputs, logits: np.ndarray, decided: dict[str, Any]) -> dict[str, Any]:
     gold = np.array([inputs.labels[clip] for clip in cell.fold.test])
     predicted = logits.argmax(axis=1)
     return {
@@ -186,7 +181,6 @@ def _metrics(cell: Cell, inputs: Inputs, logits: np.ndarray, trainable: int, dec
         "backbone": cell.backbone,
         "context": cell.context,
         "rank": cell.rank,
-        "trainable_parameters": trainable,
         "fold": cell.fold.name,
         "test_speakers": list(cell.fold.test_speakers),
         "validation_speakers": list(cell.fold.validation_speakers),

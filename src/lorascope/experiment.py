@@ -60,12 +60,12 @@ def run(experiment: Experiment, out: str | Path, say: Say = lambda _: None) -> R
     if not backbone.model.has_window and experiment.backbone.context == "full":
         raise LorascopeError(no_window(backbone.name, "backbone.context"))
     _check_precision(experiment.precision)
-    for method in experiment.conditions.values():
-        check_layers(method, backbone.model)
     if any(cell.kind == "classic" for cell in cells):
         check_opensmile()
+    for method in experiment.conditions.values():
+        check_layers(method, backbone.model)
     clips = prepare(corpus, backbone, say)
-    pieces = {name: where for name, *where in _pieces(corpus)}
+    pieces = {name: (path, start, end) for name, path, start, end in _pieces(corpus)}
     write_text(folder.config, dump_experiment(experiment))
     inputs = Inputs(
         clips=clips,

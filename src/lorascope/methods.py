@@ -99,7 +99,7 @@ class ClassicConfig(Section):
     kind: Literal["classic"] = "classic"
     features: Literal["egemaps", "compare"] = "egemaps"
     kernel: Literal["linear", "rbf"] = "linear"
-    C: Several = (0.001, 0.01, 0.1, 1.0, 10.0)
+    C: Several = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)
 
     @property
     def words(self) -> str:

@@ -68,9 +68,9 @@ def _names(cell: Cell) -> dict[str, str]:
 def _train_and_test(cell: Cell, inputs: Inputs, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
     selection = cell.fold.validation if cell.fold.selection == "validation_speaker" else cell.fold.test
     shutil.rmtree(folder / "adapter", ignore_errors=True)
-    chosen = (fit_at_once if is_shallow(cell.method) else _train)(cell, inputs, selection, folder, say)
+    decided = (fit_at_once if is_shallow(cell.method) else _train)(cell, inputs, selection, folder, say)
     logits = _test_logits(cell, inputs, folder / "adapter")
-    metrics = _metrics(cell, inputs, logits, chosen)
+    metrics = _metrics(cell, inputs, logits, decided)
     _predictions(cell, inputs, logits).to_parquet(folder / "predictions.parquet", index=False)
     return metrics
 
@@ -124,8 +124,8 @@ def _test_logits(cell: Cell, inputs: Inputs, adapter: Path) -> np.ndarray:
     stacked = np.stack([fixed[clip] for clip in cell.fold.test])
     if (adapter / TENSORS).is_file():
         return load_head(adapter).logits(stacked)
-    frozen = load_adapter(inputs.load(), adapter).to(inputs.device)
-    return parts_of(frozen).apply_head(torch.as_tensor(stacked[:, -1], device=inputs.device)).cpu().numpy()
+    head = load_adapter(inputs.load(), adapter).to(inputs.device)
+    return parts_of(head).apply_head(torch.as_tensor(stacked[:, -1], device=inputs.device)).cpu().numpy()
 
 
 def _train_candidate(cell: Cell, inputs: Inputs, selection: Sequence[str], rate: float, folder: Path) -> Fit:
@@ -134,7 +134,7 @@ def _train_candidate(cell: Cell, inputs: Inputs, selection: Sequence[str], rate:
     assert isinstance(method, OptimiserConfig)
     model: PeftModel | SpeechClassifier | Head | LayerSum
     if not isinstance(method, FrozenConfig):
-        model = adapt(backbone.model, method, cell.seed)
+        model = adapt(backbone.model, cell.method, cell.seed)
         train, held_out = (
             ClipDataset(ids, inputs.labels, inputs.clips, cell.context) for ids in (cell.fold.train, selection)
         )

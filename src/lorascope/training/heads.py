@@ -131,8 +131,13 @@ def fit_at_once(
     features = {"features": versions_of(cell.method)} if isinstance(cell.method, ClassicConfig) else {}
     about = head_record(cell, *inputs.backbone) | {"depths": choice.depths, "C": chosen["C"]} | features
     save_head(folder / "adapter", about, choice.head.tensors())
-    trained = {"trainable_parameters": choice.head.parameters}
-    return {**trained, "validation": choice.validation, "candidates": choice.candidates, "chosen": chosen, **features}
+    return {
+        "trainable_parameters": choice.head.parameters,
+        "validation": choice.validation,
+        "candidates": choice.candidates,
+        "chosen": chosen,
+        **features,
+    }
 
 
 def head_record(cell: Cell, backbone: str, fingerprint: str) -> dict[str, Any]:
@@ -148,13 +153,6 @@ class SavedHead:
 
     about: Mapping[str, Any]
     tensors: Mapping[str, np.ndarray]
-
-    @property
-    def parameters(self) -> int:
-        """Numbers that were fitted to the labels; means and spreads for standardising are not."""
-        if self.about["head"] == "layer_sum":
-            return sum(tensor.size for tensor in self.tensors.values())
-        return Shallow.from_tensors(self.tensors).parameters
 
     def logits(self, inputs: np.ndarray) -> np.ndarray:
         """Logits [clips, classes] of pooled streams [clips, depths, width], for a classic head of features [clips, features]."""

@@ -57,8 +57,9 @@ def measure(shape: str, folder: Path) -> None:
     from lorascope.analysis import analyse
     from lorascope.audio import Clip
     from lorascope.config import AnalysisConfig
-    from lorascope.models.adaptation import add_lora
+    from lorascope.methods import LoraConfig
     from lorascope.models.backbone import load_backbone
+    from lorascope.models.methods import adapt
 
     start = time.perf_counter()
 
@@ -71,7 +72,7 @@ def measure(shape: str, folder: Path) -> None:
     random = np.random.default_rng(0)
     sounds = {name: random.standard_normal(16_000).astype(np.float32) * 0.1 for name in ("a", "b")}
     clips = {name: Clip(name, 1.0, backbone.features.extract(sound)) for name, sound in sounds.items()}
-    model = add_lora(backbone.model, 32, 64, 0.1, ("v_proj",), 0).train()
+    model = adapt(backbone.model, LoraConfig(), 0).train()
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)
     frames = 1500 if backbone.model.has_window else 200
     batch = torch.as_tensor(np.stack([clip.features.window(frames) for clip in clips.values()]))

@@ -228,6 +228,7 @@ def _quiet() -> None:
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     logging.getLogger("nnsight").setLevel(logging.ERROR)
 
 

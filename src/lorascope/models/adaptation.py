@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig, PeftConfig, PeftModel, PeftType, get_peft_model
+from peft import PeftConfig, PeftModel, PeftType, get_peft_model
 from peft.utils.save_and_load import load_peft_weights, set_peft_model_state_dict
 from torch import Tensor
 
@@ -40,7 +40,7 @@ class Record:
     lorascope: str
 
 
-def attach(model: SpeechClassifier, config: LoraConfig, tensors: Mapping[str, Tensor]) -> PeftModel:
+def attach(model: SpeechClassifier, config: PeftConfig, tensors: Mapping[str, Tensor]) -> PeftModel:
     """Put an adapter that is given as PEFT keeps it on disk onto a model, in eval mode."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

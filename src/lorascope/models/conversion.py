@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from peft import AdaLoraConfig, LoraConfig
+from peft import AdaLoraConfig, LoraConfig, PeftConfig
 from peft.utils.other import get_pattern_key
 from torch import Tensor
 
@@ -20,7 +20,7 @@ PREFIX = "base_model.model."
 
 
 def plain(
-    config: LoraConfig, tensors: Mapping[str, Tensor], weights: Mapping[str, Tensor]
+    config: PeftConfig, tensors: Mapping[str, Tensor], weights: Mapping[str, Tensor]
 ) -> tuple[LoraConfig, dict[str, Tensor]] | None:
     """The plain LoRA that an AdaLoRA or PiSSA adapter amounts to, None where the adapter is neither.
 
@@ -30,6 +30,7 @@ def plain(
         return None
     if isinstance(config, AdaLoraConfig):
         return from_adalora(config, tensors)
+    assert isinstance(config, LoraConfig)
     return from_pissa(config, tensors, weights)
 
 

@@ -95,7 +95,7 @@ def analyze_command(
         ),
     ],
     corpus: Annotated[
-        str, typer.Option("--corpus", help="Reader of the corpus: emodb, ravdess, iemocap, csv, synthetic.")
+        str, typer.Option("--corpus", help="Reader of the corpus; `lorascope corpora` lists them.")
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
     root: Annotated[Path | None, typer.Option("--root", help="Where the corpus lies.")] = None,

@@ -177,6 +177,13 @@ def test_speakers_and_ids_stay_as_written(tmp_path: Path) -> None:
     assert table.index.tolist() == ["007", "1e3", "null"] and table["speaker"].tolist() == ["03", "NA", "1.0"]
 
 
+def test_unknown_speakers_are_one_and_counted(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("path,speaker,emotion\na.wav,Unknown,anger\nb.wav,unknown,sad\nc.wav,s1,neu\n")
+    found = csv.read(tmp_path / "m.csv")
+    assert list(found.table["speaker"]) == ["unknown", "unknown", "s1"]
+    assert found.notes == ("clips of unknown speakers: 2; they count as one speaker, 'unknown'",)
+
+
 def test_spaces_bom_and_blank_lines_do_no_harm(tmp_path: Path) -> None:
     table = of_text(tmp_path, "\ufeffpath, speaker ,emotion\r\n a.wav ,\t1 ,anger \r\n\r\nb.wav,2,sad\r\n\r\n")
     assert table["speaker"].tolist() == ["1", "2"] and table["emotion"].tolist() == ["anger", "sad"]

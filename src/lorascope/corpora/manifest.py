@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import LorascopeError
-from .corpus import OPTIONAL, REQUIRED, About, Recordings
+from .corpus import OPTIONAL, REQUIRED, About, Recordings, named_speakers
 from .tables import filled, read_table
 
 ABOUT = About("Any corpus by a manifest (CSV, TSV, Parquet)", "any", "any", None, None, "the corpus' own", "none")
@@ -18,7 +18,7 @@ ABOUT = About("Any corpus by a manifest (CSV, TSV, Parquet)", "any", "any", None
 def read(root: Path) -> Recordings:
     """Read the manifest `root`, or `manifest.csv` (.tsv, .parquet) in the folder `root`; paths are relative to the manifest's folder.
 
-    Without a column `id` the path's stem is the id. Raises `LorascopeError` naming file and line on a missing column, an empty cell, a row with other cells than
+    Without a column `id` the path's stem is the id; speakers called unknown, in any case, are one unknown speaker. Raises `LorascopeError` naming file and line on a missing column, an empty cell, a row with other cells than
     the header, a time that is no number of seconds, or a start that isn't before its end.
     """
     file = _find(root)
@@ -36,7 +36,9 @@ def read(root: Path) -> Recordings:
             table[column] = _seconds(table[column], column, where)
     if "start" in table or "end" in table:
         _check_pieces(table, where)
-    return Recordings(table[["id", *REQUIRED, *(column for column in OPTIONAL if column in table)]], where=where)
+    table["speaker"], notes = named_speakers(table["speaker"])
+    columns = ["id", *REQUIRED, *(column for column in OPTIONAL if column in table)]
+    return Recordings(table[columns], where=where, notes=notes)
 
 
 def _find(root: Path) -> Path:

@@ -94,9 +94,7 @@ def analyze_command(
             "--adapter", help="Folder or hub id of a PEFT adapter or a whole checkpoint; repeat it to compare several."
         ),
     ],
-    corpus: Annotated[
-        str, typer.Option("--corpus", help="Reader of the corpus; `lorascope corpora` lists them.")
-    ],
+    corpus: Annotated[str, typer.Option("--corpus", help="Reader of the corpus; `lorascope corpora` lists them.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
     root: Annotated[Path | None, typer.Option("--root", help="Where the corpus lies.")] = None,
     frozen: Annotated[

@@ -11,7 +11,6 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import (
     HubertConfig,
     Wav2Vec2Config,
-    Wav2Vec2ForSequenceClassification,
     WavLMConfig,
     WhisperConfig,
     WhisperForAudioClassification,
@@ -111,23 +110,3 @@ def write_tone(path: Path, hertz=220.0, seconds=0.6, rate=16_000, seed=0) -> Pat
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, 0.3 * np.sin(2 * np.pi * hertz * time) + 0.01 * random.standard_normal(len(time)), rate)
     return path
-
-
-def tiny_wav2vec2(seed=0, classes=CLASSES) -> Wav2Vec2ForSequenceClassification:
-    """A random wav2vec 2.0 classifier of 20 ms frames: two blocks as wide as the tiny Whisper's."""
-    torch.manual_seed(seed)
-    config = Wav2Vec2Config(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        conv_dim=(16, 16, 16, 16, 16, 16, 16),
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=4,
-        classifier_proj_size=16,
-        mask_time_prob=0.0,
-        layerdrop=0.0,
-        id2label=dict(enumerate(classes)),
-        label2id={name: index for index, name in enumerate(classes)},
-    )
-    return Wav2Vec2ForSequenceClassification(config).eval()

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import torch
 from transformers import (
-    HubertConfig,
     HubertForSequenceClassification,
-    Wav2Vec2Config,
     Wav2Vec2ForSequenceClassification,
-    WavLMConfig,
     WavLMForSequenceClassification,
 )
 
-from .tiny import CLASSES
+from .tiny import tiny_waveform_config
 
 STOCK = {
-    "wav2vec2": (Wav2Vec2Config, Wav2Vec2ForSequenceClassification),
-    "hubert": (HubertConfig, HubertForSequenceClassification),
-    "wavlm": (WavLMConfig, WavLMForSequenceClassification),
+    "wav2vec2": Wav2Vec2ForSequenceClassification,
+    "hubert": HubertForSequenceClassification,
+    "wavlm": WavLMForSequenceClassification,
 }
 #: (family, layout) of every kind of encoder.
 KINDS = [(family, layout) for family in STOCK for layout in ("base", "large")]
@@ -25,23 +22,11 @@ KINDS = [(family, layout) for family in STOCK for layout in ("base", "large")]
 
 def tiny_waveform_model(family: str, layout: str = "base", layers: int = 3, seed: int = 0):
     """A stock classifier with small random weights, large enough that its parts differ visibly."""
-    config, model = STOCK[family]
     torch.manual_seed(seed)
-    built = model(
-        config(
-            hidden_size=32,
-            num_hidden_layers=layers,
-            num_attention_heads=4,
-            intermediate_size=64,
-            conv_dim=(16,) * 7,
-            num_conv_pos_embeddings=16,
-            num_conv_pos_embedding_groups=4,
-            classifier_proj_size=16,
-            do_stable_layer_norm=layout == "large",
-            feat_extract_norm="layer" if layout == "large" else "group",
-            id2label=dict(enumerate(CLASSES)),
-            label2id={name: index for index, name in enumerate(CLASSES)},
-        )
+    large = layout == "large"
+    norm = "layer" if large else "group"
+    built = STOCK[family](
+        tiny_waveform_config(family, layers=layers, do_stable_layer_norm=large, feat_extract_norm=norm)
     )
     with torch.no_grad():
         for name, parameter in built.named_parameters():

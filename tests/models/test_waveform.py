@@ -123,12 +123,12 @@ def test_an_adapter_saved_here_gives_the_same_logits_in_the_stock_class(kind, tm
     clip = waves([30])[0][None]
     with torch.no_grad():
         expected = peft(clip, valid=torch.tensor([30])).logits
-        there = PeftModel.from_pretrained(STOCK[family][1].from_pretrained(folder), str(tmp_path)).eval()
+        there = PeftModel.from_pretrained(STOCK[family].from_pretrained(folder), str(tmp_path)).eval()
         assert torch.allclose(there(clip).logits, expected, atol=1e-5)
         again = load_adapter(backbone, tmp_path)
         assert torch.allclose(again(clip).logits, expected, atol=1e-5)
     settings = json.loads((tmp_path / "adapter_config.json").read_text())
-    assert settings["auto_mapping"]["base_model_class"] == STOCK[family][1].__name__
+    assert settings["auto_mapping"]["base_model_class"] == STOCK[family].__name__
 
 
 def test_a_headless_checkpoint_loads_with_a_new_head(kind, tmp_path):

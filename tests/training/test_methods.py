@@ -19,7 +19,8 @@ from lorascope.store import RunFolder
 from lorascope.training import cell as cells
 from lorascope.training.cell import Inputs, predict_clips, run_cell
 
-from ..tiny import CLASSES, mels, tiny_wav2vec2, tiny_whisper
+from ..tiny import CLASSES, mels, tiny_whisper
+from ..waveforms import tiny_waveform_model
 
 WIDTH, MIDDLE, LAYERS = 32, 64, 3
 HEAD = WIDTH * 16 + 16 + 16 * 4 + 4
@@ -80,7 +81,7 @@ def whisper(corpus, backbone_folder):
 @pytest.fixture(scope="module")
 def wav2vec2(corpus, tmp_path_factory):
     folder = tmp_path_factory.mktemp("wav2vec2")
-    tiny_wav2vec2().save_pretrained(folder)
+    tiny_waveform_model("wav2vec2", layers=2).save_pretrained(folder)
     return Setting(corpus, folder)
 
 
@@ -159,8 +160,8 @@ def test_a_layer_that_is_not_there_is_refused(whisper):
 @pytest.mark.parametrize("kind", ["lora", "bitfit", "full"])
 def test_encoders_on_waveforms_are_adapted_too(wav2vec2, tmp_path, kind):
     metrics, folder = wav2vec2.train(KINDS[kind].model_copy(update={"epochs": 1}), tmp_path)
-    before = tiny_wav2vec2().state_dict()
-    model, after = stock(tiny_wav2vec2(), folder / "adapter")
+    before = tiny_waveform_model("wav2vec2", layers=2).state_dict()
+    model, after = stock(tiny_waveform_model("wav2vec2", layers=2), folder / "adapter")
     changed = {name for name in before if not torch.equal(before[name], after[name])} - {
         name for name in before if name.split(".")[0] in ("projector", "classifier")
     }

@@ -31,6 +31,8 @@ def test_every_kind_has_its_own_words():
     words = [settings().words for settings in KINDS.values()]
     assert len(set(words)) == len(KINDS)
     assert LoraConfig(rank=8, targets=("fc1", "q_proj"), layers=(3, 0)).words == "LoRA r=8 q_proj+fc1 layers 0, 3"
+    everything = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
+    assert LoraConfig(targets=everything).words == "LoRA r=32 all-linear"
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,9 @@ class _OnLinears(OptimiserConfig):
     def words(self) -> str:
         """The method in words."""
         where = "" if self.layers is None else f" layers {', '.join(map(str, self.layers))}"
-        return f"{self.title} {self._size}{'+'.join(self.targets)}{where}"
+        # as PEFT calls them; six names would fit no table
+        what = "all-linear" if self.targets == LINEARS else "+".join(self.targets)
+        return f"{self.title} {self._size}{what}{where}"
 
     @property
     def _size(self) -> str:

@@ -140,7 +140,7 @@ def comparison_lines(comparison: pd.DataFrame) -> list[str]:
         metric, low, high = row["metric"].upper(), row["low"], row["high"]
         pair = f"{row['label']} − {row['reference']}: {metric} {row['difference']:+.3f} over {row['folds']} folds"
         if math.isnan(low):
-            lines.append(f"{pair}; too few or all-equal folds for a test.")
+            lines.append(f"{pair}; too few or all-equal folds for a test.".replace(" -", " −"))
             continue
         verdict = "no clear difference" if low <= 0 <= high else "higher" if low > 0 else "lower"
         tests = (

@@ -14,8 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import lorascope
-from lorascope.audio import WINDOW
 from lorascope.experiment import prepare
+from lorascope.features import WINDOW
 from lorascope.models.classifier import masked_mean
 from lorascope.stats import unweighted_average_recall
 from lorascope.training.data import context_frames

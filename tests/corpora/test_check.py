@@ -313,7 +313,8 @@ def test_sentences_that_tell_the_emotion_are_warned_of(tmp_path: Path) -> None:
 
 def test_clips_of_unknown_speakers_are_noted(tmp_path: Path) -> None:
     check = check_corpus("csv", csv_of(tmp_path, cell(0, "speaker", "unknown")))
-    assert check.notes == ["clips of unknown speakers: 1"] and check.faults == []
+    told = "clips of unknown speakers: 1; they count as one speaker, 'unknown'"
+    assert check.notes == [told] and check.faults == []
 
 
 # the command

@@ -138,9 +138,10 @@ def comparison_lines(comparison: pd.DataFrame) -> list[str]:
     lines = []
     for row in records(comparison[comparison["main"].astype(bool)]):
         metric, low, high = row["metric"].upper(), row["low"], row["high"]
-        pair = f"{row['label']} − {row['reference']}: {metric} {row['difference']:+.3f} over {row['folds']} folds"
+        folds = "1 fold" if row["folds"] == 1 else f"{row['folds']} folds"
+        pair = f"{row['label']} − {row['reference']}: {metric} {row['difference']:+.3f} over {folds}"
         if math.isnan(low):
-            lines.append(f"{pair}; too few or all-equal folds for a test.".replace(" -", " −"))
+            lines.append(f"{pair}; too few or too equal for a test.".replace(" -", " −"))
             continue
         verdict = "no clear difference" if low <= 0 <= high else "higher" if low > 0 else "lower"
         tests = (

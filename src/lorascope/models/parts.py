@@ -6,6 +6,7 @@ resid_pre, attn_out, mlp_out and resid_post must add up, or the model is refused
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any, ClassVar, NamedTuple
@@ -37,15 +38,16 @@ class Block(NamedTuple):
     resid_post: Tensor
 
 
-class EncoderParts:
+class EncoderParts(ABC):
     """The parts of an encoder with an adapter on it; a family's class says where they lie.
 
-    `attention`, `mlp` are the submodules of a block whose outputs are attn_out and mlp_out; `post_norm` says that the LayerNorms lie on the residual stream, after
+    `attention`, `mlp` are the submodules of a block whose outputs are attn_out and mlp_out, `middle_norm` the one whose output is resid_mid with `post_norm`; `post_norm` says that the LayerNorms lie on the residual stream, after
     attention and MLP, and not before them.
     """
 
     attention: ClassVar[str]
     mlp: ClassVar[str]
+    middle_norm: ClassVar[str]
     post_norm: bool = False
 
     def __init__(self, peft: PeftModel | TunedModel) -> None:
@@ -57,17 +59,20 @@ class EncoderParts:
 
     # Where things lie ----------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def stack(self, classifier: Any) -> Any:
         """The module that holds the blocks (`layers`), of the classifier or of its traced envoy."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def final_norm(self, hidden: Tensor) -> Tensor:
         """The encoder's last LayerNorm on [..., width] (nothing where it has none), without calling the module."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def run_block(self, layer: int, hidden: Tensor, valid: Tensor | None) -> Block:
         """One block's parts on resid_pre [clips, frames, width]."""
-        raise NotImplementedError
+        ...
 
     def attention_output(self, block: Any) -> Any:
         """attn_out of a traced block."""
@@ -79,7 +84,7 @@ class EncoderParts:
 
     def resid_mid(self, block: Any) -> Any:
         """resid_mid of a traced block with `post_norm`; elsewhere it is resid_pre + attn_out."""
-        raise NotImplementedError
+        return getattr(block, self.middle_norm).output
 
     def block_output(self, output: Any) -> Any:
         """resid_post, given what a block returns."""

@@ -16,6 +16,7 @@ class WaveformParts(EncoderParts):
 
     attention = "attention"
     mlp = "feed_forward"
+    middle_norm = "layer_norm"
 
     def __init__(self, peft: Any) -> None:
         super().__init__(peft)
@@ -51,10 +52,6 @@ class WaveformParts(EncoderParts):
             config=self.classifier.config, inputs_embeds=hidden, attention_mask=_mask(hidden, valid)
         )
         return block.attention(hidden, attention_mask=mask)[0]
-
-    def resid_mid(self, block: Any) -> Any:
-        """resid_mid of a traced block with `post_norm`."""
-        return block.layer_norm.output
 
 
 class WavLMParts(WaveformParts):

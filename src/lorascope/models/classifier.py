@@ -6,6 +6,7 @@ mean over frames may skip the padding. Parameter names are the stock ones, so wh
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -41,7 +42,7 @@ def masked_mean(hidden: Tensor, valid: Tensor | None) -> Tensor:
     return (hidden * mask).sum(dim=1) / mask.sum(dim=1)
 
 
-class SpeechClassifier(nn.Module):
+class SpeechClassifier(nn.Module, ABC):
     """An encoder with projector and classifier; each family's class adds its stock `...ForSequenceClassification` or the like.
 
     `trunk` names the attribute that holds the encoder, `stock` the Hugging Face class whose parameter names these are, `has_window` says whether the encoder has
@@ -62,13 +63,15 @@ class SpeechClassifier(nn.Module):
         return getattr(self, self.trunk)
 
     @property
+    @abstractmethod
     def blocks(self) -> Any:
         """The encoder's blocks, in order."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def encode(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
         """Encoder output [clips, frames, width] of a batch of features; `valid` [clips] counts the frames that hold speech (None: all)."""
-        raise NotImplementedError
+        ...
 
     def pooled_stream(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
         """The residual stream at every depth, pooled as the head pools the output, [clips, layers + 1, width].

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from .. import stats
+from .. import kernels, stats
 from .kept_frames import KeptFrames, Space
 from .measure import Part, Replay, Study
 from .per_clip import PerClip
@@ -61,7 +61,7 @@ class Cka:
     file (see `kept_frames`). Shorter clips are padded with 0.
 
     `compute` gives `cka`: layer, module, pair, quantity (activation, gradient), kernel, estimator, variant, value, a 95 % interval over
-    clips (`stats.half_sample_interval`), the central 95 % of the permutation null, model (the one after `:` or `~`), clips, draws and a
+    clips (`kernels.half_sample_interval`), the central 95 % of the permutation null, model (the one after `:` or `~`), clips, draws and a
     note. Biased values of few clips with many columns lie near 1 whatever the data, and their null shows it; B-out being a
     linear map of A-out, even a random B comes near 1. Debiased values may be negative. A view that is the same in all clips, and
     fewer than eight clips, give NaN and a note.
@@ -113,7 +113,7 @@ class Cka:
     def _rows(self, layer: int, module: str, quantity: Quantity) -> Iterator[dict[str, object]]:
         # every kernel serves several pairs
         pooled = cache(lambda view: self._pooled_kernel(view, layer, module, quantity))
-        pooled_rbf = cache(lambda view: stats.rbf_kernel(pooled(view), stats.median_gamma(pooled(view))))
+        pooled_rbf = cache(lambda view: kernels.rbf_kernel(pooled(view), kernels.median_gamma(pooled(view))))
         flat = cache(lambda view: self._flat_kernel(view, layer, module, quantity))
         flat_rbf = cache(lambda view: self._released_rbf(view, flat(view), layer, module, quantity))
         for pair in self._pairs(layer, module):
@@ -145,7 +145,7 @@ class Cka:
         pair: _Pair,
         kernel_of: Callable[[_View], np.ndarray],
         kernel: str,
-        estimator: stats.Estimator,
+        estimator: kernels.Estimator,
         variant: str,
         note: str,
     ) -> dict[str, object]:
@@ -163,9 +163,9 @@ class Cka:
         for view, values in ((pair.first, first), (pair.second, second)):
             if np.isnan(values).any() or not values.any():
                 return row | {"note": f"{view.factor} of {view.model} is the same in all, or in most, clips: no CKA"}
-        low, high = stats.half_sample_interval(first, second, estimator, draws, seed)
-        null = stats.percentile_interval(stats.permutation_null(first, second, estimator, draws, seed))
-        value = float(stats.cka(first, second, estimator))
+        low, high = kernels.half_sample_interval(first, second, estimator, draws, seed)
+        null = stats.percentile_interval(kernels.permutation_null(first, second, estimator, draws, seed))
+        value = float(kernels.cka(first, second, estimator))
         if np.isnan(low):
             note = f"{note}; " * bool(note) + "no interval: in some half of the clips all are alike"
         ends = {"ci_low": low, "ci_high": high, "null_low": null[0], "null_high": null[1]}
@@ -175,13 +175,13 @@ class Cka:
         kept = self._pooled[view.model, layer, module, PART_OF[quantity]]
         features = kept.compute(f"{quantity}s of model {view.model}, layer {layer}")
         change = self._map(view, layer, module, quantity)
-        return stats.linear_kernel(features if change is None else features @ change)
+        return kernels.linear_kernel(features if change is None else features @ change)
 
     def _flat_kernel(self, view: _View, layer: int, module: str, quantity: Quantity) -> np.ndarray:
         change = self._map(view, layer, module, quantity)
         total = np.zeros((len(self._study.clips),) * 2)
         for piece in self._frames[view.model, layer, module, PART_OF[quantity]].pieces():
-            total += stats.linear_kernel((piece if change is None else piece @ change).reshape(len(piece), -1))
+            total += kernels.linear_kernel((piece if change is None else piece @ change).reshape(len(piece), -1))
         return total
 
     def _map(self, view: _View, layer: int, module: str, quantity: Quantity) -> np.ndarray | None:
@@ -196,4 +196,4 @@ class Cka:
         factors = self._study.factors[view.model][layer, module]
         width = factors.a.shape[0] if view.factor == "A" else factors.b.shape[0]
         frames = self._frames[view.model, layer, module, PART_OF[quantity]].longest
-        return stats.rbf_kernel(kernel, 1.0 / (frames * width))
+        return kernels.rbf_kernel(kernel, 1.0 / (frames * width))

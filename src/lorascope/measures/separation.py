@@ -12,7 +12,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from .. import stats
+from .. import kernels, stats
 
 NEIGHBOURS = 5
 FOLDS = 5
@@ -44,7 +44,7 @@ def standardised(features: np.ndarray) -> np.ndarray:
 
     With more columns than clips the cloud is turned into as many dimensions as there are clips, which leaves all distances as they are.
     """
-    scaled = StandardScaler().fit_transform(stats.centred_columns(features))
+    scaled = StandardScaler().fit_transform(kernels.centred_columns(features))
     if scaled.shape[1] <= len(scaled):
         return scaled
     u, sigma, _ = np.linalg.svd(scaled, full_matrices=False)
@@ -81,7 +81,7 @@ def separation(
         return Separation(), "all clips are alike: there is nothing to separate"
     if len(classes) < 2:
         return Separation(), "all clips are of one class: there is nothing to separate"
-    distances = np.sqrt(stats.squared_distances(cloud @ cloud.T))
+    distances = np.sqrt(kernels.squared_distances(cloud @ cloud.T))
     rng = np.random.default_rng(seed)
     shuffled = np.stack([labels, *(rng.permutation(labels) for _ in range(len(weights)))])
     found = {}

@@ -148,3 +148,20 @@ class TestCka:
             low, high = kernels.half_sample_interval(*views(40), "debiased", 200, trial)
             held += low <= truth <= high
         assert 0.85 < held / trials <= 1.0
+
+    @pytest.mark.parametrize("estimator", ["biased", "debiased"])
+    @pytest.mark.parametrize("clips", [9, 24])
+    def test_half_samples_are_ckas_of_sub_kernels(self, rng, estimator, clips):
+        x, y = rng.normal(size=(clips, 4)) + 3, rng.normal(size=(clips, 6))
+        k, m = kernels.linear_kernel(x), kernels.rbf_kernel(kernels.linear_kernel(y), 0.1)
+        draws = np.random.default_rng(7)
+        halves = [draws.permutation(clips)[: clips // 2] for _ in range(60)]
+        direct = np.array([kernels.cka(k[np.ix_(h, h)], m[np.ix_(h, h)], estimator) for h in halves])
+        low, high = np.quantile(direct - direct.mean(), [0.025, 0.975]) + kernels.cka(k, m, estimator)
+        assert kernels.half_sample_interval(k, m, estimator, 60, 7) == pytest.approx((low, high), rel=1e-9)
+
+    def test_null_is_the_same_in_pieces(self, rng, monkeypatch):
+        k, m = (kernels.linear_kernel(rng.normal(size=(12, 3))) for _ in range(2))
+        at_once = kernels.permutation_null(k, m, "biased", 50, 3)
+        monkeypatch.setattr(kernels, "PAIRS_AT_ONCE", 200)
+        np.testing.assert_allclose(kernels.permutation_null(k, m, "biased", 50, 3), at_once, rtol=1e-12)

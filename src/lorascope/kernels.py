@@ -5,6 +5,7 @@ Everything here is float64: RBF kernels of tiny values break down in less.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -12,6 +13,9 @@ import numpy as np
 from .stats import percentile_interval
 
 Estimator = Literal["biased", "debiased"]
+
+#: Shuffled pairs of clips that are looked up at once; the last ones are remembered for the next null.
+PAIRS_AT_ONCE = 2 << 20
 
 
 def linear_kernel(features: np.ndarray) -> np.ndarray:
@@ -101,10 +105,16 @@ def permutation_null(
 ) -> np.ndarray:
     """CKA of two kernels [clips, clips] after shuffling the clips of the second, [draws]."""
     a, b = centred(first, estimator), centred(second, estimator)
-    rng = np.random.default_rng(seed)
-    orders = (rng.permutation(len(first)) for _ in range(draws))
-    # Centring commutes with a shuffle of the clips, so it is done once; a shuffle leaves the norm as it is.
-    products = np.array([np.vdot(a, b[np.ix_(order, order)]) for order in orders])
+    # Centring commutes with a shuffle of the clips, so it is done once; a shuffle leaves the norm as it is. Kernels are
+    # symmetric, so each pair of clips is looked up once.
+    rows, columns = np.triu_indices(len(first), k=1)
+    pairs, values = 2 * a[rows, columns], b.ravel()
+    orders = _shuffles(len(first), draws, seed)
+    products = b.diagonal()[orders] @ a.diagonal()
+    step = max(1, PAIRS_AT_ONCE // max(1, len(rows)))
+    for start in range(0, draws, step):
+        chosen = slice(start, min(start + step, draws))
+        products[chosen] += values[_shuffled_pairs(len(first), draws, seed, chosen.start, chosen.stop)] @ pairs
     return products / (_norm(a, first) * _norm(b, second))
 
 
@@ -126,13 +136,59 @@ def half_sample_interval(
     deviations. It is not clamped: next to 1 its end may lie above 1. An RBF kernel keeps the γ of all clips. NaN where
     the estimate or any replicate is.
     """
-    rng = np.random.default_rng(seed)
-    halves = np.stack([rng.permutation(len(first))[: len(first) // 2] for _ in range(draws)])
-    picked = halves[:, :, None], halves[:, None, :]
-    replicates = cka(first[picked], second[picked], estimator)
+    halves = _halves(len(first), draws, seed)
+    # Centring all clips first changes no half's value, and leaves smaller sums to take from each other.
+    a, b = centred(first, estimator), centred(second, estimator)
+    norms = np.sqrt(_hsic_of_subsets(a, a, halves, estimator) * _hsic_of_subsets(b, b, halves, estimator))
+    replicates = _hsic_of_subsets(a, b, halves, estimator, nan=False) / norms
     low, high = percentile_interval(replicates - replicates.mean(), level)
     value = float(cka(first, second, estimator))
     return value + low, value + high
+
+
+def _hsic_of_subsets(
+    first: np.ndarray, second: np.ndarray, subsets: np.ndarray, estimator: Estimator, nan: bool = True
+) -> np.ndarray:
+    """HSIC, up to its constant, of the clips in each subset, [subsets]; NaN, if asked for, where it is but rounding.
+
+    `subsets` [subsets, clips] holds 1 for the clips of a subset, of which all have as many. Both estimators are sums of k_ij l_ij, of k_i l_i and of the two totals, where
+    k_i = Σ_j k_ij; over a subset each of them is a product with `subsets`, so no subset's own kernels are ever made.
+    """
+    m = subsets[0].sum()
+    if estimator == "debiased":
+        first, second = (kernel - np.diag(np.diagonal(kernel)) for kernel in (first, second))
+        rows_weigh, totals_weigh = 2 / (m - 2), 1 / ((m - 1) * (m - 2))
+    else:
+        rows_weigh, totals_weigh = 2 / m, 1 / m**2
+    products = ((subsets @ (first * second)) * subsets).sum(axis=1)
+    k, l = ((subsets @ kernel) * subsets for kernel in (first, second))  # noqa: E741
+    found = products - rows_weigh * (k * l).sum(axis=1) + totals_weigh * k.sum(axis=1) * l.sum(axis=1)
+    return np.where(found > 1e-12 * np.abs(products), found, np.nan) if nan else found
+
+
+@lru_cache(maxsize=4)
+def _shuffles(n: int, draws: int, seed: int) -> np.ndarray:
+    """Orders of `n` clips, [draws, n]."""
+    rng = np.random.default_rng(seed)
+    return np.stack([rng.permutation(n) for _ in range(draws)])
+
+
+@lru_cache(maxsize=1)
+def _shuffled_pairs(n: int, draws: int, seed: int, start: int, stop: int) -> np.ndarray:
+    """Where in a flat kernel the pairs of clips above the diagonal come to lie in the shuffles from `start` to `stop`, [shuffles, pairs]."""
+    rows, columns = np.triu_indices(n, k=1)
+    orders = _shuffles(n, draws, seed)[start:stop].astype(np.int32)
+    return orders[:, rows] * n + orders[:, columns]
+
+
+@lru_cache(maxsize=4)
+def _halves(n: int, draws: int, seed: int) -> np.ndarray:
+    """Halves of `n` clips without repetition, 1 for those that are in, [draws, n]."""
+    rng = np.random.default_rng(seed)
+    member = np.zeros((draws, n))
+    for row in member:
+        row[rng.permutation(n)[: n // 2]] = 1.0
+    return member
 
 
 def _norm(centred_kernel: np.ndarray, kernel: np.ndarray) -> np.ndarray:

@@ -15,8 +15,12 @@ from torch import Tensor
 
 from .measures.measure import GRADIENT_PARTS, Batch, Factors, Measure, Part, Replay, Study
 from .models.parts import MODULES, Block, EncoderParts
+from .models.prefix import SharedPrefix
 from .models.states import ModelStates
 from .progress import bar
+
+#: Forward parts within a block, which a block that is not run again does not give again.
+INNER_PARTS = ("attn_out", "resid_mid", "mlp_out")
 
 
 def batches_of(
@@ -85,12 +89,16 @@ def trace(
 ) -> None:
     """Run all models over all batches and feed the measures; `total` is the number of batches, for the progress bar.
 
-    One forward for each model and batch, and one backward for those models whose gradients a measure asks for.
+    One forward for each model and batch, and one backward for those models whose gradients a measure asks for; what lies below the first adapted block is run for the first
+    model and repeated for the others.
     """
     from nnsight import NNsight
 
     traced = NNsight(states.parts.peft)
+    of_any = frozenset().union(*(measure.parts(model) for measure in measures for model in states.names))
+    prefix = SharedPrefix(states.parts)
     for batch in bar(batches, "tracing", total):
+        prefix.forget()
         reference: list[Tensor] | None = None
         for model in states.names:
             listeners = [(measure, measure.parts(model)) for measure in measures]
@@ -101,7 +109,7 @@ def trace(
             if not keep and not any(wanted for _, wanted in listeners):
                 continue
             with states.enter(model) as parts:
-                resid_pre = _trace_one(traced, parts, model, batch, listeners, keep)
+                resid_pre = _trace_one(traced, parts, model, batch, listeners, keep, prefix, of_any)
                 if model == "frozen":
                     reference = resid_pre
                 if replaying:
@@ -115,12 +123,18 @@ def _trace_one(
     batch: Batch,
     listeners: Sequence[tuple[Measure, frozenset[str]]],
     keep: bool,
+    prefix: SharedPrefix,
+    of_any: frozenset[str],
 ) -> list[Tensor]:
     wanted = frozenset().union(*(names for _, names in listeners)) | ({"resid_pre"} if keep else set())
     kept: list[Tensor] = []
 
     def give(name: str, layer: int, module: str | None, tensor: Any) -> None:
         tensor = tensor.detach()
+        if not again and name in INNER_PARTS and layer < prefix.depth:
+            prefix.kept[name, layer] = tensor
+        if name not in wanted:
+            return
         if keep and name == "resid_pre":
             kept.append(tensor)
         if not batch.windowed and name.startswith(("lora", "grad")):
@@ -141,57 +155,62 @@ def _trace_one(
     adapter = str(parts.peft.active_adapter)
     stack = parts.stack(parts.root(traced))
     valid = batch.valid if batch.pools_valid else None
+    again = prefix.filled
     sides: list[tuple[int, str, Any, Any]] = []
+
+    def sides_of(block: Any, layer: int, module: str) -> None:
+        linear = parts.linear_of(block, module)
+        side_a = getattr(linear.lora_A, adapter).output
+        give("lora_a", layer, module, side_a)
+        if gradients or "lora_b" in wanted:
+            side_b = getattr(linear.lora_B, adapter).output
+            sides.append((layer, module, side_a, side_b))
+            give("lora_b", layer, module, side_b)
 
     def modules_of(layer: int, in_mlp: bool) -> list[str]:
         here = [module for at, module in adapted if at == layer and module.startswith("fc") == in_mlp]
         return sorted(here, key=MODULES.index)
 
     # two `with` statements: nnsight takes the traced block from the source, and knows one that stands alone
-    with torch.set_grad_enabled(gradients):  # noqa: SIM117
+    with torch.set_grad_enabled(gradients), prefix.shared():  # noqa: SIM117
         with traced.trace(batch.features, valid=valid):
             for layer in range(parts.layers):
                 block = stack.layers[layer]
-                if "resid_pre" in wanted or ("resid_mid" in wanted and not parts.post_norm):
+                repeated = layer < prefix.depth and again
+                here = wanted if repeated or layer >= prefix.depth else wanted | of_any
+                if "resid_pre" in here or ("resid_mid" in here and not parts.post_norm):
                     stream = block.input
-                    if "resid_pre" in wanted:
-                        give("resid_pre", layer, None, stream)
-                for in_mlp in (False, True):
-                    for module in modules_of(layer, in_mlp):
-                        linear = parts.linear_of(block, module)
-                        side_a = getattr(linear.lora_A, adapter).output
-                        if "lora_a" in wanted:
-                            give("lora_a", layer, module, side_a)
-                        if gradients or "lora_b" in wanted:
-                            side_b = getattr(linear.lora_B, adapter).output
-                            sides.append((layer, module, side_a, side_b))
-                            if "lora_b" in wanted:
-                                give("lora_b", layer, module, side_b)
-                    if not in_mlp and wanted & {"attn_out", "resid_mid"}:
+                    give("resid_pre", layer, None, stream)
+                if repeated:
+                    for name in INNER_PARTS:
+                        if name in wanted:
+                            give(name, layer, None, prefix.kept[name, layer])
+                else:
+                    for module in modules_of(layer, in_mlp=False):
+                        sides_of(block, layer, module)
+                    if here & {"attn_out", "resid_mid"}:
                         attention = parts.attention_output(block)
-                        if "attn_out" in wanted:
-                            give("attn_out", layer, None, attention)
-                        if "resid_mid" in wanted:
+                        give("attn_out", layer, None, attention)
+                        if "resid_mid" in here:
                             middle = parts.resid_mid(block) if parts.post_norm else stream + attention
                             give("resid_mid", layer, None, middle)
-                if "mlp_out" in wanted:
-                    give("mlp_out", layer, None, parts.mlp_output(block))
+                    for module in modules_of(layer, in_mlp=True):
+                        sides_of(block, layer, module)
+                    if "mlp_out" in here:
+                        give("mlp_out", layer, None, parts.mlp_output(block))
                 if "resid_post" in wanted or ("final_norm" in wanted and layer == parts.layers - 1):
                     stream = parts.block_output(block.output)
-                    if "resid_post" in wanted:
-                        give("resid_post", layer, None, stream)
+                    give("resid_post", layer, None, stream)
             if "final_norm" in wanted:
                 give("final_norm", parts.layers, None, parts.final_norm(stream))
             logits = traced.output.logits
-            if "logits" in wanted:
-                give("logits", parts.layers, None, logits)
+            give("logits", parts.layers, None, logits)
             if gradients:
                 loss = torch.nn.functional.cross_entropy(logits, batch.labels, reduction="sum")
                 with loss.backward():  # pyright: ignore[reportOptionalContextManager]
                     for layer, module, side_a, side_b in reversed(sides):
                         gradient = side_b.grad
-                        if "grad_lora_b" in wanted:
-                            give("grad_lora_b", layer, module, gradient)
+                        give("grad_lora_b", layer, module, gradient)
                         if "grad_lora_a" in wanted:
                             give("grad_lora_a", layer, module, side_a.grad)
     for weight in weights:

@@ -64,9 +64,14 @@ class Contribution:
             self._keep(part.model, part.layer, ("paper", "corrected"), block, part.batch)
 
     def replay(self, replay: Replay) -> None:
-        """Run every block on the frozen model's residual stream."""
+        """Run the blocks on the frozen model's residual stream; those that got no other stream anyway did so already."""
         assert replay.reference is not None
+        same = True
         for layer, stream in enumerate(replay.reference):
+            same = same and torch.equal(stream, replay.resid_pre[layer])
+            if same:
+                self._copy(replay.model, layer, replay.batch)
+                continue
             self._keep(replay.model, layer, ("same-input",), replay.block(layer, stream)._asdict(), replay.batch)
 
     def compute(self) -> dict[str, pd.DataFrame]:
@@ -95,27 +100,55 @@ class Contribution:
         self, model: str, layer: int, variants: tuple[str, ...], block: Mapping[str, Tensor], batch: Batch
     ) -> None:
         stream, attention, mlp = (block[name] for name in ("resid_pre", "attn_out", "mlp_out"))
-        of_attention, of_sum = _ratio_and_cosine(attention, stream), _ratio_and_cosine(attention + mlp, stream)
+        h, a, m = (_norm(x) for x in (stream, attention, mlp))
+        ha, hm, am = _dot(stream, attention), _dot(stream, mlp), _dot(attention, mlp)
+        # |a + m|² and the like from the six products of h, a and m: a sum is a pass over the frames' width more, a product of three numbers is not
+        of_attention = _ratio_and_cosine(a, h, ha)
+        of_sum = _ratio_and_cosine(_norm_of_sum(a, m, am), h, ha + hm)
         for variant in variants:
             measured_parts = {"attn": of_attention, "block": of_sum}
             if variant == "paper":
-                measured_parts["mlp"] = _ratio_and_cosine(mlp, stream)
+                measured_parts["mlp"] = _ratio_and_cosine(m, h, hm)
             elif self._study.post_norm:
-                measured_parts["mlp"] = _ratio_and_cosine(mlp, block["resid_mid"])
-                measured_parts["block"] = _ratio_and_cosine(block["resid_post"] - stream, stream)
+                middle, change = block["resid_mid"], block["resid_post"] - stream
+                measured_parts["mlp"] = _ratio_and_cosine(m, _norm(middle), _dot(mlp, middle))
+                measured_parts["block"] = _ratio_and_cosine(_norm(change), h, _dot(change, stream))
             else:
-                measured_parts["mlp"] = _ratio_and_cosine(mlp, stream + attention)
+                measured_parts["mlp"] = _ratio_and_cosine(m, _norm_of_sum(h, a, ha), hm + am)
             for component, measured in measured_parts.items():
                 for frames in ("all", "valid"):
                     means = batch.mean(measured, valid=frames == "valid")
                     key = (model, (layer, component, variant, frames))
                     self._values.setdefault(key, PerClip(self._study)).put(batch, means)
 
+    def _copy(self, model: str, layer: int, batch: Batch) -> None:
+        """Put what a block did on its own stream as what it does on the same."""
+        for component in ("attn", "mlp", "block"):
+            for frames in ("all", "valid"):
+                own = self._values[model, (layer, component, "corrected", frames)].get(batch)
+                key = (model, (layer, component, "same-input", frames))
+                self._values.setdefault(key, PerClip(self._study)).put(batch, own)
 
-def _ratio_and_cosine(added: Tensor, base: Tensor) -> Tensor:
-    """|added| / |base| and their cosine, frame by frame, [clips, frames, 2]."""
-    added_norm, base_norm = (x.norm(dim=-1).clamp(min=SMALLEST_NORM) for x in (added, base))
-    return torch.stack([added.norm(dim=-1) / base_norm, (added * base).sum(-1) / (added_norm * base_norm)], dim=-1)
+
+def _norm(x: Tensor) -> Tensor:
+    """|x| over the width, [clips, frames] float64."""
+    return x.norm(dim=-1).double()
+
+
+def _dot(x: Tensor, y: Tensor) -> Tensor:
+    """Inner products over the width, [clips, frames] float64."""
+    return torch.linalg.vecdot(x, y).double()
+
+
+def _norm_of_sum(x: Tensor, y: Tensor, dot: Tensor) -> Tensor:
+    """|x + y| of the norms of x and y and their inner product."""
+    return (x**2 + 2 * dot + y**2).clamp(min=0).sqrt()
+
+
+def _ratio_and_cosine(added: Tensor, base: Tensor, dot: Tensor) -> Tensor:
+    """|added| / |base| and their cosine, frame by frame, of both norms and the inner product, [clips, frames, 2]."""
+    clamped, base = added.clamp(min=SMALLEST_NORM), base.clamp(min=SMALLEST_NORM)
+    return torch.stack([added / base, dot / (clamped * base)], dim=-1)
 
 
 def _mean_and_interval(values: np.ndarray, weights: np.ndarray) -> list[float]:

@@ -101,12 +101,26 @@ class Batch:
         frames = torch.arange(self.frames, device=self.valid.device)
         return frames[None, :] < self.valid[:, None]
 
+    @cached_property
+    def lengths(self) -> list[int]:
+        """`valid` as numbers of the host: asked of the device once a batch."""
+        return self.valid.tolist()
+
+    def speech(self, tensor: Tensor) -> Tensor:
+        """The frames of [clips, frames, width] that hold speech, clip after clip, [frames of all clips, width]."""
+        return torch.cat([clip[:length] for clip, length in zip(tensor, self.lengths, strict=True)])
+
+    def padding(self, tensor: Tensor) -> Tensor:
+        """All other frames, [frames of all clips, width]."""
+        return torch.cat([clip[length:] for clip, length in zip(tensor, self.lengths, strict=True)])
+
     def mean(self, tensor: Tensor, valid: bool) -> Tensor:
-        """Mean of [clips, frames, ...] over each clip's valid frames, or over all, [clips, ...]."""
+        """Mean of [clips, frames, width] over each clip's valid frames, or over all, [clips, width]."""
         if not valid and self.windowed:
             return tensor.mean(dim=1)
-        mask = self.mask.reshape(*self.mask.shape, *[1] * (tensor.dim() - 2)).to(tensor.dtype)
-        return (tensor * mask).sum(dim=1) / mask.sum(dim=1)
+        weights = self.mask.to(tensor.dtype)
+        weights = weights / weights.sum(dim=1, keepdim=True)
+        return torch.bmm(weights[:, None], tensor)[:, 0]
 
     def pool(self, tensor: Tensor) -> Tensor:
         """Mean of [clips, frames, width] over the frames that the model's own head pools over, [clips, width]."""

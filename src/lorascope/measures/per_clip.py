@@ -22,6 +22,11 @@ class PerClip:
             self._values = values.new_full((len(self._study.clips), *values.shape[1:]), float("nan"))
         self._values[batch.rows.to(values.device)] = values
 
+    def get(self, batch: Batch) -> Tensor:
+        """What was put for the clips of a batch, [clips of the batch, ...]."""
+        assert self._values is not None, "nothing was put yet"
+        return self._values[batch.rows.to(self._values.device)]
+
     def compute(self, what: str) -> np.ndarray:
         """All of them, [clips, ...] float64.
 

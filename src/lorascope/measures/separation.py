@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.decomposition import PCA
+from sklearn.decomposition import KernelPCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.manifold import TSNE
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -42,13 +42,12 @@ class Separation(NamedTuple):
 def standardised(features: np.ndarray) -> np.ndarray:
     """Columns of [clips, columns] at mean 0 and variance 1, [clips, at most clips]; constant columns become 0.
 
-    With more columns than clips the cloud is turned into as many dimensions as there are clips, which leaves all distances as they are.
+    With more columns than clips the cloud is turned into as many dimensions as its clips span, which leaves all distances as they are.
     """
     scaled = StandardScaler().fit_transform(kernels.centred_columns(features))
     if scaled.shape[1] <= len(scaled):
         return scaled
-    u, sigma, _ = np.linalg.svd(scaled, full_matrices=False)
-    return u * sigma
+    return _row_space().fit_transform(scaled)
 
 
 def embedding_2d(cloud: np.ndarray) -> tuple[np.ndarray, float, str]:
@@ -137,7 +136,12 @@ def probe_predictions(features: np.ndarray, labels: np.ndarray, folds: int, seed
     """
     steps: list[object] = [StandardScaler()]
     if features.shape[1] > len(features):
-        steps.append(PCA(svd_solver="full"))
-    probe = make_pipeline(*steps, LogisticRegression(max_iter=5000))
+        steps.append(_row_space())
+    probe = make_pipeline(*steps, LogisticRegression(max_iter=5000, solver="newton-cholesky"))
     split = StratifiedKFold(folds, shuffle=True, random_state=seed)
     return np.asarray(cross_val_predict(probe, features, labels, cv=split))
+
+
+def _row_space() -> KernelPCA:
+    """Principal components of few rows with many columns, by way of their inner products: no matrix as wide as the columns is taken apart."""
+    return KernelPCA(kernel="linear", eigen_solver="dense", remove_zero_eig=True)

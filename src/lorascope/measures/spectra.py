@@ -78,13 +78,14 @@ class Spectra:
         """Add one batch to the Gram matrices, over all frames and over the valid ones."""
         assert part.module is not None
         key = (part.model, part.layer, part.module, part.name)
-        # Padding set to 0 adds nothing to a Gram matrix; picking rows instead would wait for the device to tell how many.
-        valid = part.tensor * part.batch.mask[..., None].to(part.tensor.dtype)
-        for frames, tensor in ((False, part.tensor), (True, valid)):
-            self._grams.setdefault((*key, frames), stats.Gram()).update(tensor)
-        if part.name == "grad_lora_b":
-            valid = valid @ self._b_like(key[:3], valid)
-        self._clips.setdefault(key, PerClip(self._study)).put(part.batch, (valid.transpose(1, 2) @ valid).float())
+        batch = part.batch
+        # a frame is in one of the two sums, and all frames are their total: each costs as much as a twelfth of its block's forward
+        self._grams.setdefault((*key, True), stats.Gram()).update(batch.speech(part.tensor))
+        if batch.windowed:
+            self._grams.setdefault((*key, False), stats.Gram()).update(batch.padding(part.tensor))
+        kept = part.tensor if part.name == "lora_a" else part.tensor @ self._b_like(key[:3], part.tensor)
+        valid = kept * batch.mask[..., None].to(kept.dtype)
+        self._clips.setdefault(key, PerClip(self._study)).put(batch, (valid.transpose(1, 2) @ valid).float())
 
     def replay(self, replay: Replay) -> None:
         """Nothing to do."""
@@ -138,11 +139,11 @@ class Spectra:
         clip_h = self._resampled(key, "grad_lora_b", weights) if has_loss else None
         views = []
         for valid, variants in ((False, ("paper", "released")), (True, ("corrected",))):
-            g = self._grams[*key, "lora_a", valid].compute()
+            g = self._gram(key, "lora_a", valid)
             a_out, b_out = stats.power_spectrum(g), stats.power_spectrum(r @ g @ r.T)
             h = a_grad = b_grad = None
             if has_loss:
-                h = self._grams[*key, "grad_lora_b", valid].compute()
+                h = self._gram(key, "grad_lora_b", valid)
                 a_grad, b_grad = stats.power_spectrum(b.T @ h @ b), stats.power_spectrum(h)
             draws: dict[str, np.ndarray] = {}
             if valid:
@@ -163,6 +164,12 @@ class Spectra:
                     else _View("B", "gradient", variant, b_grad),
                 ]
         return views + _balanced_views(factors, g, h, b_out, b_grad, zero)
+
+    def _gram(self, key: tuple[str, int, str], name: str, valid: bool) -> np.ndarray:
+        """Gram matrix over the valid frames or over all, [width, width]."""
+        held = self._grams[*key, name, True].compute()
+        padding = self._grams.get((*key, name, False))
+        return held if valid or padding is None else held + padding.compute()
 
     def _resampled(self, key: tuple[str, int, str], name: str, weights: np.ndarray) -> np.ndarray:
         """Gram matrices of the bootstrap samples, [draws, rank, rank]."""

@@ -74,6 +74,11 @@ class EncoderParts(ABC):
         """One block's parts on resid_pre [clips, frames, width]."""
         ...
 
+    @abstractmethod
+    def stem(self) -> list[tuple[Any, bool]]:
+        """The costly modules before the blocks, in order, each with whether anything but the next of them reads what it gives."""
+        ...
+
     def attention_output(self, block: Any) -> Any:
         """attn_out of a traced block."""
         return getattr(block, self.attention).output[0]
@@ -210,6 +215,11 @@ class WhisperParts(EncoderParts):
     def stack(self, classifier: Any) -> Any:
         """The encoder itself."""
         return classifier.encoder
+
+    def stem(self) -> list[tuple[Any, bool]]:
+        """Both convolutions; the second alone reads the first."""
+        encoder = self.classifier.encoder_module
+        return [(encoder.conv1, False), (encoder.conv2, True)]
 
     def final_norm(self, hidden: Tensor) -> Tensor:
         """The encoder's last LayerNorm on [..., width], without calling the module."""

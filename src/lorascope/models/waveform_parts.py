@@ -26,6 +26,11 @@ class WaveformParts(EncoderParts):
         """The Transformer within the encoder."""
         return getattr(classifier, self.classifier.trunk).encoder
 
+    def stem(self) -> list[tuple[Any, bool]]:
+        """The convolutions on the waveform, and the one that gives positions."""
+        trunk = self.classifier.encoder_module
+        return [(trunk.feature_extractor, True), (trunk.encoder.pos_conv_embed, True)]
+
     def final_norm(self, hidden: Tensor) -> Tensor:
         """The last LayerNorm on [..., width] of models with LayerNorms before attention and MLP; the others have none, and the stream is the output."""
         if self.post_norm:

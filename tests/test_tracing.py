@@ -4,10 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 
 from lorascope.measures import MEASURES
 from lorascope.models.backbone import load_backbone
 from lorascope.models.parts import WhisperParts
+from lorascope.models.prefix import SharedPrefix
 from lorascope.models.states import ModelStates
 from lorascope.tracing import batches_of, study_of, trace
 
@@ -295,3 +297,50 @@ def test_corrected_cka_equals_an_independent_computation(tables, clips):
         ]
         assert len(row) == 1
         assert row["value"].iloc[0] == pytest.approx(expected, abs=1e-5)
+
+
+def counted(monkeypatch, module, name, counts):
+    """Count the real runs of a module's forward."""
+    forward = module.forward
+
+    def counting(*inputs, **named):
+        counts[name] = counts.get(name, 0) + 1
+        return forward(*inputs, **named)
+
+    monkeypatch.setattr(module, "forward", counting)
+
+
+NAMES = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post", "lora_a", "grad_lora_b", "final_norm", "logits")
+
+
+@pytest.mark.parametrize("first", [0, 2])
+def test_what_lies_below_the_adapter_runs_once_for_all_models(clips, first, tmp_path, monkeypatch):
+    tiny_whisper().save_pretrained(tmp_path)
+    backbone = load_backbone(str(tmp_path))
+    peft = plain_adapter(backbone.model, targets=("v_proj",), layers_to_transform=[first])
+    states = ModelStates(WhisperParts(peft), None, ("gaussian", "permuted"))
+    encoder = states.parts.classifier.encoder_module
+    counts = {}
+    counted(monkeypatch, encoder.conv2, "stem", counts)
+    for layer, block in enumerate(encoder.layers):
+        counted(monkeypatch, block, layer, counts)
+    shared = Recorder(NAMES)
+    trace(states, batches(clips), [shared])
+    total = len(list(batches(clips)))
+    assert counts == {"stem": total, **{layer: total * (1 if layer < first else 4) for layer in range(3)}}
+
+    monkeypatch.setattr("lorascope.models.prefix._first_adapted", lambda parts: None)
+    alone = Recorder(NAMES)
+    trace(states, batches(clips), [alone])
+    assert counts["stem"] == total * 5
+    assert shared.seen.keys() == alone.seen.keys()
+    for key, tensor in alone.seen.items():
+        torch.testing.assert_close(shared.seen[key], tensor, msg=str(key))
+
+
+def test_nothing_is_shared_where_an_adapter_lies_before_the_blocks(tmp_path):
+    tiny_whisper().save_pretrained(tmp_path)
+    model = load_backbone(str(tmp_path)).model
+    peft = get_peft_model(model, LoraConfig(r=2, target_modules=["conv2", "v_proj"]))
+    prefix = SharedPrefix(WhisperParts(peft))
+    assert prefix.depth == 0 and not prefix._modules

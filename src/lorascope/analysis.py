@@ -24,7 +24,7 @@ from .measures.ranks import Ranks
 from .models.backbone import Backbone
 from .models.families import parts_of
 from .models.opening import Adapted, Source, open_adapted
-from .models.states import BASELINES, ModelStates
+from .models.states import ModelStates
 from .models.tuned import TunedModel
 from .tracing import batches_of, study_of, trace
 from .training.data import context_frames
@@ -68,7 +68,7 @@ def analyse(
     contexts = {clip: context_frames(features[clip].features.valid, context) for clip in table["clip"]}
     parts = parts_of(model)
     device = next(model.parameters()).device
-    states = ModelStates(parts, frozen_head, BASELINES, config.seed, has_head)
+    states = ModelStates(parts, frozen_head, config.baselines, config.seed, has_head)
     left_out = cannot_be_had(config.measures, bool(parts.adapted()), has_head)
 
     def window(clip: str, frames: int) -> Any:
@@ -79,7 +79,7 @@ def analyse(
         return batches_of(table, window, contexts, config.batch_size, context == "trim", device, windowed)
 
     total = sum(math.ceil(count / config.batch_size) for count in Counter(contexts.values()).values())
-    study = study_of(states, table, classes, config.seed, config.draws)
+    study = study_of(states, table, classes, config.seed, config.draws, config.memory_mib)
     measures = {name: MEASURES[name](study) for name in config.measures if name not in left_out}
     trace(states, batches(), list(measures.values()), total)
     tables: dict[str, list[pd.DataFrame]] = {}
@@ -89,7 +89,7 @@ def analyse(
     if "ranks" in measures:
         for other in other_ranks:
             alone = ModelStates(parts_of(other), None, (), config.seed)
-            ranks = Ranks(study_of(alone, table, classes, config.seed, config.draws))
+            ranks = Ranks(study_of(alone, table, classes, config.seed, config.draws, config.memory_mib))
             trace(alone, batches(), [ranks], total)
             for stem, part in ranks.compute().items():
                 tables[stem].append(part)

@@ -9,7 +9,7 @@ import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from .errors import LorascopeError
 from .methods import BASELINES, KINDS, LORA_KINDS, Count, Method, Methods, Section, analysed_method, with_defaults
 
+Baseline = Literal["gaussian", "peft-init", "norm-matched", "permuted"]
 MEASURES = ("contribution", "lens", "ranks", "spectra", "cka", "erasure")
 
 # numpy's and Hugging Face's seeds end here
@@ -92,7 +93,8 @@ class AnalysisConfig(Section):
     """What is measured on one fold's trained cells, on clips of its held-out speakers. `fold` defaults to the first one.
 
     `method` names the method that is analysed: by default the first LoRA (LoRA, rsLoRA, PiSSA, AdaLoRA), else the first that changes the encoder. `ranks` are
-    trained beside it for the rank space (at the same scale). `draws` counts bootstrap and permutation draws.
+    trained beside it for the rank space (at the same scale). `draws` counts bootstrap and permutation draws. `baselines` are the
+    random adapters beside the trained one (each costs as much as it does). Past `memory_mib` MiB the frames that the flattened variants of ranks and CKA need are kept in a temporary file.
     """
 
     measures: Annotated[
@@ -104,7 +106,14 @@ class AnalysisConfig(Section):
     ranks: tuple[Count, ...] = ()
     batch_size: Count = 8
     draws: Annotated[int, Field(ge=50, strict=True)] = 500
+    baselines: Annotated[tuple[Baseline, ...], Field(min_length=1)] = get_args(Baseline)
+    memory_mib: Annotated[int, Field(ge=0, strict=True)] = 512
     seed: Seed = 42
+
+    @field_validator("baselines")
+    @classmethod
+    def _in_their_order(cls, baselines: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name for name in get_args(Baseline) if name in baselines)
 
     @field_validator("measures", "ranks")
     @classmethod

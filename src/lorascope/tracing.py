@@ -13,14 +13,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from .measures.kept_frames import Space
 from .measures.measure import GRADIENT_PARTS, Batch, Factors, Measure, Part, Replay, Study
 from .models.parts import MODULES, Block, EncoderParts
 from .models.prefix import SharedPrefix
 from .models.states import ModelStates
 from .progress import bar
 
-#: Forward parts within a block, which a block that is not run again does not give again.
-INNER_PARTS = ("attn_out", "resid_mid", "mlp_out")
+#: Forward parts of a block that are there in every model.
+BLOCK_PARTS = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post")
 
 
 def batches_of(
@@ -55,8 +56,10 @@ def batches_of(
             )
 
 
-def study_of(states: ModelStates, clips: pd.DataFrame, classes: Sequence[str], seed: int, draws: int) -> Study:
-    """Describe the models and clips of an analysis for the measures."""
+def study_of(
+    states: ModelStates, clips: pd.DataFrame, classes: Sequence[str], seed: int, draws: int, memory_mib: int = 512
+) -> Study:
+    """Describe the models and clips of an analysis for the measures; `memory_mib` is what they may keep of frames before they go to a file."""
     keys = states.parts.adapted()
     scales = {key: states.parts.factors(*key)[2] for key in keys}
     factors = {
@@ -78,6 +81,7 @@ def study_of(states: ModelStates, clips: pd.DataFrame, classes: Sequence[str], s
         post_norm=states.parts.post_norm,
         seed=seed,
         draws=draws,
+        space=Space(memory_mib << 20),
     )
 
 
@@ -96,6 +100,7 @@ def trace(
 
     traced = NNsight(states.parts.peft)
     of_any = frozenset().union(*(measure.parts(model) for measure in measures for model in states.names))
+    of_any |= {"resid_pre"} if any(measure.replays(model) for measure in measures for model in states.names) else set()
     prefix = SharedPrefix(states.parts)
     for batch in bar(batches, "tracing", total):
         prefix.forget()
@@ -130,11 +135,11 @@ def _trace_one(
     kept: list[Tensor] = []
 
     def give(name: str, layer: int, module: str | None, tensor: Any) -> None:
-        tensor = tensor.detach()
-        if not again and name in INNER_PARTS and layer < prefix.depth:
-            prefix.kept[name, layer] = tensor
+        if layer < prefix.depth and not again:
+            prefix.kept[name, layer] = tensor.detach()
         if name not in wanted:
             return
+        tensor = tensor.detach()
         if keep and name == "resid_pre":
             kept.append(tensor)
         if not batch.windowed and name.startswith(("lora", "grad")):
@@ -175,30 +180,28 @@ def _trace_one(
     with torch.set_grad_enabled(gradients), prefix.shared():  # noqa: SIM117
         with traced.trace(batch.features, valid=valid):
             for layer in range(parts.layers):
+                if layer < prefix.depth and again:
+                    for name in BLOCK_PARTS:
+                        give(name, layer, None, prefix.kept.get((name, layer)))
+                    continue
                 block = stack.layers[layer]
-                repeated = layer < prefix.depth and again
-                here = wanted if repeated or layer >= prefix.depth else wanted | of_any
+                here = wanted if layer >= prefix.depth else of_any
                 if "resid_pre" in here or ("resid_mid" in here and not parts.post_norm):
                     stream = block.input
                     give("resid_pre", layer, None, stream)
-                if repeated:
-                    for name in INNER_PARTS:
-                        if name in wanted:
-                            give(name, layer, None, prefix.kept[name, layer])
-                else:
-                    for module in modules_of(layer, in_mlp=False):
-                        sides_of(block, layer, module)
-                    if here & {"attn_out", "resid_mid"}:
-                        attention = parts.attention_output(block)
-                        give("attn_out", layer, None, attention)
-                        if "resid_mid" in here:
-                            middle = parts.resid_mid(block) if parts.post_norm else stream + attention
-                            give("resid_mid", layer, None, middle)
-                    for module in modules_of(layer, in_mlp=True):
-                        sides_of(block, layer, module)
-                    if "mlp_out" in here:
-                        give("mlp_out", layer, None, parts.mlp_output(block))
-                if "resid_post" in wanted or ("final_norm" in wanted and layer == parts.layers - 1):
+                for module in modules_of(layer, in_mlp=False):
+                    sides_of(block, layer, module)
+                if here & {"attn_out", "resid_mid"}:
+                    attention = parts.attention_output(block)
+                    give("attn_out", layer, None, attention)
+                    if "resid_mid" in here:
+                        middle = parts.resid_mid(block) if parts.post_norm else stream + attention
+                        give("resid_mid", layer, None, middle)
+                for module in modules_of(layer, in_mlp=True):
+                    sides_of(block, layer, module)
+                if "mlp_out" in here:
+                    give("mlp_out", layer, None, parts.mlp_output(block))
+                if "resid_post" in here or ("final_norm" in wanted and layer == parts.layers - 1):
                     stream = parts.block_output(block.output)
                     give("resid_post", layer, None, stream)
             if "final_norm" in wanted:

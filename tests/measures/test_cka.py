@@ -8,6 +8,7 @@ import torch
 from sklearn.metrics.pairwise import rbf_kernel
 
 from lorascope.measures.cka import COLUMNS, Cka
+from lorascope.measures.kept_frames import Space
 
 from .streams import LAYERS, RANK, WIDTH, ToyModel, drive, make_batches, make_study
 
@@ -185,10 +186,11 @@ def test_a_small_budget_goes_to_disk_and_changes_nothing():
     batches = make_batches(clips=8)
     tables = []
     for budget in (1 << 30, 3000):
-        measure = Cka(make_study(models, batches), budget=budget)
+        study = make_study(models, batches, space=Space(budget))
+        measure = Cka(study)
         drive(measure, models, batches)
         tables.append(measure.compute()["cka"])
-    assert measure._space._folder is not None
+    assert study.space._folder is not None
     np.testing.assert_array_equal(tables[0].value, tables[1].value)
 
 

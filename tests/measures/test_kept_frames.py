@@ -9,7 +9,7 @@ import torch
 
 from lorascope.errors import LorascopeError
 from lorascope.measures import kept_frames
-from lorascope.measures.kept_frames import KeptFrames, Space
+from lorascope.measures.kept_frames import KeptFrames, Space, Spilled
 
 
 @pytest.mark.parametrize("budget", [0, 100, 1 << 20])
@@ -39,7 +39,8 @@ def test_memory_is_used_first():
     space = Space(24)
     array = np.ones(3)
     assert space.keep(array) is array and space._folder is None
-    assert isinstance(space.keep(array), np.memmap)
+    spilled = space.keep(array)
+    assert isinstance(spilled, Spilled) and (spilled[:] == array).all()
 
 
 def test_a_full_disk_is_told_in_one_line(monkeypatch):

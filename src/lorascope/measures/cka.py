@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .. import kernels, stats
-from .kept_frames import KeptFrames, Space
+from .kept_frames import KeptFrames
 from .measure import Part, Replay, Study
 from .per_clip import PerClip
 
@@ -57,8 +57,7 @@ class Cka:
     - `corrected`: debiased HSIC, a clip is the mean of its valid frames, linear kernel and RBF with the median heuristic.
 
     B-out and dLoss/dA-out are never asked for, being linear maps of A-out and dLoss/dB-out. For the flattened
-    variants all frames of those two are kept, for the models in `flattened` only: in memory up to `budget` bytes, past that in a temporary
-    file (see `kept_frames`). Shorter clips are padded with 0.
+    variants all frames of those two are kept, for the models in `flattened` only, in the study's `space` (memory up to a budget, past that a temporary file). Shorter clips are padded with 0.
 
     `compute` gives `cka`: layer, module, pair, quantity (activation, gradient), kernel, estimator, variant, value, a 95 % interval over
     clips (`kernels.half_sample_interval`), the central 95 % of the permutation null, model (the one after `:` or `~`), clips, draws and a
@@ -67,12 +66,9 @@ class Cka:
     fewer than eight clips, give NaN and a note.
     """
 
-    def __init__(
-        self, study: Study, flattened: Collection[str] = ("trained", "gaussian"), budget: int = 2 << 30
-    ) -> None:
+    def __init__(self, study: Study, flattened: Collection[str] = ("trained", "gaussian")) -> None:
         self._study = study
         self._flattened = frozenset(flattened)
-        self._space = Space(budget)
         self._pooled: dict[tuple[str, int, str, str], PerClip] = {}
         self._frames: dict[tuple[str, int, str, str], KeptFrames] = {}
 
@@ -93,7 +89,7 @@ class Cka:
         means = part.batch.mean(part.tensor, valid=True)
         self._pooled.setdefault(key, PerClip(self._study)).put(part.batch, means)
         if part.model in self._flattened:
-            frames = self._frames.setdefault(key, KeptFrames(len(self._study.clips), self._space))
+            frames = self._frames.setdefault(key, KeptFrames(len(self._study.clips), self._study.space))
             frames.add(part.batch.rows, part.tensor)
 
     def replay(self, replay: Replay) -> None:
@@ -181,7 +177,11 @@ class Cka:
         change = self._map(view, layer, module, quantity)
         total = np.zeros((len(self._study.clips),) * 2)
         for piece in self._frames[view.model, layer, module, PART_OF[quantity]].pieces():
-            total += kernels.linear_kernel((piece if change is None else piece @ change).reshape(len(piece), -1))
+            flat = (piece if change is None else piece @ change.astype(np.float32)).reshape(len(piece), -1)
+            # Any clip may be the origin; with this one, columns that are the same in all clips become exactly 0. The product is
+            # float32, over few columns; their sum is float64.
+            flat = flat - flat[0]
+            total += flat @ flat.T
         return total
 
     def _map(self, view: _View, layer: int, module: str, quantity: Quantity) -> np.ndarray | None:

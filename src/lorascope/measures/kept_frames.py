@@ -12,24 +12,37 @@ import tempfile
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from ..errors import LorascopeError
 
-#: Values that one piece of `KeptFrames.pieces` holds at most, in float64 64 MiB.
-PIECE = 8 << 20
+#: Bytes of frames that are kept in memory unless told otherwise.
+BUDGET = 512 << 20
+#: Values that one piece of `KeptFrames.pieces` holds at most: few, so that a product over a piece's columns is short enough for float32.
+PIECE = 2 << 20
+
+
+class Spilled:
+    """An array in a file. A part of it is read when it is asked for, and nothing of the file stays mapped."""
+
+    def __init__(self, path: Path, offset: int, array: np.ndarray) -> None:
+        self.nbytes, self._place = array.nbytes, (path, array.dtype, "r", offset, array.shape)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        return np.array(np.memmap(*self._place)[index])
 
 
 class Space:
     """Room for arrays: memory for the first `budget` bytes, then a file in a temporary folder, removed with this object."""
 
-    def __init__(self, budget: int) -> None:
+    def __init__(self, budget: int = BUDGET) -> None:
         self._left = budget
         self._folder: Path | None = None
 
-    def keep(self, array: np.ndarray) -> np.ndarray:
+    def keep(self, array: np.ndarray) -> np.ndarray | Spilled:
         """The same values, wherever they are kept. Raises LorascopeError where the disk is full."""
         if array.nbytes <= self._left:
             self._left -= array.nbytes
@@ -50,7 +63,7 @@ class Space:
                 f"{self._folder}: no room left for the frames of the flattened variants; "
                 "set TMPDIR to a larger disk, or analyse fewer clips"
             ) from error
-        return np.memmap(path, dtype=array.dtype, mode="r", offset=offset, shape=array.shape)
+        return Spilled(path, offset, array)
 
 
 class KeptFrames:
@@ -61,7 +74,7 @@ class KeptFrames:
         self.longest = 0
         self.width = 0
         self._space = space
-        self._blocks: list[tuple[np.ndarray, np.ndarray]] = []
+        self._blocks: list[tuple[np.ndarray, np.ndarray | Spilled]] = []
 
     def add(self, rows: Tensor, tensor: Tensor) -> None:
         """Keep [clips, frames, width] of the clips `rows`."""
@@ -72,10 +85,10 @@ class KeptFrames:
         self._blocks.append((rows.cpu().numpy(), self._space.keep(array.copy())))
 
     def pieces(self) -> Iterator[np.ndarray]:
-        """Runs of frames of all clips, [clips, some frames, width] float64, shorter clips padded with 0 to the longest."""
+        """Runs of frames of all clips, [clips, some frames, width] float32, shorter clips padded with 0 to the longest."""
         step = max(1, PIECE // (self.clips * self.width))
         for start in range(0, self.longest, step):
-            piece = np.zeros((self.clips, min(step, self.longest - start), self.width))
+            piece = np.zeros((self.clips, min(step, self.longest - start), self.width), np.float32)
             for rows, block in self._blocks:
                 part = block[:, start : start + step]
                 piece[rows, : part.shape[1]] = part

@@ -8,7 +8,7 @@ This module knows nothing of how parts are captured, nor of training.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,6 +16,8 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+
+from .kept_frames import Space
 
 if TYPE_CHECKING:
     from ..models.parts import Block
@@ -57,7 +59,7 @@ class Study:
     "peft-init", "norm-matched", "permuted". `modules` are the adapted linear layers of a block, e.g. ("v_proj",). `post_norm` says that the encoder's LayerNorms lie on the
     residual stream, after attention and MLP.
     `factors[model][layer, module]` are the adapter's factors; "frozen" has none. `headless` names models with no trained head.
-    `draws` is the number of bootstrap and of permutation draws.
+    `draws` is the number of bootstrap and of permutation draws. `space` has room for the frames that measures cannot reduce at once.
     """
 
     clips: pd.DataFrame
@@ -71,6 +73,7 @@ class Study:
     post_norm: bool = False
     seed: int = 42
     draws: int = 500
+    space: Space = field(default_factory=Space)
 
     @property
     def labels(self) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .. import stats
-from .kept_frames import KeptFrames, Space
+from .kept_frames import KeptFrames
 from .measure import Part, Replay, Study
 from .per_clip import PerClip
 from .separation import Separation, embedding_2d, separation, standardised
@@ -28,20 +28,17 @@ class Ranks:
 
     Variants: `corrected` takes the mean over a clip's valid frames; `released` all its frames × rank values in a row, padding
     included, whose columns standardisation blows up to unit variance. The frames that `released` needs are kept for the models in
-    `flattened` (none: the variant is left out), in memory up to `budget` bytes, past that in a temporary file.
+    `flattened` (none: the variant is left out), in the study's `space`.
 
     `compute` gives `ranks` (model, rank, layer, clip, x, y, module, variant, speaker, emotion) and `rank_scores` (model, rank, layer,
     module, variant, clips, silhouette, knn, probe_uar with its interval, the nulls of the first two, perplexity, note;
     see `Separation`). Only A is looked at: B-out is a linear image of it.
     """
 
-    def __init__(
-        self, study: Study, flattened: Collection[str] = ("trained", "gaussian"), budget: int = 1 << 30
-    ) -> None:
+    def __init__(self, study: Study, flattened: Collection[str] = ("trained", "gaussian")) -> None:
         self._study = study
         self._layers = frozenset(int(depth) for depth in np.linspace(0, study.layers - 1, DEPTHS))
         self._flattened = frozenset(flattened)
-        self._space = Space(budget)
         self._pooled: dict[tuple[str, int, str], PerClip] = {}
         self._frames: dict[tuple[str, int, str], KeptFrames] = {}
 
@@ -62,7 +59,7 @@ class Ranks:
         means = part.batch.mean(part.tensor, valid=True)
         self._pooled.setdefault(key, PerClip(self._study)).put(part.batch, means)
         if part.model in self._flattened:
-            frames = self._frames.setdefault(key, KeptFrames(len(self._study.clips), self._space))
+            frames = self._frames.setdefault(key, KeptFrames(len(self._study.clips), self._study.space))
             frames.add(part.batch.rows, part.tensor)
 
     def replay(self, replay: Replay) -> None:
@@ -93,5 +90,5 @@ class Ranks:
         for key, pooled in self._pooled.items():
             yield key, "corrected", pooled.compute(f"A-out of model {key[0]}, layer {key[1]}")
             if key in self._frames:
-                flat = np.concatenate(list(self._frames[key].pieces()), axis=1)
+                flat = np.concatenate(list(self._frames[key].pieces()), axis=1).astype(np.float64)
                 yield key, "released", flat.reshape(len(flat), -1)

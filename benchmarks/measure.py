@@ -49,6 +49,12 @@ class Timing:
         return statistics.median(self.cpus)
 
     @property
+    def best(self) -> float:
+        """Seconds of the fastest round: CPU seconds where one thread of a CPU does all, since no other load touches them, else wall seconds."""
+        alone = torch.get_num_threads() == 1 and not torch.cuda.is_available()
+        return min(self.cpus if alone else self.walls)
+
+    @property
     def spread(self) -> float:
         """Slowest round less fastest, as a part of the median, of the wall clock."""
         return (max(self.walls) - min(self.walls)) / self.wall

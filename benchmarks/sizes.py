@@ -9,6 +9,7 @@ whole run and says what it would take on GPUs whose throughput is published (see
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import time

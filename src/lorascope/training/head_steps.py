@@ -35,8 +35,8 @@ def fit_head(
 ) -> Fit:
     """Train a head in place and leave it with the weights of its best epoch on the selection clips: highest UAR, ties broken by the lower loss.
 
-    AdamW with linear decay to zero over all steps, no decay of biases, gradients clipped to `max_grad_norm`, batches in the order of `LengthBatches`: what `fit` does, to rounding. The head must
-    draw nothing (no dropout). Every epoch's numbers go to `log` as JSON lines.
+    AdamW with linear decay to zero over all steps, no decay of biases, gradients clipped to `max_grad_norm`, batches in the order of `LengthBatches`: what `fit` does, in the same order and arithmetic, since a rate
+    at which training is unstable would make another head of another rounding. The head must draw nothing (no dropout). Every epoch's numbers go to `log` as JSON lines.
     """
     batches = LengthBatches(train.lengths, optimiser.batch_size, seed)
     inputs, labels = _tensors(train)
@@ -54,7 +54,7 @@ def fit_head(
             model.train()
             for indices in batches:
                 for group in steps.param_groups:
-                    group["lr"] = learning_rate * (total - done) / total
+                    group["lr"] = learning_rate * ((total - done) / total)
                 with _autocast(precision):
                     loss = model(pooled=inputs[indices], labels=labels[indices]).loss
                 loss.backward()
@@ -93,7 +93,7 @@ def _optimiser(model: nn.Module, learning_rate: float, decay: float) -> torch.op
         if parameter.requires_grad:
             parts[name.endswith("bias")].append(parameter)
     groups = [{"params": parts[False], "weight_decay": decay}, {"params": parts[True], "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
+    return torch.optim.AdamW(groups, lr=learning_rate)
 
 
 def _autocast(precision: str) -> torch.autocast:

@@ -75,6 +75,8 @@ def measure_shape(shape: str, given: Any) -> None:
         f"{shape}: {backbone.layers} layers, width {backbone.width}; written and loaded in {time.perf_counter() - start:.0f} s, {resident('VmRSS') / 2**30:.2f} GiB held"
     )
     model: Any = adapt(backbone.model, LoraConfig(), 0).to(device())
+    precision = torch.bfloat16 if device() == "cuda" else torch.float32
+    most = peak(precision)
     contexts = [context_frames(round(PAPER["seconds"] * 50), "trim")]
     contexts += [1500] if given.full and shape in WHISPER else []
     for frames in contexts:
@@ -84,7 +86,7 @@ def measure_shape(shape: str, given: Any) -> None:
             memory = peak_memory(call)
             timing = in_turn({name: call}, given.rounds, warm=False)[name]
             work = flops(call)
-            most = peak(torch.bfloat16 if device() == "cuda" else torch.float32, 2)
+            most = max(most, peak(precision))
             print(
                 f"{shape}: {frames} frames, {name}: {timing.wall / CLIPS:.3g} s a clip ({timing.cpu / CLIPS:.3g} s CPU), {memory / CLIPS / 2**20:.0f} MiB a clip, "
                 f"{work / CLIPS / 1e9:.4g} GFLOP a clip, {work / min(timing.walls) / most:.0%} of the largest product's {most / 1e9:.0f} GFLOP/s",

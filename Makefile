@@ -4,7 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= runs/demo
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench clean
+# those of the benchmarks that are there, in this order
+BENCHMARKS := $(wildcard $(patsubst %,benchmarks/%.py,analysis_cost against_plain memory training frozen features sizes))
+GOALS ?= runs/bench.jsonl
 
 demo: $(VENV)/.ready
 	$(BIN)/lorascope run configs/demo.yaml --out $(OUT)
@@ -16,6 +19,11 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+bench: $(VENV)/.ready
+	@mkdir -p $(dir $(GOALS)) && rm -f $(GOALS)
+	@for program in $(BENCHMARKS); do echo "== $$program"; LORASCOPE_BENCH_JSON=$(GOALS) $(BIN)/python $$program $(BENCH) || exit 1; done
+	@echo "== goals" && $(BIN)/python benchmarks/measure.py $(GOALS)
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "lorascope needs Python 3.11 or newer; name one with make PYTHON=python3.12")'

@@ -8,6 +8,7 @@ import tempfile
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -123,10 +124,12 @@ def prepare_clip(path: str, settings: FeatureSettings, start: float | None = Non
     return Clip(digest, seconds, features)
 
 
-def _versions() -> list[str]:
+@cache
+def _versions() -> tuple[str, ...]:
+    # looked up once: three files to find and parse took as long as reading a clip from the cache
     from importlib.metadata import version
 
-    return [version(package) for package in ("transformers", "soxr", "soundfile")]
+    return tuple(version(package) for package in ("transformers", "soxr", "soundfile"))
 
 
 def prepare_clips(

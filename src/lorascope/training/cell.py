@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from peft import PeftModel
 from sklearn.metrics import confusion_matrix
 
 from .. import __version__
 from ..methods import ClassicConfig, FrozenConfig, OptimiserConfig, is_shallow
 from ..models.adaptation import Record, load_adapter
-from ..models.classifier import Head, SpeechClassifier, initialise_head
+from ..models.backbone import Backbone
+from ..models.classifier import Head, initialise_head
 from ..models.families import parts_of
 from ..models.methods import adapt, add_head_only, load_trained, save_trained
 from ..planning import Cell
@@ -31,6 +31,7 @@ from ..store import RunFolder, read_json, write_json
 from .allocation import RankAllocation
 from .data import ClipDataset, PooledDataset
 from .fit import Fit, cross_entropy, fit
+from .head_steps import fit_head
 from .heads import TENSORS, LayerSum, fit_at_once, head_record, load_head, save_head
 from .inputs import Inputs
 from .passes import predict_clips
@@ -89,7 +90,7 @@ def _train(
             say(f"{cell.label}, fold {cell.fold.name}, learning rate {rate:g}")
             trained = _train_candidate(cell, inputs, selection, rate, candidate)
             write_json(done, asdict(trained))
-            shutil.rmtree(candidate / "trainer")
+            shutil.rmtree(candidate / "trainer", ignore_errors=True)
         fits.append(Fit(**read_json(done)))
     chosen = max(range(len(fits)), key=lambda number: fits[number].score)
     with (folder / "train.log").open("w", encoding="utf-8") as log:
@@ -132,23 +133,13 @@ def _train_candidate(cell: Cell, inputs: Inputs, selection: Sequence[str], rate:
     backbone = inputs.load()
     method = cell.method
     assert isinstance(method, OptimiserConfig)
-    model: PeftModel | SpeechClassifier | Head | LayerSum
-    if not isinstance(method, FrozenConfig):
-        model = adapt(backbone.model, cell.method, cell.seed)
-        train, held_out = (
-            ClipDataset(ids, inputs.labels, inputs.clips, cell.context) for ids in (cell.fold.train, selection)
-        )
-    else:
-        pooled = inputs.fixed(cell)
-        depths = slice(None) if method.head == "layer_sum" else -1
-        head = model = Head(backbone.width, cell.projection, len(cell.classes))
-        initialise_head(head, cell.seed)
-        if method.head == "layer_sum":
-            model = LayerSum(backbone.layers + 1, head)
-        train, held_out = (
-            PooledDataset(np.stack([pooled[c][depths] for c in ids]), [inputs.labels[c] for c in ids])
-            for ids in (cell.fold.train, selection)
-        )
+    log = folder / "log.jsonl"
+    if isinstance(method, FrozenConfig):
+        return _train_head(cell, method, inputs, selection, rate, folder / "adapter", log, backbone)
+    model = adapt(backbone.model, method, cell.seed)
+    train, held_out = (
+        ClipDataset(ids, inputs.labels, inputs.clips, cell.context) for ids in (cell.fold.train, selection)
+    )
     result = fit(
         model,
         train,
@@ -159,17 +150,45 @@ def _train_candidate(cell: Cell, inputs: Inputs, selection: Sequence[str], rate:
         cell.seed,
         cell.precision,
         folder / "trainer",
-        folder / "log.jsonl",
+        log,
         RankAllocation(model) if cell.kind == "adalora" else None,
     )
-    if isinstance(model, LayerSum):
-        tensors = {name: tensor.detach().cpu().numpy() for name, tensor in model.state_dict().items()}
-        save_head(folder / "adapter", head_record(cell, backbone.name, backbone.fingerprint), tensors)
-        return result
-    trained = add_head_only(backbone.model, model) if isinstance(model, Head) else model
-    record = Record(cell.kind, cell.classes, cell.context, backbone.name, backbone.fingerprint, __version__)
-    save_trained(trained, folder / "adapter", record, backbone.features, inputs.load)
+    save_trained(model, folder / "adapter", _record(cell, backbone), backbone.features, inputs.load)
     return result
+
+
+def _train_head(
+    cell: Cell,
+    method: FrozenConfig,
+    inputs: Inputs,
+    selection: Sequence[str],
+    rate: float,
+    adapter: Path,
+    log: Path,
+    backbone: Backbone,
+) -> Fit:
+    """Train a head of the frozen encoder on its pooled stream and save it in the folder `adapter`."""
+    pooled = inputs.fixed(cell)
+    depths = slice(None) if method.head == "layer_sum" else -1
+    head = Head(backbone.width, cell.projection, len(cell.classes))
+    initialise_head(head, cell.seed)
+    model = LayerSum(backbone.layers + 1, head) if method.head == "layer_sum" else head
+    train, held_out = (
+        PooledDataset(np.stack([pooled[c][depths] for c in ids]), [inputs.labels[c] for c in ids])
+        for ids in (cell.fold.train, selection)
+    )
+    result = fit_head(model, train, held_out, len(cell.classes), method, rate, cell.seed, cell.precision, log)
+    if isinstance(model, LayerSum):
+        tensors = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+        save_head(adapter, head_record(cell, backbone.name, backbone.fingerprint), tensors)
+    else:
+        with_head = add_head_only(backbone.model, head)
+        save_trained(with_head, adapter, _record(cell, backbone), backbone.features, inputs.load)
+    return result
+
+
+def _record(cell: Cell, backbone: Backbone) -> Record:
+    return Record(cell.kind, cell.classes, cell.context, backbone.name, backbone.fingerprint, __version__)
 
 
 def _metrics(cell: Cell, inputs: Inputs, logits: np.ndarray, decided: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,262 @@
+"""What a clip costs in encoders of every published size: forward, forward and backward, analyses; and how cost grows.
+
+    python benchmarks/sizes.py [tiny base small medium large-v2] [--full] [--growth] [--predict]
+
+Each shape runs in a process of its own, with random weights: written as a Hugging Face folder, loaded as any backbone is, LoRA (r = 32) on v_proj, two clips of the mean length of IEMOCAP's
+(4.5 s; `--full`: also the window of 30 s), all analyses on two clips of one second. `--growth` varies layers, width, frames, clips and rank of a small shape. `--predict` counts the arithmetic of the paper's
+whole run and says what it would take on GPUs whose throughput is published (see docs/performance.md); nothing is computed for it.
+"""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from arithmetic import flops, peak
+from material import CLASSES, SHAPES, WHISPER, backbone_of, config_of
+from measure import arguments, in_turn, peak_memory, resident
+
+from lorascope.config import AnalysisConfig
+from lorascope.experiment import device
+from lorascope.methods import LoraConfig
+from lorascope.models.families import FAMILIES
+from lorascope.models.methods import adapt
+from lorascope.training.data import context_frames
+
+CLIPS = 2
+#: IEMOCAP's four classes: clips, their mean length in seconds (Busso et al. 2008), folds, epochs as published.
+PAPER = {"clips": 5531, "seconds": 4.5, "folds": 10, "epochs": 20}
+PAPER_SIZES = ("tiny", "base", "small", "medium", "large-v2", "large-v3")
+#: Published dense bf16 peaks, FLOP/s, and the part of them that published trainings of models of this size reach (sources in docs/performance.md).
+GPUS = {"A100": 312e12, "H100": 989e12}
+REACHED = {"A100": 0.40, "H100": 0.35}
+BATCH = 8
+#: Seconds of a step that are Trainer's own: what `training.py` prints beside forward and backward, times the batch.
+TRAINER = 0.005
+
+
+def batch_of(shape: str, frames: int, clips: int = CLIPS) -> dict[str, torch.Tensor]:
+    """Random features of clips that fill their frames."""
+    mels = WHISPER[shape][3] if shape in WHISPER else 80
+    size = (clips, mels, 2 * frames) if shape in WHISPER else (clips, 400 + 320 * (frames - 1))
+    features = torch.randn(size, generator=torch.Generator().manual_seed(0))
+    return {"input_features": features, "valid": torch.full((clips,), frames), "labels": torch.arange(clips) % 4}
+
+
+def calls(model: Any, batch: dict[str, torch.Tensor]) -> dict[str, Callable[[], None]]:
+    """Forward, and forward and backward, of a batch; on a GPU under bf16 autocast."""
+
+    def forward() -> None:
+        model.eval()
+        with torch.no_grad(), torch.autocast(device(), torch.bfloat16, enabled=device() == "cuda"):
+            model(**batch)
+
+    def backward() -> None:
+        model.train()
+        with torch.autocast(device(), torch.bfloat16, enabled=device() == "cuda"):
+            loss = model(**batch).loss
+        loss.backward()
+        model.zero_grad(set_to_none=True)
+
+    return {"forward": forward, "forward and backward": backward}
+
+
+def measure_shape(shape: str, given: Any) -> None:
+    """One shape, in this process: prints what each thing takes for a clip."""
+    start = time.perf_counter()
+    backbone = backbone_of(f"random-{shape}")
+    print(
+        f"{shape}: {backbone.layers} layers, width {backbone.width}; written and loaded in {time.perf_counter() - start:.0f} s, {resident('VmRSS') / 2**30:.2f} GiB held"
+    )
+    model: Any = adapt(backbone.model, LoraConfig(), 0).to(device())
+    precision = torch.bfloat16 if device() == "cuda" else torch.float32
+    most = peak(precision)
+    contexts = [context_frames(round(PAPER["seconds"] * 50), "trim")]
+    contexts += [1500] if given.full and shape in WHISPER else []
+    for frames in contexts:
+        batch = {key: tensor.to(device()) for key, tensor in batch_of(shape, frames).items()}
+        for name, call in calls(model, batch).items():
+            # once for memory, which also warms up
+            memory = peak_memory(call)
+            timing = in_turn({name: call}, given.rounds, warm=False)[name]
+            work = flops(call)
+            most = max(most, peak(precision))
+            print(
+                f"{shape}: {frames} frames, {name}: {timing.wall / CLIPS:.3g} s a clip ({timing.cpu / CLIPS:.3g} s CPU), {memory / CLIPS / 2**20:.0f} MiB a clip, "
+                f"{work / CLIPS / 1e9:.4g} GFLOP a clip, {work / min(timing.walls) / most:.0%} of the largest product's {most / 1e9:.0f} GFLOP/s",
+                flush=True,
+            )
+    if not given.no_analyses:
+        analyse_shape(shape, backbone, model.eval())
+
+
+def analyse_shape(shape: str, backbone: Any, model: Any) -> None:
+    """All analyses of two clips of one second of noise."""
+    import pandas as pd
+
+    from lorascope.analysis import analyse
+    from lorascope.audio import Clip
+
+    random = np.random.default_rng(0)
+    names = [f"clip-{number}" for number in range(CLIPS)]
+    clips = {
+        name: Clip(name, 1.0, backbone.features.extract(random.standard_normal(16_000).astype(np.float32) * 0.1))
+        for name in names
+    }
+    table = pd.DataFrame({"clip": names, "speaker": names, "emotion": list(CLASSES[:CLIPS])})
+    done: dict[str, Any] = {}
+
+    def run() -> None:
+        done["analysis"] = analyse(model, None, table, clips, CLASSES, "trim", AnalysisConfig(draws=50))
+
+    start = time.perf_counter(), time.process_time()
+    memory = peak_memory(run)
+    wall, cpu = time.perf_counter() - start[0], time.process_time() - start[1]
+    rows = sum(len(rows) for rows in done["analysis"].tables.values())
+    print(
+        f"{shape}: all analyses of two clips of 1 s: {wall / CLIPS:.3g} s a clip ({cpu / CLIPS:.3g} s CPU), {memory / CLIPS / 2**20:.0f} MiB a clip; "
+        f"{rows} rows, left out: {', '.join(done['analysis'].left_out) or 'nothing'}; peak of the process {resident() / 2**30:.1f} GiB",
+        flush=True,
+    )
+
+
+def growth(given: Any) -> None:
+    """How forward and backward grow with each of five things, all others at the base: the exponent of the fitted power law."""
+    base = {"layers": 4, "width": 384, "frames": 250, "clips": 2, "rank": 32}
+    varied = {
+        "layers": (2, 4, 8),
+        "width": (192, 384, 768),
+        "frames": (125, 250, 500, 1000),
+        "clips": (1, 2, 4, 8),
+        "rank": (8, 32, 128),
+    }
+    if given.quick:
+        base = {"layers": 1, "width": 64, "frames": 50, "clips": 1, "rank": 4}
+        varied = {"layers": (1, 2), "frames": (50, 100)}
+    print(f"growth of forward and backward around {base}:")
+    for name, values in varied.items():
+        seconds, works = [], []
+        for value in values:
+            sizes = {**base, name: value}
+            model = small_model(sizes["layers"], sizes["width"], sizes["rank"])
+            call = calls(model, batch_of("tiny", sizes["frames"], sizes["clips"]))["forward and backward"]
+            timing = in_turn({"call": call}, given.rounds)["call"]
+            seconds.append(min(timing.cpus))
+            works.append(flops(call))
+        steps = np.log(np.array(values, float))
+        slopes = [np.polyfit(steps, np.log(np.array(costs, float)), 1)[0] for costs in (seconds, works)]
+        told = ", ".join(f"{value}: {second:.3g} s" for value, second in zip(values, seconds, strict=True))
+        print(f"  {name:7s} {told}; seconds grow as {name}^{slopes[0]:.2f}, arithmetic as {name}^{slopes[1]:.2f}")
+
+
+def small_model(layers: int, width: int, rank: int) -> Any:
+    """A Whisper of any layers and width, with LoRA."""
+    config = config_of("tiny")
+    config.update(
+        {"encoder_layers": layers, "d_model": width, "encoder_ffn_dim": 4 * width, "num_hidden_layers": layers}
+    )
+    config.update({"encoder_attention_heads": max(1, width // 64), "decoder_attention_heads": 1})
+    return adapt(FAMILIES[config.model_type].classifier(config), LoraConfig(rank=rank, alpha=2 * rank), 0)
+
+
+def work_of(shape: str, frames: int) -> tuple[float, float]:
+    """FLOP of forward, and of forward and backward with LoRA, for one clip, counted on tensors without content."""
+    config = config_of(shape)
+    config._attn_implementation = "sdpa"
+    with torch.device("meta"):
+        model = adapt(FAMILIES[config.model_type].classifier(config), LoraConfig(), 0)
+        batch = {key: tensor.to("meta") for key, tensor in batch_of(shape, frames, 1).items()}
+        counted = [flops(call) for call in calls(model, batch).values()]
+    return counted[0], counted[1]
+
+
+def dispatch(given: Any) -> Callable[[int], tuple[float, float]]:
+    """Seconds that this machine's Python takes to launch a batch's forward, and forward and backward, by the number of layers: measured where the arithmetic is next to nothing."""
+    layers = (1, 2) if given.quick else (4, 12)
+    took = []
+    for count in layers:
+        model = small_model(count, 64, 32)
+        timings = in_turn(calls(model, batch_of("tiny", 4, BATCH)), 5)
+        took.append([min(timings[name].cpus) for name in ("forward", "forward and backward")])
+    fits = [np.polyfit(layers, column, 1) for column in np.array(took).T]
+    return lambda count: (float(np.polyval(fits[0], count)), float(np.polyval(fits[1], count)))
+
+
+def predict(given: Any) -> None:
+    """The paper's whole run of LoRA: arithmetic by size and context, and hours on GPUs."""
+    clips, folds, epochs = (PAPER[key] for key in ("clips", "folds", "epochs"))
+    # leave one speaker out: a tenth is tested, once, and the session's other speaker chooses, every epoch
+    trained, chosen, tested = (round(clips * part) for part in (0.8, 0.1, 0.1))
+    launched = dispatch(given)
+    print(
+        f"{clips} clips, {folds} folds, {epochs} epochs: a fold trains on {trained}, chooses on {chosen}, tests {tested}"
+    )
+    print(
+        f"launching a step of 32 layers takes this machine {1000 * launched(32)[1]:.0f} ms, of 4 layers {1000 * launched(4)[1]:.0f} ms"
+    )
+    whole: dict[tuple[str, str], list[float]] = {}
+    for context in ("trim", "full"):
+        frames = context_frames(round(PAPER["seconds"] * 50), context)
+        for shape in ("mini",) if given.quick else PAPER_SIZES:
+            forward, both = work_of(shape, frames)
+            # batches of a fold: trained with backward, and those that only pass forward
+            steps, passes = epochs * math.ceil(trained / BATCH), epochs * chosen / BATCH + tested / BATCH
+            work = folds * BATCH * (steps * both + passes * forward)
+            told = []
+            for gpu, most in GPUS.items():
+                speed = most * REACHED[gpu]
+                bounds = [
+                    max(BATCH * cost / speed, host)
+                    for cost, host in zip((forward, both), launched(WHISPER[shape][1]), strict=True)
+                ]
+                fold = (steps * (bounds[1] + TRAINER) + passes * bounds[0]) / 3600
+                whole.setdefault((context, gpu), []).extend([fold] * folds)
+                told.append(f"{gpu} {work / speed / 3600:.3g} h by arithmetic, {folds * fold:.3g} h")
+            print(
+                f"  {context}, {shape:8s} {frames:4d} frames: forward {forward / 1e9:7.4g} GFLOP a clip, with backward {both / 1e9:7.4g}; run {work / 1e15:7.4g} PFLOP: {'; '.join(told)}"
+            )
+    for (context, gpu), hours in whole.items():
+        print(
+            f"  {context}, all sizes: {sum(hours):.3g} h on one {gpu}, {shared(hours, 8):.3g} h on eight (cells dealt out)"
+        )
+
+
+def shared(hours: Sequence[float], machines: int) -> float:
+    """Hours until all cells are done where each machine takes the longest cell that is left."""
+    busy = [0.0] * machines
+    for took in sorted(hours, reverse=True):
+        busy[busy.index(min(busy))] += took
+    return max(busy)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run each shape in a process of its own."""
+    if argv is None:
+        argv = sys.argv[1:]
+    shapes = [word for word in argv if word in SHAPES]
+    rest = [word for word in argv if word not in SHAPES]
+    given = arguments(
+        __doc__ or "", rest, full=False, growth=False, predict=False, no_analyses=False, here=False, rounds=2
+    )
+    if given.here:
+        for shape in shapes:
+            measure_shape(shape, given)
+        return
+    if given.growth or given.predict:
+        for part in (growth,) * given.growth + (predict,) * given.predict:
+            part(given)
+        return
+    for shape in shapes or (["mini"] if given.quick else ["tiny", "base", "small", "medium", "large-v2"]):
+        subprocess.run([sys.executable, __file__, shape, "--here", *rest], check=True)
+    growth(given)
+    predict(given)
+
+
+if __name__ == "__main__":
+    main()

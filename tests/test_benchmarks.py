@@ -1,0 +1,100 @@
+"""The benchmarks run, tell their goals, and the equalities that they check hold; nothing here asserts a time."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+#: Programs of this list that run in seconds on noise and a miniature model, with what else makes them short, and the goals that they tell.
+PROGRAMS = {
+    "training": (
+        ["--rounds", "1", "--clips", "8"],
+        ["trim over full", "not the model", "arithmetic against the peak"],
+    ),
+    "frozen": (
+        ["--folds", "1", "--epochs", "2"],
+        ["equal results", "1 folds of 5 heads"],
+    ),
+    "features": (
+        ["--rounds", "1", "--clips", "4"],
+        ["reading the cache", "first run against"],
+    ),
+}
+
+
+@pytest.fixture
+def program(monkeypatch):
+    """Import a program as it runs: with its folder first on the path."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    before = set(sys.modules)
+    yield importlib.import_module
+    for name in set(sys.modules) - before:
+        if str(FOLDER) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_runs_and_tells_its_goals(name, program, monkeypatch, capsys, tmp_path):
+    words, wanted = PROGRAMS[name]
+    kept = tmp_path / "goals.jsonl"
+    # set before the program sets it, so that it is unset afterwards
+    monkeypatch.setenv("LORASCOPE_BENCH_JSON", str(kept))
+    program(name).main(["--quick", *words])
+    printed = capsys.readouterr().out
+    goals = [json.loads(line) for line in kept.read_text().splitlines()]
+    assert [any(part in goal["goal"] for goal in goals) for part in wanted] == [True] * len(wanted)
+    assert all(np.isfinite(goal["value"]) for goal in goals)
+    assert "corpus: noise" in printed
+    equal = {goal["goal"]: goal["met"] for goal in goals if "equal" in goal["goal"]}
+    assert all(equal.values()), equal
+    table = program("measure").table(kept)
+    assert all(goal["goal"] in table for goal in goals)
+
+
+def test_sizes_counts_and_predicts(program, capsys):
+    program("sizes").main(["--quick", "--predict"])
+    printed = capsys.readouterr().out
+    assert "full, mini" in printed and "on eight" in printed
+
+
+def test_arithmetic_is_counted_with_attention(program):
+    flops = program("arithmetic").flops
+    one = torch.randn(1, 2, 6, 8, requires_grad=True)
+    assert flops(lambda: torch.randn(3, 4) @ torch.randn(4, 5)) == 2 * 3 * 4 * 5
+    attention = 2 * (2 * 2 * 6 * 6 * 8)  # two products of [6, 8] and [8, 6] in each of two heads
+    found = flops(lambda: torch.nn.functional.scaled_dot_product_attention(one, one, one))
+    assert found == attention
+
+
+def test_goals_that_are_missed_are_told(program, monkeypatch, capsys, tmp_path):
+    measure = program("measure")
+    monkeypatch.setenv("LORASCOPE_BENCH_JSON", str(tmp_path / "goals"))
+    assert measure.goal("fast", 3.0, at_least=2)
+    assert not measure.goal("lean", 12.0, at_most=10, unit="%")
+    printed = capsys.readouterr().out
+    assert "goal fast: >= 2x, reached 3x: met" in printed and "goal lean: <= 10%, reached 12%: MISSED" in printed
+    assert measure.table(tmp_path / "goals").count("MISSED") == 1
+
+
+def test_peak_memory_sees_what_a_call_takes(program):
+    mebibytes = program("measure").peak_memory(lambda: torch.ones(16 * 2**20)) / 2**20
+    assert np.isnan(mebibytes) or 60 < mebibytes < 80
+
+
+def test_alternatives_run_in_turn(program):
+    order = []
+    measure = program("measure")
+    took = measure.in_turn({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=2)
+    assert order == ["a", "b", "a", "b", "b", "a"]
+    assert set(took) == {"a", "b"} and len(took["a"].walls) == 2
+
+
+def test_cells_are_dealt_to_machines(program):
+    shared = program("sizes").shared
+    assert shared([1.0] * 10, 8) == 2.0
+    assert shared([4.0, 3.0, 2.0, 1.0], 2) == 5.0

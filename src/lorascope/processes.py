@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
+import torch
 import torch.distributed as dist
 
 from .errors import LorascopeError
@@ -29,6 +30,10 @@ def join() -> None:
     if _group is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         from accelerate import PartialState
 
+        accelerator = torch.accelerator.current_accelerator()
+        if accelerator is None or accelerator.type == "mps":
+            # else accelerate, and Trainer after it, would take each of these processes to be alone
+            os.environ["ACCELERATE_USE_CPU"] = "true"
         PartialState(timeout=PATIENCE)
         _group = dist.new_group(backend="gloo", timeout=PATIENCE)
 

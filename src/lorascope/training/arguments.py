@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from dataclasses import fields
 from pathlib import Path
 
 from transformers import TrainingArguments
@@ -13,13 +14,29 @@ from .. import processes
 from ..config import Experiment
 from ..errors import LorascopeError
 from ..methods import FrozenConfig, OptimiserConfig
-from ..trainer_config import TrainerConfig
+from ..trainer_config import PLAIN, TrainerConfig
+
+#: What Trainer calls it to compute activations again instead of keeping them: the name changed in transformers 5.
+CHECKPOINTING = next(
+    name
+    for name in ("activation_checkpointing", "gradient_checkpointing")
+    if name in {field.name for field in fields(TrainingArguments)}
+)
 
 
 def training_arguments(
-    optimiser: OptimiserConfig, learning_rate: float, seed: int, precision: str, folder: Path, trainer: TrainerConfig
+    optimiser: OptimiserConfig,
+    learning_rate: float,
+    seed: int,
+    precision: str,
+    folder: Path,
+    trainer: TrainerConfig = PLAIN,
+    has_blocks: bool = True,
 ) -> TrainingArguments:
-    """Trainer's arguments for one training whose checkpoints go to `folder`. Raises `LorascopeError` where Trainer refuses one of the section `trainer`."""
+    """Trainer's arguments for one training whose checkpoints go to `folder`. A model that `has_blocks` can compute activations again; a head alone has nothing of that kind.
+
+    Raises `LorascopeError` where Trainer refuses one of the section `trainer`.
+    """
     given = trainer.given
     pieces = processes.count() * given.get("gradient_accumulation_steps", 1)
     if "ACCELERATE_MIXED_PRECISION" in os.environ:
@@ -55,9 +72,10 @@ def training_arguments(
         # all that is trained takes part in every step
         "ddp_find_unused_parameters": False,
     }
-    if given.get("gradient_checkpointing"):
-        # adapters: nothing before them requires gradients, which the older way of checkpointing cannot do
-        settings["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
+    again, how = given.pop("gradient_checkpointing", False), given.pop("gradient_checkpointing_kwargs", {})
+    if again and has_blocks:
+        # nothing before an adapter requires gradients, which the older way of checkpointing cannot do
+        given |= {CHECKPOINTING: True, f"{CHECKPOINTING}_kwargs": {"use_reentrant": False} | how}
     try:
         arguments = TrainingArguments(**settings | given)
         # several GPUs without a launcher would each get a batch of their own

@@ -140,10 +140,8 @@ def fit(
         return {"uar": uar, "war": float((gold == predicted).mean()), "ce": loss, "score": score}
 
     folder.mkdir(parents=True, exist_ok=True)
-    arguments = training_arguments(optimiser, learning_rate, seed, precision, folder, trainer)
-    if arguments.gradient_checkpointing and not hasattr(model, "gradient_checkpointing_enable"):
-        # a head alone has nothing to compute again
-        arguments.gradient_checkpointing = False
+    has_blocks = hasattr(model, "gradient_checkpointing_enable")
+    arguments = training_arguments(optimiser, learning_rate, seed, precision, folder, trainer, has_blocks)
     training = LengthTrainer(
         model=model,
         args=arguments,

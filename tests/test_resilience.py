@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from transformers import WhisperForAudioClassification
 
-from lorascope import store, tracing
-from lorascope.config import experiment_from
+from lorascope import analyze_several, store, tracing
+from lorascope.config import AnalysisConfig, experiment_from
 from lorascope.experiment import run
 from lorascope.store import RunFolder
 from lorascope.training import cell as cells
@@ -17,6 +18,7 @@ from lorascope.training.fit import LengthTrainer
 
 from .conftest import settings_of
 from .killed import dying, run_until_killed
+from .tiny import plain_adapter
 
 
 def _names(folder):
@@ -89,6 +91,34 @@ def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(tmp_pat
         assert _logged(ours) == _logged(theirs)
     here, there = ({p.relative_to(f.root) for p in f.root.rglob("*")} for f in (results.folder, undisturbed.folder))
     assert here == there
+
+
+def test_an_analysis_of_adapters_that_is_killed_continues(tmp_path, corpus, backbone_folder, monkeypatch):
+    # reports take most of the time, and are not what this is about
+    monkeypatch.setattr("lorascope.report.write_all", lambda folder: folder)
+    monkeypatch.setattr("lorascope.report.side_by_side.write_page", lambda folder, *_: folder)
+    for seed, name in enumerate(("one", "two")):
+        adapter = plain_adapter(WhisperForAudioClassification.from_pretrained(backbone_folder), seed)
+        adapter.save_pretrained(tmp_path / name)
+
+    def several(out):
+        config = AnalysisConfig(measures=("contribution",), draws=50, clips_per_class=2)
+        given = {"corpus": "csv", "root": corpus, "context": "trim", "config": config}
+        return analyze_several(str(backbone_folder), [tmp_path / "one", tmp_path / "two"], out, **given)
+
+    def over_the_second(patch):
+        within = "killed/two"
+        patch.setattr(
+            Path, "replace", dying(Path.replace, lambda _, to: within in str(to) and to.name == "config.yaml")
+        )
+
+    undisturbed = several(tmp_path / "undisturbed")
+    run_until_killed(lambda: several(tmp_path / "killed"), over_the_second)
+    assert (tmp_path / "killed" / "two" / "analysis").is_dir()
+    for name, results in several(tmp_path / "killed").items():
+        pd.testing.assert_frame_equal(results["contribution"], undisturbed[name]["contribution"], check_exact=True)
+    table = "side_by_side.csv"
+    assert (tmp_path / "killed" / table).read_bytes() == (tmp_path / "undisturbed" / table).read_bytes()
 
 
 def test_whole_tables_are_taken_up_and_not_computed_again(tmp_path):

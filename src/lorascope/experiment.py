@@ -48,7 +48,7 @@ def run(experiment: Experiment, out: str | Path, say: Say = lambda _: None) -> R
     processes.join()
     if processes.number():
         say = lambda _: None  # noqa: E731
-    corpus = corpus_of(experiment)
+    corpus = processes.first_before_others(lambda: corpus_of(experiment))
     cells = plan(experiment, corpus)
     # what the folds leave out or lack belongs into the manifest, with the corpus' own notes
     notes = dict.fromkeys([*corpus.notes, *(note for cell in cells for note in cell.fold.notes)])
@@ -60,7 +60,7 @@ def run(experiment: Experiment, out: str | Path, say: Say = lambda _: None) -> R
     def load() -> Backbone:
         return load_backbone(experiment.backbone.name, corpus.classes, experiment.seed, experiment.head.projection)
 
-    backbone = load()
+    backbone = processes.first_before_others(load)
     say(f"backbone {backbone.name} from the {backbone.origin}: {backbone.layers} layers, width {backbone.width}")
     if not backbone.model.has_window and experiment.backbone.context == "full":
         raise LorascopeError(no_window(backbone.name, "backbone.context"))
@@ -243,9 +243,7 @@ def _refuse_other_experiment(folder: RunFolder, experiment: Experiment) -> None:
     root = folder.root
     if root.exists() and not root.is_dir():
         raise LorascopeError(f"--out {root}: is a file; give a folder")
-    # a run that was killed over its first file left a part of that
-    other = root.is_dir() and any(not path.name.endswith(".partial") for path in root.iterdir())
-    if other and not folder.config.is_file() and not folder.manifest.is_file():
+    if folder.holds_others() and not folder.config.is_file() and not folder.manifest.is_file():
         raise LorascopeError(f"--out {root}: is not empty and holds no run of lorascope; give a new folder")
 
 

@@ -27,7 +27,7 @@ _group: Any = None
 def join() -> None:
     """Meet the other processes of the launcher, if one started this process; to be called by all of them, and before anything else here."""
     global _group
-    if _group is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if _group is None and _launched():
         from accelerate import PartialState
 
         accelerator = torch.accelerator.current_accelerator()
@@ -36,6 +36,16 @@ def join() -> None:
             os.environ["ACCELERATE_USE_CPU"] = "true"
         PartialState(timeout=PATIENCE)
         _group = dist.new_group(backend="gloo", timeout=PATIENCE)
+
+
+def refuse_several(verb: str) -> None:
+    """Raises `LorascopeError` where a launcher started several processes of something that only one can do."""
+    if _launched():
+        raise LorascopeError(f"{verb} is for one process; start it without a launcher")
+
+
+def _launched() -> bool:
+    return "LOCAL_RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def count() -> int:

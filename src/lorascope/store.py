@@ -50,6 +50,8 @@ def read_json(path: Path) -> Any:
 # where tables wait to be put in place, and those that they replace to be removed
 PARTIAL = ".analysis-partial"
 OLD = ".analysis-old"
+# written last, so that tables are whole where it is there
+ABOUT = "about.json"
 
 
 def _remove_unfinished(folder: Path) -> None:
@@ -78,6 +80,12 @@ class RunFolder:
     def analysis(self) -> Path:
         """Tables of the analyses."""
         return self.root / "analysis"
+
+    def holds_others(self) -> bool:
+        """Whether anything lies in the folder but the configuration, tables of analyses, and what a killed run was writing before there was more."""
+        own = {self.config.name, PARTIAL, OLD, *([self.analysis.name] if (self.analysis / ABOUT).is_file() else [])}
+        there = self.root.iterdir() if self.root.is_dir() else ()
+        return any(path.name not in own and not path.name.endswith(".partial") for path in there)
 
     def cell(self, name: str) -> Path:
         """Folder of a finished cell."""
@@ -112,7 +120,7 @@ class RunFolder:
         partial.mkdir(parents=True)
         for stem, table in tables.items():
             table.to_parquet(partial / f"{stem}.parquet", index=False)
-        write_json(partial / "about.json", dict(about))
+        write_json(partial / ABOUT, dict(about))
         old = self.root / OLD
         shutil.rmtree(old, ignore_errors=True)
         if self.analysis.exists():
@@ -127,8 +135,8 @@ class RunFolder:
         """
         if not self.analysis.exists():
             for left in (self.root / PARTIAL, self.root / OLD):
-                if (left / "about.json").is_file():
+                if (left / ABOUT).is_file():
                     left.replace(self.analysis)
                     break
-        about = self.analysis / "about.json"
+        about = self.analysis / ABOUT
         return read_json(about) if about.is_file() else None

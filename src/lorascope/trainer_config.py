@@ -68,6 +68,7 @@ DECIDED = {
         ),
         _BATCHES,
     ),
+    "activation_checkpointing": "its name here is gradient_checkpointing",
     "ddp_timeout": "lorascope's processes wait for each other as long as it takes",
 }
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 
-from lorascope import processes
+from lorascope import analyze, processes
 from lorascope.config import experiment_from
 from lorascope.errors import LorascopeError
 from lorascope.experiment import run
@@ -88,7 +88,7 @@ def test_a_launch_of_two_processes_gives_what_one_gives(tmp_path, corpus, backbo
         for mine, its in zip(ours, theirs, strict=True):
             assert mine == pytest.approx(its, rel=1e-5, abs=1e-6), first["label"]
     logits = [column for column in one.predictions if column.startswith("logit_")]
-    np.testing.assert_allclose(two.predictions[logits], one.predictions[logits], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(two.predictions[logits], one.predictions[logits], rtol=1e-5, atol=1e-6)
     rest = one.predictions.columns.difference([*logits])
     pd.testing.assert_frame_equal(two.predictions[rest], one.predictions[rest])
 
@@ -139,6 +139,14 @@ def test_the_first_process_acts_and_tells_the_others(tmp_path, answer):
 def test_alone_everything_is_a_plain_call():
     assert (processes.count(), processes.number()) == (1, 0)
     assert processes.on_first(lambda: 3) == processes.first_before_others(lambda: 3) == 3
+
+
+def test_an_analysis_alone_is_for_one_process(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    processes.refuse_several("analyze")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with pytest.raises(LorascopeError, match="analyze is for one process"):
+        analyze("backbone", "adapter", "out", "csv")
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(corpus, backbone_folder, monkeypatch):

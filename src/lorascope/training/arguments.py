@@ -8,13 +8,15 @@ import tempfile
 from dataclasses import fields
 from pathlib import Path
 
+import torch
+from pydantic import ValidationError
 from transformers import TrainingArguments
 
 from .. import processes
 from ..config import Experiment
 from ..errors import LorascopeError
 from ..methods import FrozenConfig, OptimiserConfig
-from ..trainer_config import PLAIN, TrainerConfig
+from ..trainer_config import DECIDED, PLAIN, TrainerConfig
 
 #: What Trainer calls it to compute activations again instead of keeping them: the name changed in transformers 5.
 CHECKPOINTING = next(
@@ -65,6 +67,8 @@ def training_arguments(
         "data_seed": seed,
         "bf16": precision == "bf16",
         "fp16": precision == "fp16",
+        # else Trainer takes bfloat16 for a GPU's
+        "use_cpu": torch.accelerator.current_accelerator() is None,
         "report_to": "none",
         "remove_unused_columns": False,
         "label_names": ["labels", "weight"],
@@ -89,8 +93,9 @@ def training_arguments(
 def check_arguments(experiment: Experiment) -> None:
     """Raises `LorascopeError` where Trainer refuses an argument of the section `trainer`, or where a batch cannot be shared evenly among the processes that are there.
 
-    Heads on a frozen encoder are exempt from the latter: their steps take no time that could be shared.
+    Heads on a frozen encoder are exempt from the latter: their steps take no time that could be shared. What a launcher chose is held against the same rules as the section.
     """
+    _check_launcher(experiment)
     steps = experiment.trainer.gradient_accumulation_steps or 1
     pieces = steps * processes.count()
     trained = {name: method for name, method in experiment.conditions.items() if isinstance(method, OptimiserConfig)}
@@ -104,3 +109,26 @@ def check_arguments(experiment: Experiment) -> None:
         with tempfile.TemporaryDirectory() as folder:
             method = next(iter(trained.values()))
             training_arguments(method, 1e-3, experiment.seed, experiment.precision, Path(folder), experiment.trainer)
+
+
+def _check_launcher(experiment: Experiment) -> None:
+    def chosen(name: str) -> bool:
+        return os.environ.get(name, "").lower() == "true"
+
+    if chosen("ACCELERATE_USE_FSDP"):
+        raise LorascopeError(f"the launcher's --use_fsdp: {DECIDED['fsdp']}")
+    by_launcher = chosen("ACCELERATE_USE_DEEPSPEED")
+    if by_launcher:
+        stage = int(os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") or 2)
+        file = os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE") or {"zero_optimization": {"stage": stage}}
+        try:
+            TrainerConfig(deepspeed=file)
+        except ValidationError as error:
+            told = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise LorascopeError(f"the launcher's --use_deepspeed: {told}") from error
+    if by_launcher or experiment.trainer.deepspeed is not None:
+        for name, method in experiment.conditions.items():
+            if method.kind == "adalora":
+                raise LorascopeError(
+                    f"methods.{name}: AdaLoRA goes by whole gradients, which DeepSpeed doesn't keep; train it without DeepSpeed"
+                )

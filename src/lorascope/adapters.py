@@ -27,6 +27,7 @@ from .models.backbone import Backbone, load_backbone
 from .models.families import parts_of
 from .models.hub import adapter_folder
 from .models.opening import Source, read_source
+from .processes import refuse_several
 from .results import Results
 from .store import RunFolder, write_text
 
@@ -55,6 +56,7 @@ def analyze(
     a trained head they only choose the clips, and default to the usual four. What the adapter doesn't allow is left out and told, and refused where
     `config` names it. Raises `LorascopeError` for bad input before anything is written.
     """
+    refuse_several("analyze")
     start = time.perf_counter()
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     settings = config or AnalysisConfig()
@@ -224,5 +226,5 @@ def _config_text(
 
 def _refuse_filled(folder: RunFolder) -> None:
     root = folder.root
-    if root.is_file() or (root.is_dir() and any(root.iterdir()) and not folder.manifest.is_file()):
+    if root.is_file() or (folder.holds_others() and not folder.manifest.is_file()):
         raise LorascopeError(f"--out {root}: is not empty and holds no result of lorascope; give a new folder")

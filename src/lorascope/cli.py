@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -58,7 +59,11 @@ def run_command(
     from .experiment import run
 
     _quiet()
-    _show(run(experiment, out, _Clock()))
+    results = run(experiment, out, _Clock())
+    from .processes import number
+
+    if number() == 0:
+        _show(results)
 
 
 @app.command("plan")
@@ -218,7 +223,6 @@ def _show(results: Any) -> None:
 def _quiet() -> None:
     """Keep the libraries' notices off the terminal; their errors still show."""
     import logging
-    import os
     import warnings
 
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
@@ -238,7 +242,9 @@ def main(arguments: list[str] | None = None) -> None:
     except LorascopeError as error:
         if "--debug" in given:
             raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        # of several processes of one run the first one speaks
+        if os.environ.get("RANK", "0") == "0":
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted; the same command continues where it stopped", file=sys.stderr)

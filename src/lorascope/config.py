@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from .errors import LorascopeError
 from .methods import BASELINES, KINDS, LORA_KINDS, Count, Method, Methods, Section, analysed_method, with_defaults
+from .trainer_config import TrainerConfig
 
 Baseline = Literal["gaussian", "peft-init", "norm-matched", "permuted"]
 MEASURES = ("contribution", "lens", "ranks", "spectra", "cka", "erasure")
@@ -133,7 +134,7 @@ class Experiment(Section):
 
     `methods` are settings by names of the user's choice; `frozen` and `lora` are among them unless they are null. With a `test_corpus`, `corpus` is trained on and
     `test_corpus` tested; its classes are those of `corpus`, its label map is its own. `precision` is that of training; the analyses run in float32. `seed` seeds head, adapter, order of
-    clips and dropout.
+    clips and dropout. `trainer` holds further arguments of Hugging Face's Trainer.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
@@ -146,6 +147,7 @@ class Experiment(Section):
     analysis: AnalysisConfig | None = AnalysisConfig()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     seed: Seed = 42
+    trainer: TrainerConfig = TrainerConfig()
 
     @field_validator("methods", mode="before")
     @classmethod

@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from . import __version__
+from . import __version__, processes
 from .analysis import analyse, open_adapter
 from .audio import Clip, load_audio, prepare_clips
 from .config import Experiment, dump_experiment
@@ -32,6 +32,7 @@ from .models.methods import check_layers
 from .planning import Cell, analysed_fold, corpus_of, other_ranks, plan
 from .results import Results
 from .store import RunFolder, digest, write_json, write_text
+from .training.arguments import check_arguments
 from .training.cell import Inputs, run_cell
 from .training.classic import check_opensmile
 
@@ -41,21 +42,25 @@ Say = Callable[[str], None]
 def run(experiment: Experiment, out: str | Path, say: Say = lambda _: None) -> Results:
     """Train and test every cell, analyse one fold, and leave tables, figures and a report in `out`.
 
-    Interrupted, the same call continues. Raises `LorascopeError` for bad input before anything is written.
+    Interrupted, the same call continues. Started by `accelerate launch` or `torchrun`, the processes train each cell together, and the first one does all else. Raises `LorascopeError` for bad input before anything is written.
     """
     start, created = time.perf_counter(), _now()
-    corpus = corpus_of(experiment)
+    processes.join()
+    if processes.number():
+        say = lambda _: None  # noqa: E731
+    corpus = processes.first_before_others(lambda: corpus_of(experiment))
     cells = plan(experiment, corpus)
     # what the folds leave out or lack belongs into the manifest, with the corpus' own notes
     notes = dict.fromkeys([*corpus.notes, *(note for cell in cells for note in cell.fold.notes)])
     corpus = replace(corpus, notes=tuple(notes))
     folder = RunFolder(out)
-    _refuse_other_experiment(folder, experiment)
+    processes.on_first(lambda: _refuse_other_experiment(folder, experiment))
+    check_arguments(experiment)
 
     def load() -> Backbone:
         return load_backbone(experiment.backbone.name, corpus.classes, experiment.seed, experiment.head.projection)
 
-    backbone = load()
+    backbone = processes.first_before_others(load)
     say(f"backbone {backbone.name} from the {backbone.origin}: {backbone.layers} layers, width {backbone.width}")
     if not backbone.model.has_window and experiment.backbone.context == "full":
         raise LorascopeError(no_window(backbone.name, "backbone.context"))
@@ -64,9 +69,9 @@ def run(experiment: Experiment, out: str | Path, say: Say = lambda _: None) -> R
         check_opensmile()
     for method in experiment.conditions.values():
         check_layers(method, backbone.model)
-    clips = prepare(corpus, backbone, say)
+    clips = processes.first_before_others(lambda: prepare(corpus, backbone, say))
     pieces = {name: (path, start, end) for name, path, start, end in _pieces(corpus)}
-    write_text(folder.config, dump_experiment(experiment))
+    processes.on_first(lambda: write_text(folder.config, dump_experiment(experiment)))
     inputs = Inputs(
         clips=clips,
         labels={str(clip): corpus.classes.index(emotion) for clip, emotion in corpus.clips["emotion"].items()},
@@ -77,14 +82,15 @@ def run(experiment: Experiment, out: str | Path, say: Say = lambda _: None) -> R
     )
     done: list[dict[str, Any]] = []
     for number, cell in enumerate(cells, 1):
-        again = folder.is_whole(cell.identity(backbone.fingerprint, clips, inputs.labels))
+        name = cell.identity(backbone.fingerprint, clips, inputs.labels)
+        again = processes.on_first(lambda name=name: folder.is_whole(name))
         metrics = run_cell(
             cell, inputs, folder, backbone.fingerprint, lambda text, n=number: say(f"[{n}/{len(cells)}] {text}")
         )
         done.append(metrics)
         took = "done before" if again else f"{metrics['seconds']:.0f} s"
         say(f"[{number}/{len(cells)}] {cell.label}, fold {cell.fold.name}: UAR {metrics['uar']:.3f} ({took})")
-    about = _analyse_fold(experiment, corpus, cells, done, inputs, backbone, folder, say)
+    about = processes.on_first(lambda: _analyse_fold(experiment, corpus, cells, done, inputs, backbone, folder, say))
     manifest = {
         **base_manifest(created, corpus, backbone, experiment.backbone.context, clips),
         "seeds": {
@@ -97,8 +103,10 @@ def run(experiment: Experiment, out: str | Path, say: Say = lambda _: None) -> R
             for metrics in done
         ],
         "analysis": about,
+        "processes": processes.count(),
     }
-    return finish(folder, manifest, [reason for metrics in done for reason in metrics["optimistic"]], start, say)
+    optimistic = [reason for metrics in done for reason in metrics["optimistic"]]
+    return processes.on_first(lambda: finish(folder, manifest, optimistic, start, say))
 
 
 def prepare(corpus: Corpus, backbone: Backbone, say: Say = lambda _: None) -> dict[str, Clip]:
@@ -123,6 +131,7 @@ def finish(folder: RunFolder, manifest: dict[str, Any], warnings: Sequence[str],
     manifest = manifest | {"warnings": list(dict.fromkeys(warnings)), "seconds": time.perf_counter() - start}
     write_json(folder.manifest, manifest)
     report = write_all(folder.root)
+    folder.tidy()
     say(f"report: {report}")
     return Results(folder.root)
 
@@ -234,7 +243,7 @@ def _refuse_other_experiment(folder: RunFolder, experiment: Experiment) -> None:
     root = folder.root
     if root.exists() and not root.is_dir():
         raise LorascopeError(f"--out {root}: is a file; give a folder")
-    if root.is_dir() and any(root.iterdir()) and not folder.config.is_file() and not folder.manifest.is_file():
+    if folder.holds_others() and not folder.config.is_file() and not folder.manifest.is_file():
         raise LorascopeError(f"--out {root}: is not empty and holds no run of lorascope; give a new folder")
 
 

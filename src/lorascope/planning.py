@@ -20,6 +20,7 @@ from .corpora.joined import join
 from .errors import LorascopeError
 from .methods import LORA_KINDS, Method, is_shallow, same_words
 from .store import digest
+from .trainer_config import PLAIN, TrainerConfig
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Cell:
     """What one cell is: everything that decides its result but the clips' content and the backbone's weights.
 
     `role` is "table1" (a condition of Table 1) or "rank-space" (trained for the rank ablation of one fold). `name` is the method's name in the experiment,
-    `ambiguous` says that another method there has the same words. The role and both names say what a result is called and don't change it.
+    `ambiguous` says that another method there has the same words. The role and both names say what a result is called and don't change it; of `trainer` only some arguments do.
     """
 
     method: Method
@@ -41,6 +42,7 @@ class Cell:
     role: str = "table1"
     name: str = ""
     ambiguous: bool = False
+    trainer: TrainerConfig = PLAIN
 
     @property
     def kind(self) -> str:
@@ -74,6 +76,8 @@ class Cell:
             "selection": self.fold.selection,
             "speakers": [self.fold.train_speakers, self.fold.validation_speakers, self.fold.test_speakers],
         }
+        if self.trainer.changing and not is_shallow(self.method):
+            settings["trainer"] = self.trainer.changing
         return digest({"settings": settings, "clips": parts, "backbone": fingerprint, "lorascope": __version__})
 
 
@@ -145,6 +149,7 @@ def plan(experiment: Experiment, corpus: Corpus | None = None) -> list[Cell]:
             role=role,
             name=name,
             ambiguous=name in ambiguous,
+            trainer=experiment.trainer,
         )
 
     cells = [cell(name, method, fold) for fold in folds for name, method in methods.items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from typing import TypeVar
@@ -10,8 +11,8 @@ Item = TypeVar("Item")
 
 
 def bar(items: Iterable[Item], title: str, total: int | None = None) -> Iterable[Item]:
-    """The items; while they are consumed a bar shows on standard error, where that is a terminal."""
-    if not sys.stderr.isatty():
+    """The items; while they are consumed a bar shows on standard error, where that is a terminal and this the first process of the run."""
+    if not sys.stderr.isatty() or os.environ.get("RANK", "0") != "0":
         return items
     from rich.console import Console
     from rich.progress import track

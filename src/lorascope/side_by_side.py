@@ -88,9 +88,11 @@ def analyze_several(
     from .report.side_by_side import write_page
 
     folder = Path(out)
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / TABLE).is_file()):
-        raise LorascopeError(f"--out {out}: is not empty and holds no adapters side by side; give a new folder")
     names = name_each(adapters)
+    # what a killed run left lies in the adapters' own folders, each of which is looked into before it is used
+    others = folder.is_dir() and any(p.name not in names and p.suffix != ".partial" for p in folder.iterdir())
+    if folder.is_file() or (others and not (folder / TABLE).is_file()):
+        raise LorascopeError(f"--out {out}: is not empty and holds no adapters side by side; give a new folder")
     context = _common(backbone, names, labels, context)
     results: dict[str, Results] = {}
     for number, (name, adapter) in enumerate(names.items(), 1):

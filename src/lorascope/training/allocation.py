@@ -60,6 +60,8 @@ class RankAllocation(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Keep the averages beside the checkpoint."""
+        if not state.is_world_process_zero:
+            return
         folder = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
         averages = {"importance": self.allocator.exp_avg_ipt, "uncertainty": self.allocator.exp_avg_unc}
         torch.save({**averages, "pattern": self.pattern}, folder / STATE)

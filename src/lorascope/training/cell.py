@@ -26,8 +26,10 @@ from ..models.classifier import Head, initialise_head
 from ..models.families import parts_of
 from ..models.methods import adapt, add_head_only, load_trained, save_trained
 from ..planning import Cell
+from ..processes import first_before_others, on_first
 from ..stats import unweighted_average_recall
 from ..store import RunFolder, read_json, write_json
+from ..trainer_config import PLAIN
 from .allocation import RankAllocation
 from .data import ClipDataset, PooledDataset
 from .fit import Fit, cross_entropy, fit
@@ -42,14 +44,25 @@ def run_cell(
 ) -> dict[str, Any]:
     """Train and evaluate a cell, or read it where it is whole already; returns the content of its metrics.json.
 
-    Interrupted, it continues with the candidates that are done and the last checkpoint of the one that isn't. `say` is told what is being done.
+    Interrupted, it continues with the candidates that are done and the last whole checkpoint of the one that isn't. `say` is told what is being done. Several processes (see `processes`) call this
+    together.
     """
     name = cell.identity(fingerprint, inputs.clips, inputs.labels)
-    if not run.is_whole(name):
+    if not on_first(lambda: run.is_whole(name)):
         start = time.perf_counter()
-        with run.building(name) as folder:
-            metrics = _train_and_test(cell, inputs, folder, say)
+        folder = on_first(lambda: run.begin(name))
+        metrics = _train_and_test(cell, inputs, folder, say)
+
+        def finish() -> None:
             write_json(folder / "metrics.json", metrics | {"hash": name, "seconds": time.perf_counter() - start})
+            run.put_in_place(name)
+
+        on_first(finish)
+    return on_first(lambda: _whole(cell, run, name))
+
+
+def _whole(cell: Cell, run: RunFolder, name: str) -> dict[str, Any]:
+    """Metrics of a cell that is in place, under the method's name of today."""
     # only now, since a run that is killed before the move starts again from the candidates
     for leftover in run.cell(name).glob("candidate-*"):
         shutil.rmtree(leftover)
@@ -68,30 +81,48 @@ def _names(cell: Cell) -> dict[str, str]:
 
 def _train_and_test(cell: Cell, inputs: Inputs, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
     selection = cell.fold.validation if cell.fold.selection == "validation_speaker" else cell.fold.test
+    if is_shallow(cell.method):
+        return on_first(lambda: _test(cell, inputs, folder, lambda: fit_at_once(cell, inputs, selection, folder, say)))
+    fits = _train(cell, inputs, selection, folder, say)
+    return on_first(lambda: _test(cell, inputs, folder, lambda: _choose(cell, fits, folder)))
+
+
+def _test(cell: Cell, inputs: Inputs, folder: Path, decide: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Metrics and predictions of the test clips by the adapter that `decide` leaves in the cell's folder; it returns what of the metrics was decided there."""
     shutil.rmtree(folder / "adapter", ignore_errors=True)
-    decided = (fit_at_once if is_shallow(cell.method) else _train)(cell, inputs, selection, folder, say)
+    decided = decide()
     logits = _test_logits(cell, inputs, folder / "adapter")
     metrics = _metrics(cell, inputs, logits, decided)
     _predictions(cell, inputs, logits).to_parquet(folder / "predictions.parquet", index=False)
     return metrics
 
 
-def _train(
-    cell: Cell, inputs: Inputs, selection: Sequence[str], folder: Path, say: Callable[[str], None]
-) -> dict[str, Any]:
-    """Train every candidate and keep the best on the selection clips; returns what of the metrics was decided there."""
+def _train(cell: Cell, inputs: Inputs, selection: Sequence[str], folder: Path, say: Callable[[str], None]) -> list[Fit]:
+    """Train every candidate that isn't done; returns the outcome of each."""
     method = cell.method
     assert isinstance(method, OptimiserConfig)
     fits: list[Fit] = []
     for number, rate in enumerate(method.learning_rate):
         candidate = folder / f"candidate-{number}"
         done = candidate / "fit.json"
-        if not done.is_file():
+        if not on_first(done.is_file):
             say(f"{cell.label}, fold {cell.fold.name}, learning rate {rate:g}")
-            trained = _train_candidate(cell, inputs, selection, rate, candidate)
-            write_json(done, asdict(trained))
-            shutil.rmtree(candidate / "trainer", ignore_errors=True)
-        fits.append(Fit(**read_json(done)))
+            trained, save = _train_candidate(cell, inputs, selection, rate, candidate)
+
+            def finish(done: Path = done, trained: Fit = trained, save: Callable[[], None] = save) -> None:
+                save()
+                write_json(done, asdict(trained))
+                shutil.rmtree(done.parent / "trainer", ignore_errors=True)
+
+            on_first(finish)
+        fits.append(on_first(lambda done=done: Fit(**read_json(done))))
+    return fits
+
+
+def _choose(cell: Cell, fits: Sequence[Fit], folder: Path) -> dict[str, Any]:
+    """Keep the candidate that is best on the selection clips; returns what of the metrics was decided there."""
+    method = cell.method
+    assert isinstance(method, OptimiserConfig)
     chosen = max(range(len(fits)), key=lambda number: fits[number].score)
     with (folder / "train.log").open("w", encoding="utf-8") as log:
         for number in range(len(fits)):
@@ -129,13 +160,16 @@ def _test_logits(cell: Cell, inputs: Inputs, adapter: Path) -> np.ndarray:
     return parts_of(head).apply_head(torch.as_tensor(stacked[:, -1], device=inputs.device)).cpu().numpy()
 
 
-def _train_candidate(cell: Cell, inputs: Inputs, selection: Sequence[str], rate: float, folder: Path) -> Fit:
+def _train_candidate(
+    cell: Cell, inputs: Inputs, selection: Sequence[str], rate: float, folder: Path
+) -> tuple[Fit, Callable[[], None]]:
+    """Train one candidate; returns its outcome, and what saves its adapter."""
     backbone = inputs.load()
     method = cell.method
     assert isinstance(method, OptimiserConfig)
     log = folder / "log.jsonl"
     if isinstance(method, FrozenConfig):
-        return _train_head(cell, method, inputs, selection, rate, folder / "adapter", log, backbone)
+        return _train_head(cell, method, inputs, selection, rate, folder, backbone)
     model = adapt(backbone.model, method, cell.seed)
     train, held_out = (
         ClipDataset(ids, inputs.labels, inputs.clips, cell.context) for ids in (cell.fold.train, selection)
@@ -152,9 +186,11 @@ def _train_candidate(cell: Cell, inputs: Inputs, selection: Sequence[str], rate:
         folder / "trainer",
         log,
         RankAllocation(model) if cell.kind == "adalora" else None,
+        cell.trainer,
     )
-    save_trained(model, folder / "adapter", _record(cell, backbone), backbone.features, inputs.load)
-    return result
+    return result, lambda: save_trained(
+        model, folder / "adapter", _record(cell, backbone), backbone.features, inputs.load
+    )
 
 
 def _train_head(
@@ -163,12 +199,11 @@ def _train_head(
     inputs: Inputs,
     selection: Sequence[str],
     rate: float,
-    adapter: Path,
-    log: Path,
+    folder: Path,
     backbone: Backbone,
-) -> Fit:
-    """Train a head of the frozen encoder on its pooled stream and save it in the folder `adapter`."""
-    pooled = inputs.fixed(cell)
+) -> tuple[Fit, Callable[[], None]]:
+    """Train a head of the frozen encoder on its pooled stream; as `_train_candidate`."""
+    pooled = first_before_others(lambda: inputs.fixed(cell))
     depths = slice(None) if method.head == "layer_sum" else -1
     head = Head(backbone.width, cell.projection, len(cell.classes))
     initialise_head(head, cell.seed)
@@ -177,14 +212,23 @@ def _train_head(
         PooledDataset(np.stack([pooled[c][depths] for c in ids]), [inputs.labels[c] for c in ids])
         for ids in (cell.fold.train, selection)
     )
-    result = fit_head(model, train, held_out, len(cell.classes), method, rate, cell.seed, cell.precision, log)
-    if isinstance(model, LayerSum):
-        tensors = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-        save_head(adapter, head_record(cell, backbone.name, backbone.fingerprint), tensors)
+    settings = (model, train, held_out, len(cell.classes), method, rate, cell.seed, cell.precision)
+    log = folder / "log.jsonl"
+    if cell.trainer == PLAIN:
+        # so little arithmetic that several processes would wait for each other longer than it takes
+        result = on_first(lambda: fit_head(*settings, log))
     else:
+        result = fit(*settings, folder / "trainer", log, None, cell.trainer)
+
+    def save() -> None:
+        if isinstance(model, LayerSum):
+            tensors = {name: tensor.detach().cpu().numpy() for name, tensor in model.state_dict().items()}
+            save_head(folder / "adapter", head_record(cell, backbone.name, backbone.fingerprint), tensors)
+            return
         with_head = add_head_only(backbone.model, head)
-        save_trained(with_head, adapter, _record(cell, backbone), backbone.features, inputs.load)
-    return result
+        save_trained(with_head, folder / "adapter", _record(cell, backbone), backbone.features, inputs.load)
+
+    return result, save
 
 
 def _record(cell: Cell, backbone: Backbone) -> Record:

@@ -1,4 +1,4 @@
-"""Clips as Trainer's datasets, in batches of one context length.
+"""Clips as Trainer's datasets, in batches of one context length, shared among the processes that train together.
 
 Whisper attends to its padding, so a clip's output depends on the length of its window. Under `trim` that length is a function of the clip alone: the next of a
 few fixed lengths. A batch holds clips of one length, so no clip's result depends on what it was batched with.
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..audio import Clip
 from ..features import WINDOW
@@ -97,3 +97,63 @@ class LengthBatches(Sampler[list[int]]):
         if random is not None:
             random.shuffle(batches)
         return iter(batches)
+
+
+class ShareOfBatches(Sampler[list[tuple[int, float]]]):
+    """One process's share of every batch, as indices with weights: a step of all processes together is a step on the whole batch, whatever their number.
+
+    A batch is cut into `processes` times `steps` pieces (steps of gradient accumulation), as even as can be. A piece's weight makes the mean of the pieces' mean losses the mean over the
+    batch's clips; a piece that has none holds the batch's first clip with weight 0, since every process must take part. With `even` each piece has as many items, filled up with such ones,
+    and clips have the weight 1: so they can be gathered, and counted once.
+    """
+
+    def __init__(
+        self, batches: LengthBatches, processes: int = 1, process: int = 0, steps: int = 1, even: bool = False
+    ) -> None:
+        self.batches = batches
+        self.pieces = processes * steps
+        self.mine = range(process, self.pieces, processes)
+        self.even = even
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of that epoch."""
+        self.batches.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.batches) * len(self.mine)
+
+    def __iter__(self) -> Iterator[list[tuple[int, float]]]:
+        for batch in self.batches:
+            filler = (batch[0], 0.0)
+            longest = math.ceil(len(batch) / self.pieces)
+            cut = np.array_split(batch, self.pieces)
+            for number in self.mine:
+                piece = [int(index) for index in cut[number]]
+                if self.even:
+                    yield [(index, 1.0) for index in piece] + [filler] * (longest - len(piece))
+                else:
+                    weight = len(piece) * self.pieces / len(batch)
+                    yield [(index, weight) for index in piece] or [filler]
+
+
+class Weighted(Dataset[dict[str, Any]]):
+    """A dataset whose items are asked for as (index, weight), which they bear as `weight`."""
+
+    def __init__(self, items: Dataset[dict[str, Any]]) -> None:
+        self.items: Any = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, which: tuple[int, float]) -> dict[str, Any]:
+        index, weight = which
+        return self.items[index] | {"weight": np.float32(weight)}
+
+
+class ShareLoader(DataLoader[Any]):
+    """Batches of one process's share, in the order of an epoch that Trainer tells."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of that epoch."""
+        sampler: Any = self.batch_sampler
+        sampler.set_epoch(epoch)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +12,17 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_utils import EvalPrediction, get_last_checkpoint
+from transformers import PrinterCallback, Trainer, TrainerCallback
+from transformers.trainer_utils import EvalPrediction
 
+from .. import processes
 from ..methods import OptimiserConfig
 from ..stats import unweighted_average_recall
+from ..trainer_config import PLAIN, TrainerConfig
 from .allocation import RankAllocation
-from .data import LengthBatches, collate
+from .arguments import training_arguments
+from .checkpoints import Checkpoints, Log, last_whole
+from .data import LengthBatches, ShareLoader, ShareOfBatches, Weighted, collate
 
 
 @dataclass(frozen=True)
@@ -47,32 +49,58 @@ def selection_score(uar: float, loss: float) -> float:
 
 
 class LengthTrainer(Trainer):
-    """Trainer over batches of one context length each."""
+    """Trainer over batches of one context length each, `batch_size` clips in all processes together.
 
-    def _loader(self, dataset: Any, batch_size: int, seed: int | None) -> DataLoader[Any]:
-        batches = LengthBatches(dataset.lengths, batch_size, seed)
-        loader = DataLoader(dataset, batch_sampler=batches, collate_fn=collate, pin_memory=torch.cuda.is_available())
-        return self.accelerator.prepare(loader)
+    The loss of a step is the mean over its batch's clips, whatever the number of processes and of steps in which gradients are accumulated (see `ShareOfBatches`).
+    """
+
+    def __init__(self, *args: Any, batch_size: int, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.batch_size = batch_size
+        # the weights of the pieces do what Trainer would do by counting labels
+        self.model_accepts_loss_kwargs = False
+
+    def _loader(self, dataset: Any, seed: int | None, steps: int, even: bool) -> ShareLoader:
+        batches = LengthBatches(dataset.lengths, self.batch_size, seed)
+        args = self.args
+        return ShareLoader(
+            Weighted(dataset),
+            batch_sampler=ShareOfBatches(batches, processes.count(), processes.number(), steps, even),
+            collate_fn=collate,
+            pin_memory=args.dataloader_pin_memory and torch.cuda.is_available(),
+            num_workers=args.dataloader_num_workers,
+            persistent_workers=args.dataloader_persistent_workers,
+            prefetch_factor=args.dataloader_prefetch_factor,
+        )
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Training clips, shuffled within and across lengths."""
-        return self._loader(self.train_dataset, self.args.train_batch_size, self.args.seed)
+        """This process's share of the training clips, shuffled within and across lengths."""
+        return self._loader(self.train_dataset, self.args.seed, self.args.gradient_accumulation_steps, even=False)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
-        """Selection clips in a fixed order."""
-        return self._loader(eval_dataset or self.eval_dataset, self.args.eval_batch_size, None)
+        """This process's share of the selection clips, in a fixed order."""
+        return self._loader(eval_dataset or self.eval_dataset, None, 1, even=True)
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **rest: Any) -> Any:
+        """The mean over this process's piece of a batch, times the piece's weight."""
+        inputs = dict(inputs)
+        weight = inputs.pop("weight")[0]
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **rest)
+        return (loss * weight, outputs) if return_outputs else loss * weight
+
+    def prediction_step(self, *args: Any, **settings: Any) -> Any:
+        """Logits, labels and weights, without the loss: a piece's own says nothing of the whole, whose loss is among the metrics."""
+        _, logits, labels = super().prediction_step(*args, **settings)
+        return None, logits, labels
 
 
-class _Log(TrainerCallback):
-    """One JSON line for every log entry, so that a cell's training can be read afterwards."""
+class _OwnDraws(TrainerCallback):
+    """Draws for dropout that differ between processes: Trainer seeds all of them alike."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        """Append the entry with its epoch and step."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": state.global_step, **(logs or {})}) + "\n")
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Seed this process, the first one as ever."""
+        if processes.number():
+            torch.manual_seed((args.seed + processes.number()) % 2**32)
 
 
 def fit(
@@ -87,18 +115,22 @@ def fit(
     folder: Path,
     log: Path,
     allocation: RankAllocation | None = None,
+    trainer: TrainerConfig = PLAIN,
 ) -> Fit:
     """Train in place and leave the model with the weights of its best epoch on the selection clips.
 
     The best epoch has the highest UAR, ties broken by the lower loss; with `allocation` (AdaLoRA) only epochs that have the final rank count. Checkpoints go to `folder`; a run that was interrupted continues from its
-    last one. Every log entry is appended to `log` as a JSON line. `precision` is "fp32", "bf16" or "fp16" (autocast).
+    last whole one. Every log entry is appended to `log` as a JSON line. `precision` is "fp32", "bf16" or "fp16" (autocast); `trainer` adds to Trainer's arguments. To be called by all processes of
+    a run; all end with the same.
     """
 
     def metrics(prediction: EvalPrediction) -> dict[str, float]:
         logits = np.asarray(
             prediction.predictions if not isinstance(prediction.predictions, tuple) else prediction.predictions[0]
         )
-        gold = np.asarray(prediction.label_ids)
+        gold, weights = (np.asarray(part) for part in prediction.label_ids)
+        # what fills up the last share of a batch is no clip
+        logits, gold = logits[weights > 0], gold[weights > 0]
         predicted = logits.argmax(axis=1)
         loss = cross_entropy(logits, gold)
         uar = unweighted_average_recall(gold, predicted, classes)
@@ -108,46 +140,24 @@ def fit(
         return {"uar": uar, "war": float((gold == predicted).mean()), "ce": loss, "score": score}
 
     folder.mkdir(parents=True, exist_ok=True)
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        num_train_epochs=optimiser.epochs,
-        per_device_train_batch_size=optimiser.batch_size,
-        per_device_eval_batch_size=optimiser.batch_size,
-        learning_rate=learning_rate,
-        lr_scheduler_type="linear",
-        weight_decay=optimiser.weight_decay,
-        max_grad_norm=optimiser.max_grad_norm,
-        optim="adamw_torch",
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        logging_strategy="epoch",
-        save_total_limit=1,
-        load_best_model_at_end=True,
-        metric_for_best_model="score",
-        greater_is_better=True,
-        seed=seed,
-        data_seed=seed,
-        bf16=precision == "bf16",
-        fp16=precision == "fp16",
-        report_to="none",
-        remove_unused_columns=False,
-        label_names=["labels"],
-        disable_tqdm=not sys.stderr.isatty(),
-    )
-    trainer = LengthTrainer(
+    has_blocks = hasattr(model, "gradient_checkpointing_enable")
+    arguments = training_arguments(optimiser, learning_rate, seed, precision, folder, trainer, has_blocks)
+    training = LengthTrainer(
         model=model,
         args=arguments,
         train_dataset=train,
         eval_dataset=selection,
         compute_metrics=metrics,
-        callbacks=[_Log(log), *([allocation] if allocation else [])],
+        callbacks=[_OwnDraws(), Log(log), *([allocation] if allocation else []), Checkpoints(folder)],
+        batch_size=optimiser.batch_size,
     )
-    trainer.remove_callback(PrinterCallback)
+    training.remove_callback(PrinterCallback)
+    last = processes.on_first(lambda: last_whole(folder))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
+        training.train(resume_from_checkpoint=None if last is None else str(last))
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    history = [entry for entry in trainer.state.log_history if "eval_score" in entry]
+    history = [entry for entry in training.state.log_history if "eval_score" in entry]
     best = max(history, key=lambda entry: entry["eval_score"])
     return Fit(
         learning_rate=learning_rate,

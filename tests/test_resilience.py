@@ -1,0 +1,176 @@
+"""kill -9 at every place where a run writes: the same command continues, and ends with the tables of an undisturbed run."""
+
+import json
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from transformers import WhisperForAudioClassification
+
+from lorascope import analyze_several, store, tracing
+from lorascope.config import AnalysisConfig, experiment_from
+from lorascope.experiment import run
+from lorascope.store import RunFolder
+from lorascope.training import cell as cells
+from lorascope.training.checkpoints import Checkpoints, last_whole
+from lorascope.training.fit import LengthTrainer
+
+from .conftest import settings_of
+from .killed import dying, run_until_killed
+from .tiny import plain_adapter
+
+
+def _names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def _logged(folder):
+    """What a training logged, times apart."""
+    lines = [json.loads(line) for line in (folder / "train.log").read_text().splitlines()]
+    timed = ("runtime", "per_second", "train_loss")
+    return [{key: value for key, value in line.items() if not key.endswith(timed)} for line in lines]
+
+
+def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(tmp_path, corpus, backbone_folder):
+    analysis = {"draws": 50, "measures": ["lens"], "clips_per_class": 2}
+    changes = {"folds": {"only": ["ann"]}, "analysis": analysis}
+    experiment = experiment_from(settings_of(corpus, backbone_folder, **changes))
+    undisturbed = run(experiment, tmp_path / "undisturbed")
+    root = tmp_path / "run"
+
+    def killed(*prepared, **outside):
+        run_until_killed(lambda: run(experiment, root), lambda patch: patch.setattr(*prepared), **outside)
+
+    def at(owner, name, when=lambda *_, **__: True):
+        killed(owner, name, dying(getattr(owner, name), when))
+
+    def over(file):
+        """Between the writing of a file beside its place and its move there."""
+        at(Path, "replace", lambda _, target: Path(target).name == file)
+
+    # over its first file, before the folder can be known as a run's
+    over("config.yaml")
+    assert [path.suffix for path in root.iterdir()] == [".partial"]
+
+    # in a training, from outside, when its first epoch is kept
+    def kept_then_waiting(self, *args, original=Checkpoints.on_save, **settings):
+        original(self, *args, **settings)
+        time.sleep(60)
+
+    checkpoint = "cells/.partial-*/candidate-*/trainer/checkpoint-*/whole.json"
+    killed(Checkpoints, "on_save", kept_then_waiting, seen=root, pattern=checkpoint)
+    assert len(list(root.glob(checkpoint))) == 1
+    # with a checkpoint half written: the weights, but neither the optimiser nor where the training was
+    at(LengthTrainer, "_save_optimizer_and_scheduler", lambda self, _: self.state.epoch == 2)
+    assert len(list(root.glob("cells/.partial-*/candidate-*/trainer/checkpoint-*/*.safetensors"))) == 2
+    # when a training is done, between its adapter and the note that it is
+    over("fit.json")
+    # in the last write of a cell, before and after its metrics, and when it is in place
+    over("metrics.json")
+    at(RunFolder, "put_in_place")
+    at(cells, "_whole")
+    assert list(root.glob("cells/[!.]*/candidate-0"))
+    # in the midst of an analysis, and when its tables are whole but not in their place
+    calls = []
+    at(tracing, "_trace_one", lambda *_: len(calls) == 5 or calls.append(1))
+    over("analysis")
+    assert not (root / "analysis").exists() and (root / ".analysis-partial" / "about.json").exists()
+    # over the report
+    over("report.html")
+    assert (root / "analysis").exists()
+
+    results = run(experiment, root)
+    assert (root / "table1.csv").read_bytes() == (undisturbed.folder.root / "table1.csv").read_bytes()
+    assert results.names == undisturbed.names
+    for name in results.names:
+        pd.testing.assert_frame_equal(results[name], undisturbed[name], check_exact=True)
+    pd.testing.assert_frame_equal(results.predictions, undisturbed.predictions, check_exact=True)
+    for cell in results.manifest["cells"]:
+        ours, theirs = (folder.cell(cell["hash"]) for folder in (results.folder, undisturbed.folder))
+        assert _logged(ours) == _logged(theirs)
+    here, there = ({p.relative_to(f.root) for p in f.root.rglob("*")} for f in (results.folder, undisturbed.folder))
+    assert here == there
+
+
+def test_an_analysis_of_adapters_that_is_killed_continues(tmp_path, corpus, backbone_folder, monkeypatch):
+    # reports take most of the time, and are not what this is about
+    monkeypatch.setattr("lorascope.report.write_all", lambda folder: folder)
+    monkeypatch.setattr("lorascope.report.side_by_side.write_page", lambda folder, *_: folder)
+    for seed, name in enumerate(("one", "two")):
+        adapter = plain_adapter(WhisperForAudioClassification.from_pretrained(backbone_folder), seed)
+        adapter.save_pretrained(tmp_path / name)
+
+    def several(out):
+        config = AnalysisConfig(measures=("contribution",), draws=50, clips_per_class=2)
+        given = {"corpus": "csv", "root": corpus, "context": "trim", "config": config}
+        return analyze_several(str(backbone_folder), [tmp_path / "one", tmp_path / "two"], out, **given)
+
+    def over_the_second(patch):
+        within = "killed/two"
+        patch.setattr(
+            Path, "replace", dying(Path.replace, lambda _, to: within in str(to) and to.name == "config.yaml")
+        )
+
+    undisturbed = several(tmp_path / "undisturbed")
+    run_until_killed(lambda: several(tmp_path / "killed"), over_the_second)
+    assert (tmp_path / "killed" / "two" / "analysis").is_dir()
+    for name, results in several(tmp_path / "killed").items():
+        pd.testing.assert_frame_equal(results["contribution"], undisturbed[name]["contribution"], check_exact=True)
+    table = "side_by_side.csv"
+    assert (tmp_path / "killed" / table).read_bytes() == (tmp_path / "undisturbed" / table).read_bytes()
+
+
+def test_whole_tables_are_taken_up_and_not_computed_again(tmp_path):
+    folder = RunFolder(tmp_path)
+    table = {"lens": pd.DataFrame({"a": [1]})}
+    folder.replace_tables(table, {"identity": "old"})
+    folder.replace_tables(table, {"identity": "new"})
+    assert folder.about_analysis() == {"identity": "new"}
+    for where in (".analysis-old", ".analysis-partial"):
+        (tmp_path / "analysis").replace(tmp_path / where)
+        assert folder.about_analysis() == {"identity": "new"}
+    assert _names(tmp_path) == ["analysis"]
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda folder: (folder / "optimizer.pt").unlink(),
+        lambda folder: (folder / "trainer_state.json").write_text('{"best_global_'),
+        lambda folder: (folder / "whole.json").unlink(),
+    ],
+)
+def test_a_damaged_checkpoint_is_not_taken_up(tmp_path, harm):
+    for step in (3, 6, 9):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "optimizer.pt").write_text("moments")
+        (folder / "trainer_state.json").write_text(json.dumps({"best_global_step": min(step, 6)}))
+        files = {file.name: file.stat().st_size for file in folder.iterdir()}
+        (folder / "whole.json").write_text(json.dumps(files))
+    assert last_whole(tmp_path) == tmp_path / "checkpoint-9"
+    # the best epoch so far is needed at the end
+    assert _names(tmp_path) == ["checkpoint-6", "checkpoint-9"]
+    harm(tmp_path / "checkpoint-9")
+    assert last_whole(tmp_path) == tmp_path / "checkpoint-6"
+    harm(tmp_path / "checkpoint-6")
+    assert last_whole(tmp_path) is None and not _names(tmp_path)
+
+
+def test_a_best_checkpoint_is_found_where_the_run_is_now(tmp_path):
+    class State:
+        best_global_step = 6
+        best_model_checkpoint = "elsewhere/trainer/checkpoint-6"
+
+    Checkpoints(tmp_path).on_train_begin(None, State, None)
+    assert State.best_model_checkpoint == str(tmp_path / "checkpoint-6")
+
+
+def test_a_cell_that_lost_its_metrics_makes_room(tmp_path):
+    folder = RunFolder(tmp_path)
+    (folder.cell("a") / "adapter").mkdir(parents=True)
+    partial = folder.begin("a")
+    store.write_json(partial / "metrics.json", {})
+    folder.put_in_place("a")
+    assert folder.is_whole("a") and not (folder.cell("a") / "adapter").exists()

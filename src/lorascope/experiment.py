@@ -52,29 +52,9 @@ def run(experiment: Experiment, out: str | Path, say: Say = lambda _: None) -> R
     folder = RunFolder(out)
     _refuse_other_experiment(folder, experiment)
 
-    def load() -> Backbone:
-        return load_backbone(experiment.backbone.name, corpus.classes, experiment.seed, experiment.head.projection)
-
-    backbone = load()
-    say(f"backbone {backbone.name} from the {backbone.origin}: {backbone.layers} layers, width {backbone.width}")
-    if not backbone.model.has_window and experiment.backbone.context == "full":
-        raise LorascopeError(no_window(backbone.name, "backbone.context"))
-    _check_precision(experiment.precision)
-    if any(cell.kind == "classic" for cell in cells):
-        check_opensmile()
-    for method in experiment.conditions.values():
-        check_layers(method, backbone.model)
-    clips = prepare(corpus, backbone, say)
-    pieces = {name: (path, start, end) for name, path, start, end in _pieces(corpus)}
+    inputs, backbone = open_inputs(experiment, corpus, cells, say)
+    clips = inputs.clips
     write_text(folder.config, dump_experiment(experiment))
-    inputs = Inputs(
-        clips=clips,
-        labels={str(clip): corpus.classes.index(emotion) for clip, emotion in corpus.clips["emotion"].items()},
-        speakers={str(clip): speaker for clip, speaker in corpus.clips["speaker"].items()},
-        load=load,
-        device=device(),
-        samples=lambda clip: load_audio(*pieces[clip]),
-    )
     done: list[dict[str, Any]] = []
     for number, cell in enumerate(cells, 1):
         again = folder.is_whole(cell.identity(backbone.fingerprint, clips, inputs.labels))
@@ -99,6 +79,35 @@ def run(experiment: Experiment, out: str | Path, say: Say = lambda _: None) -> R
         "analysis": about,
     }
     return finish(folder, manifest, [reason for metrics in done for reason in metrics["optimistic"]], start, say)
+
+
+def open_inputs(
+    experiment: Experiment, corpus: Corpus, cells: Sequence[Cell], say: Say = lambda _: None
+) -> tuple[Inputs, Backbone]:
+    """What an experiment's cells share, and its backbone; every clip is read. Raises `LorascopeError` for what cannot be run here."""
+
+    def load() -> Backbone:
+        return load_backbone(experiment.backbone.name, corpus.classes, experiment.seed, experiment.head.projection)
+
+    backbone = load()
+    say(f"backbone {backbone.name} from the {backbone.origin}: {backbone.layers} layers, width {backbone.width}")
+    if not backbone.model.has_window and experiment.backbone.context == "full":
+        raise LorascopeError(no_window(backbone.name, "backbone.context"))
+    _check_precision(experiment.precision)
+    if any(cell.kind == "classic" for cell in cells):
+        check_opensmile()
+    for method in experiment.conditions.values():
+        check_layers(method, backbone.model)
+    pieces = {name: (path, start, end) for name, path, start, end in _pieces(corpus)}
+    inputs = Inputs(
+        clips=prepare(corpus, backbone, say),
+        labels={str(clip): corpus.classes.index(emotion) for clip, emotion in corpus.clips["emotion"].items()},
+        speakers={str(clip): speaker for clip, speaker in corpus.clips["speaker"].items()},
+        load=load,
+        device=device(),
+        samples=lambda clip: load_audio(*pieces[clip]),
+    )
+    return inputs, backbone
 
 
 def prepare(corpus: Corpus, backbone: Backbone, say: Say = lambda _: None) -> dict[str, Clip]:

@@ -9,7 +9,7 @@ import datetime
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -137,7 +137,7 @@ def finish(folder: RunFolder, manifest: dict[str, Any], warnings: Sequence[str],
 
 
 def base_manifest(
-    created: str, corpus: Corpus, backbone: Backbone, context: str, clips: dict[str, Clip]
+    created: str, corpus: Corpus, backbone: Backbone, context: str, clips: Mapping[str, Clip]
 ) -> dict[str, Any]:
     """What every result tells of its making: versions, hardware, corpus, backbone and the clips' hashes."""
     long = sum(clip.seconds > 30 for clip in clips.values())

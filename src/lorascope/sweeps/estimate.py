@@ -37,7 +37,17 @@ GFLOPS = 50.0
 #: Of how many clips the headers are read, and what a clip is taken for where they can't be, in seconds.
 HEADERS, SECONDS = 100, 4.0
 #: The convolutions that make frames of a waveform, FLOPs a frame (the seven layers of 512 channels of wav2vec 2.0, 20 ms a frame).
-WAVEFORM = 1.1e8
+WAVEFORM = 1.0e8
+
+
+@dataclass(frozen=True)
+class Shape:
+    """An encoder's width, its number of blocks, the width of their feed-forward layers, and whether it takes the waveform."""
+
+    width: int
+    blocks: int
+    inner: int
+    waveform: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,7 +112,7 @@ def cell_flops(cell: Cell, frames: float, clips: int, first: bool = True) -> flo
     shape = encoder_shape(cell.backbone)
     if shape is None:
         return None
-    one = encoder_flops(*shape, WINDOW if cell.context == "full" else frames, waveform="whisper" not in cell.backbone)
+    one = encoder_flops(shape, WINDOW if cell.context == "full" else frames)
     if isinstance(method, FrozenConfig):
         return one * clips * first
     assert isinstance(method, OptimiserConfig)
@@ -111,33 +121,35 @@ def cell_flops(cell: Cell, frames: float, clips: int, first: bool = True) -> flo
     return one * (len(method.learning_rate) * method.epochs * (step * train + selection) + test)
 
 
-def encoder_flops(width: int, blocks: int, inner: int, frames: float, waveform: bool = False) -> float:
-    """FLOPs of one clip through an encoder: four projections, the attention between all pairs of frames, two feed-forward layers a block; and its convolutions."""
-    block = frames * (8 * width**2 + 4 * width * inner) + 4 * frames**2 * width
+def encoder_flops(shape: Shape, frames: float) -> float:
+    """FLOPs of one clip through an encoder: four projections, the attention between all pairs of frames and two feed-forward layers a block; and its convolutions."""
+    width = shape.width
+    block = frames * (8 * width**2 + 4 * width * shape.inner) + 4 * frames**2 * width
     # Whisper's second convolution has a kernel of 3; the first is small beside it
-    convolutions = frames * (WAVEFORM if waveform else 6 * width**2)
-    return blocks * block + convolutions
+    convolutions = frames * (WAVEFORM if shape.waveform else 6 * width**2)
+    return shape.blocks * block + convolutions
 
 
-def encoder_shape(backbone: str) -> tuple[int, int, int] | None:
-    """(width, blocks, feed-forward width) of an encoder by its folder's config.json or its published name; None where neither tells."""
+def encoder_shape(backbone: str) -> Shape | None:
+    """The shape of an encoder by its folder's config.json or its published name; None where neither tells."""
     config = Path(backbone).expanduser() / "config.json"
     if config.is_file():
         try:
             told = json.loads(config.read_text(encoding="utf-8"))
         except (json.JSONDecodeError, UnicodeDecodeError):
             return None
-        for keys in (
+        whisper, others = (
             ("d_model", "encoder_layers", "encoder_ffn_dim"),
             ("hidden_size", "num_hidden_layers", "intermediate_size"),
-        ):
+        )
+        for keys in (whisper, others):
             if all(isinstance(told.get(key), int) for key in keys):
-                return told[keys[0]], told[keys[1]], told[keys[2]]
+                return Shape(*(told[key] for key in keys), waveform=keys is others)
         return None
     name = Path(backbone).name.lower()
     for known, (width, blocks) in SHAPES.items():
         if name.startswith(known):
-            return width, blocks, 4 * width
+            return Shape(width, blocks, 4 * width, waveform=not name.startswith("whisper"))
     return None
 
 

@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
+from .. import __version__
 from ..cache import cache_folder
 from ..config import Experiment, experiment_from
 from ..errors import LorascopeError
@@ -172,14 +173,14 @@ def is_finished(run: RunFolder, cells: frozenset[str]) -> bool:
 
 
 def planned_key(experiment: Experiment, cell: Cell) -> str:
-    """A planned cell's key: as its hash, but by the names of clips and backbone, so that neither sounds nor weights are read.
+    """A planned cell's key: like its hash, but by the names of clips and backbone, so that neither sounds nor weights are read.
 
     Experiments whose cells have the same key share them.
     """
     sections = (experiment.corpus, experiment.test_corpus)
     corpora = [section and section.model_dump(mode="json") for section in sections]
     clips = [cell.fold.train, cell.fold.validation, cell.fold.test]
-    return digest([cell.settings, corpora, clips, cell.backbone])
+    return digest([cell.settings, corpora, clips, cell.backbone, __version__])
 
 
 class _Opened:

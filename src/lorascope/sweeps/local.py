@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 import threading
 import time
 from collections import deque
@@ -78,7 +77,7 @@ class LocalEngine:
                     yield job, outcome
         finally:
             for slot, _ in busy.values():
-                self._workers.pop(slot).end(at_once=True)
+                self._workers.pop(slot).end()
 
     def close(self) -> None:
         """End all workers."""
@@ -97,7 +96,7 @@ class _Worker:
         # spawned, since a forked process inherits the threads' locks and CUDA's state
         context = get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, os.getpid(), threads, logs))
+        self.process = context.Process(target=_serve, args=(theirs, os.getpid(), logs))
         settings: dict[str, str] = {name: str(threads) for name in THREAD_VARIABLES}
         if gpu is not None:
             settings["CUDA_VISIBLE_DEVICES"] = gpu
@@ -114,11 +113,10 @@ class _Worker:
         self.connection.close()
         return LorascopeError(f"its process {self.process.pid} {why}{hint}")
 
-    def end(self, at_once: bool = False) -> None:
-        """End the process: where it is in a job only `at_once`, else as soon as it sees that there is no more."""
+    def end(self) -> None:
+        """End the process, in a job or not."""
         self.connection.close()
-        if at_once:
-            self.process.terminate()
+        self.process.terminate()
         self.process.join(timeout=10)
         if self.process.is_alive():
             self.process.kill()
@@ -154,7 +152,7 @@ def _environment(settings: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _serve(connection: Connection, parent: int, threads: int, logs: Path | None) -> None:
+def _serve(connection: Connection, parent: int, logs: Path | None) -> None:
     """A worker's life: prepare, then do what is sent until nothing more comes."""
     # the parent alone answers Ctrl-C, and ends the workers
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -162,11 +160,8 @@ def _serve(connection: Connection, parent: int, threads: int, logs: Path | None)
     if logs is not None:
         logs.mkdir(parents=True, exist_ok=True)
         with (logs / f"{os.getpid()}.log").open("a", encoding="utf-8") as log:
-            for stream in (sys.stdout, sys.stderr):
-                os.dup2(log.fileno(), stream.fileno())
-    import torch
-
-    torch.set_num_threads(threads)
+            for stream in (1, 2):
+                os.dup2(log.fileno(), stream)
     while True:
         try:
             work, job = connection.recv()

@@ -26,13 +26,13 @@ def write_table(sweep: Sweep, folder: SweepFolder, finished: Collection[str]) ->
         if variant.slug not in finished or not file.is_file():
             lacking.append(variant.slug)
             continue
-        table, values = pd.read_csv(file), [variant.values[axis] for axis in sweep.axes]
+        table = pd.read_csv(file, dtype={"optimistic": str}).fillna({"optimistic": ""})
+        values = [variant.values[axis] for axis in sweep.axes]
         for place, axis in enumerate(sweep.axes):
             # an axis may bear the name of a column
             table.insert(place, axis if axis not in table else f"axis {axis}", values[place])
         tables.append(table)
         under |= dict.fromkeys(notes(table, RunFolder(run).marks))
-        table["optimistic"] = table["optimistic"].fillna("")
         rows += [[*values, *row] for row in formatted(table)]
     if not tables:
         return None

@@ -32,9 +32,9 @@ QUICK = {
 }
 
 
-def small(manifest, backbone, axes, **changes):
+def small(manifest, encoder, axes, **changes):
     """A sweep over a quick experiment: without analysis, two folds unless told otherwise. `axes` are {axis: {name: {key: value}}}."""
-    base = settings_of(manifest, backbone, **({"analysis": None, "methods": QUICK} | changes))
+    base = settings_of(manifest, encoder, **({"analysis": None, "methods": QUICK} | changes))
     points = {axis: tuple(Point(name=name, set=keys) for name, keys in values.items()) for axis, values in axes.items()}
     return expand(Grid(name="small", experiment=base, grid=points), base)
 

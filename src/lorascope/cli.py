@@ -290,6 +290,8 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted; the same command continues where it stopped", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        # typer's own way of ending after Ctrl-C, which says nothing
+        if end.code == 130:
+            print("interrupted; the same command continues where it stopped", file=sys.stderr)
+        raise

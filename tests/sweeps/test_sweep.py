@@ -231,7 +231,9 @@ def test_a_corpus_that_differs_on_a_node_is_told(done, tmp_path, backbone_folder
             return super().outcomes(work, jobs)
 
     summary = run_sweep(sweep, tmp_path / "out", Other(), reports=False)
-    assert len(summary.errors) == 2 and all("it has other clips than" in line for line in summary.errors)
+    assert len(summary.errors) == 2 and all(
+        "is another than where the sweep was started" in line for line in summary.errors
+    )
 
 
 def test_a_folder_that_the_node_does_not_see_is_told(done, tmp_path):

@@ -121,7 +121,7 @@ def _compute(job: Job) -> Outcome:
     cell = opened.cells[job.number] if job.number < len(opened.cells) else None
     if cell is None or planned_key(job.experiment, cell) != job.key:
         raise LorascopeError(
-            f"corpus {opened.corpus_name}: on {socket.gethostname()} it has other clips than where the sweep was started; make them the same"
+            f"corpus {opened.corpus_name}: on {socket.gethostname()} it (or lorascope) is another than where the sweep was started; make them the same"
         )
     inputs, backbone = opened.inputs, opened.backbone
     name = cell.identity(backbone.fingerprint, inputs.clips, inputs.labels)

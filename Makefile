@@ -29,7 +29,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "lorascope needs Python 3.11 or newer; name one with make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[offline,synthetic,hub,audformat,classic,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[offline,synthetic,hub,audformat,classic,cluster,dev]'
 	touch $@
 
 clean:

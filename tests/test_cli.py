@@ -34,8 +34,17 @@ def test_help_needs_neither_torch_nor_pandas():
     code = "import sys; sys.argv = ['lorascope', '--help']\ntry:\n import lorascope.cli as c; c.main()\nexcept SystemExit: pass\nprint(sorted({'torch', 'transformers', 'pandas', 'pydantic', 'numpy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("[]")
-    for verb in ("run", "plan", "analyze", "report"):
+    for verb in ("run", "plan", "sweep", "analyze", "report"):
         assert verb in done.stdout
+
+
+def test_ctrl_c_tells_how_to_go_on(capsys, monkeypatch, tmp_path):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lorascope.config.load_experiment", interrupted)
+    code, _, err = call(capsys, "run", "experiment.yaml", "--out", tmp_path)
+    assert code == 130 and "the same command continues" in err
 
 
 @pytest.fixture

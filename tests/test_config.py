@@ -16,6 +16,7 @@ from lorascope.config import (
     load_experiment,
 )
 from lorascope.methods import FrozenConfig, LoraConfig
+from lorascope.sweeps.grid import load_sweep
 
 from .corpora.refusals import refused
 
@@ -115,7 +116,10 @@ def test_folds_are_named_by_words_or_numbers(file: Path) -> None:
 def test_the_configurations_of_the_project_are_valid(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LORASCOPE_CORPORA", "somewhere")
     monkeypatch.setenv("IEMOCAP", "somewhere")
-    load_experiment(config)
+    if "grid" in yaml.safe_load(config.read_text()):
+        load_sweep(config)
+    else:
+        load_experiment(config)
 
 
 # overrides

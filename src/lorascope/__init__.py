@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .planning import plan
     from .results import Results
     from .side_by_side import analyze_several
+    from .sweeps.grid import load_sweep
+    from .sweeps.sweep import run_sweep
 
 __version__ = "0.1.0"
 
@@ -31,6 +33,8 @@ _HOMES = {
     "make_folds": "corpora",
     "LorascopeError": "errors",
     "run": "experiment",
+    "load_sweep": "sweeps.grid",
+    "run_sweep": "sweeps.sweep",
     "load_backbone": "models.backbone",
     "plan": "planning",
     "Results": "results",
@@ -47,9 +51,11 @@ __all__ = [
     "load_backbone",
     "load_corpus",
     "load_experiment",
+    "load_sweep",
     "make_folds",
     "plan",
     "run",
+    "run_sweep",
 ]
 
 

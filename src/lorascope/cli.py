@@ -56,9 +56,10 @@ def run_command(
     from .config import load_experiment
 
     experiment = load_experiment(config, overrides or [])
+    from .environment import quiet
     from .experiment import run
 
-    _quiet()
+    quiet()
     results = run(experiment, out, _Clock())
     from .processes import number
 
@@ -131,8 +132,9 @@ def analyze_command(
         raise LorascopeError(f"--context {context}: expected trim or full")
     config = analysis_from(overrides or [])
     from .adapters import analyze, read_clip_ids
+    from .environment import quiet
 
-    _quiet()
+    quiet()
     options: dict[str, Any] = {
         "root": root,
         "frozen": frozen,
@@ -162,6 +164,69 @@ def report_command(
     Results(folder)
     write_all(folder)
     _show(Results(folder))
+
+
+@app.command("sweep")
+def sweep_command(
+    grid: Annotated[Path, typer.Argument(help="The grid, a YAML file.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the results; the same folder again continues.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the cells with an estimate; nothing is trained.")
+    ] = False,
+    status: Annotated[
+        bool, typer.Option("--status", help="Tell which cells are whole, running, failed, missing.")
+    ] = False,
+    engine: Annotated[str, typer.Option("--engine", help="local (this machine) or ray (a cluster).")] = "local",
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="local: processes; default: one a GPU, else cores / threads.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="local: threads of each process.")] = None,
+    address: Annotated[str, typer.Option("--address", help="ray: the cluster's address.")] = "auto",
+    cpus: Annotated[float, typer.Option("--cpus-per-cell", min=0.1, help="ray: CPUs of a cell.")] = 1,
+    gpus: Annotated[float, typer.Option("--gpus-per-cell", min=0, help="ray: GPUs of a cell.")] = 0,
+    retries: Annotated[
+        int, typer.Option("--retries", min=0, help="ray: further tries of a cell whose node was lost.")
+    ] = 3,
+    storage: Annotated[
+        str, typer.Option("--storage", help="ray: shared (every node sees --out) or node (cells are handed back).")
+    ] = "shared",
+    cells_only: Annotated[bool, typer.Option("--cells-only", help="No analyses, no reports.")] = False,
+    gflops: Annotated[
+        float | None, typer.Option("--gflops", min=0.001, help="Throughput that the estimate takes for granted.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON (with --dry-run and --status).")] = False,
+    overrides: Set = None,
+    debug: Debug = False,
+) -> None:
+    """Compute every cell of a grid of experiments once, on this machine or a cluster; then their reports and one table.
+
+    Exit code: 0 when all is whole, 1 when a cell or a report failed, 2 for bad input.
+    """
+    from .sweeps.grid import load_sweep
+
+    for option, value, known in (("engine", engine, ("local", "ray")), ("storage", storage, ("shared", "node"))):
+        if value not in known:
+            raise LorascopeError(f"--{option} {value}: expected {' or '.join(known)}")
+    sweep = load_sweep(grid, overrides or [])
+    from .sweeps.show import print_end, show
+    from .sweeps.sweep import run_sweep
+
+    if dry_run or status:
+        show(sweep, out, dry_run, gflops, as_json)
+        return
+    from .environment import quiet
+    from .sweeps.local import LocalEngine
+    from .sweeps.on_ray import RayEngine
+
+    quiet()
+    logs, apart = out / "sweep" / "logs", engine == "ray" and storage == "node"
+    chosen = LocalEngine(workers, threads, logs) if engine == "local" else RayEngine(address, cpus, gpus, retries)
+    # nodes that don't see the folder can't report on it
+    finisher = LocalEngine(1, threads, logs) if apart else None
+    summary = run_sweep(sweep, out, chosen, finisher, apart, not cells_only, _Clock())
+    print_end(summary, out)
+    if summary.errors:
+        raise typer.Exit(1)
 
 
 corpora_app = typer.Typer(
@@ -220,20 +285,6 @@ def _show(results: Any) -> None:
     console.print(f"report: {results.report}", soft_wrap=True, highlight=False)
 
 
-def _quiet() -> None:
-    """Keep the libraries' notices off the terminal; their errors still show."""
-    import logging
-    import warnings
-
-    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    warnings.filterwarnings("ignore")
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    logging.getLogger("nnsight").setLevel(logging.ERROR)
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: a `LorascopeError` becomes one line on standard error and exit code 2."""
     given = sys.argv[1:] if arguments is None else arguments
@@ -246,6 +297,8 @@ def main(arguments: list[str] | None = None) -> None:
         if os.environ.get("RANK", "0") == "0":
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted; the same command continues where it stopped", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        # typer's own way of ending after Ctrl-C, which says nothing
+        if end.code == 130:
+            print("interrupted; the same command continues where it stopped", file=sys.stderr)
+        raise

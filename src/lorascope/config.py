@@ -225,18 +225,23 @@ def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experime
 
     Raises `LorascopeError` naming the file and the key where one is unknown, missing or wrong.
     """
-    file = Path(path)
+    data = read_mapping(path, "an experiment's YAML file")
+    for override in overrides:
+        _apply(data, override)
+    return experiment_from(data, str(path))
+
+
+def read_mapping(path: str | Path, what: str) -> dict[str, Any]:
+    """Keys and values of a YAML file, which errors call `what`. Raises `LorascopeError` naming the file where it isn't that."""
     try:
-        data = yaml.load(file.read_text(encoding="utf-8"), _Loader)
+        data = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
     except OSError as error:
-        raise LorascopeError(f"{path}: {error.strerror}; give the path of an experiment's YAML file") from error
+        raise LorascopeError(f"{path}: {error.strerror}; give the path of {what}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise LorascopeError(f"{path}: not YAML: {_told(error)}; mend the file") from error
     if not isinstance(data, dict):
         raise LorascopeError(f"{path}: expected keys and values at the top, such as `name: my-experiment`")
-    for override in overrides:
-        _apply(data, override)
-    return experiment_from(data, str(path))
+    return data
 
 
 def experiment_from(data: dict[str, Any], source: str = "experiment") -> Experiment:
@@ -244,7 +249,7 @@ def experiment_from(data: dict[str, Any], source: str = "experiment") -> Experim
     try:
         experiment = Experiment.model_validate(data)
     except ValidationError as error:
-        raise LorascopeError(f"{source}: {_explain(error)}") from error
+        raise LorascopeError(f"{source}: {explain(error)}") from error
     changed = {
         key: section.model_copy(update={"root": _expanded(section.root, f"{source}: {key}.root")})
         for key, section in (("corpus", experiment.corpus), ("test_corpus", experiment.test_corpus))
@@ -277,7 +282,7 @@ def analysis_from(overrides: Sequence[str]) -> AnalysisConfig:
     try:
         return AnalysisConfig.model_validate(data)
     except ValidationError as error:
-        raise LorascopeError(f"--set: {_explain(error, AnalysisConfig)}") from error
+        raise LorascopeError(f"--set: {explain(error, AnalysisConfig)}") from error
 
 
 class _Loader(yaml.SafeLoader):
@@ -296,26 +301,37 @@ def _told(error: Exception) -> str:
     return " ".join(str(error).split()).replace('in "<unicode string>", ', "at ")
 
 
-def _apply(data: dict[str, Any], override: str) -> None:
+def parse_override(override: str) -> tuple[str, Any]:
+    """Key path and value of `key.path=value`, whose value is YAML. Raises `LorascopeError` naming the override."""
     path, equals, text = override.partition("=")
     if not equals or not path.strip():
         raise LorascopeError(f"--set {override}: expected key.path=value, for example --set methods.lora.rank=8")
     try:
-        value = yaml.safe_load(text)
+        return path.strip(), yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise LorascopeError(f"--set {override}: the value is not YAML: {_told(error)}; mend it") from error
-    *parents, last = path.strip().split(".")
+
+
+def put(data: dict[str, Any], path: str, value: Any, source: str) -> None:
+    """Set the key at `key.path` in place, adding the sections on its way. Raises `LorascopeError`, naming `source`, where one of those is a value."""
+    *parents, last = path.split(".")
     for parent in parents:
         below = data.get(parent)
         if below is None:
             below = data[parent] = {}
         if not isinstance(below, dict):
-            raise LorascopeError(f"--set {override}: {parent} is a value, not a section")
+            raise LorascopeError(f"{source}: {parent} is a value, not a section")
         data = below
     data[last] = value
 
 
-def _explain(error: ValidationError, root: type[BaseModel] = Experiment) -> str:
+def _apply(data: dict[str, Any], override: str) -> None:
+    path, value = parse_override(override)
+    put(data, path, value, f"--set {override}")
+
+
+def explain(error: ValidationError, root: type[BaseModel] = Experiment) -> str:
+    """The first wrong key of a validation against `root`, in words."""
     first = error.errors()[0]
     location = [str(part) for part in first["loc"] if not (isinstance(part, str) and part.endswith("]"))]
     section = _section(location[:-1], root) if first["type"] == "extra_forbidden" else root

@@ -1,9 +1,11 @@
-"""On what a result was made: versions and hardware, for the manifest."""
+"""On what a result was made (versions and hardware, for the manifest), and how loud the libraries are meanwhile."""
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
+import warnings
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -57,3 +59,14 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def quiet() -> None:
+    """Keep the libraries' notices off the terminal; their errors still show."""
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    warnings.filterwarnings("ignore")
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("nnsight").setLevel(logging.ERROR)

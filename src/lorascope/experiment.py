@@ -9,7 +9,7 @@ import datetime
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,29 +57,9 @@ def run(experiment: Experiment, out: str | Path, say: Say = lambda _: None) -> R
     processes.on_first(lambda: _refuse_other_experiment(folder, experiment))
     check_arguments(experiment)
 
-    def load() -> Backbone:
-        return load_backbone(experiment.backbone.name, corpus.classes, experiment.seed, experiment.head.projection)
-
-    backbone = processes.first_before_others(load)
-    say(f"backbone {backbone.name} from the {backbone.origin}: {backbone.layers} layers, width {backbone.width}")
-    if not backbone.model.has_window and experiment.backbone.context == "full":
-        raise LorascopeError(no_window(backbone.name, "backbone.context"))
-    _check_precision(experiment.precision)
-    if any(cell.kind == "classic" for cell in cells):
-        check_opensmile()
-    for method in experiment.conditions.values():
-        check_layers(method, backbone.model)
-    clips = processes.first_before_others(lambda: prepare(corpus, backbone, say))
-    pieces = {name: (path, start, end) for name, path, start, end in _pieces(corpus)}
+    inputs, backbone = open_inputs(experiment, corpus, cells, say)
+    clips = inputs.clips
     processes.on_first(lambda: write_text(folder.config, dump_experiment(experiment)))
-    inputs = Inputs(
-        clips=clips,
-        labels={str(clip): corpus.classes.index(emotion) for clip, emotion in corpus.clips["emotion"].items()},
-        speakers={str(clip): speaker for clip, speaker in corpus.clips["speaker"].items()},
-        load=load,
-        device=device(),
-        samples=lambda clip: load_audio(*pieces[clip]),
-    )
     done: list[dict[str, Any]] = []
     for number, cell in enumerate(cells, 1):
         name = cell.identity(backbone.fingerprint, clips, inputs.labels)
@@ -107,6 +87,35 @@ def run(experiment: Experiment, out: str | Path, say: Say = lambda _: None) -> R
     }
     optimistic = [reason for metrics in done for reason in metrics["optimistic"]]
     return processes.on_first(lambda: finish(folder, manifest, optimistic, start, say))
+
+
+def open_inputs(
+    experiment: Experiment, corpus: Corpus, cells: Sequence[Cell], say: Say = lambda _: None
+) -> tuple[Inputs, Backbone]:
+    """What an experiment's cells share, and its backbone; every clip is read. Raises `LorascopeError` for what cannot be run here."""
+
+    def load() -> Backbone:
+        return load_backbone(experiment.backbone.name, corpus.classes, experiment.seed, experiment.head.projection)
+
+    backbone = processes.first_before_others(load)
+    say(f"backbone {backbone.name} from the {backbone.origin}: {backbone.layers} layers, width {backbone.width}")
+    if not backbone.model.has_window and experiment.backbone.context == "full":
+        raise LorascopeError(no_window(backbone.name, "backbone.context"))
+    _check_precision(experiment.precision)
+    if any(cell.kind == "classic" for cell in cells):
+        check_opensmile()
+    for method in experiment.conditions.values():
+        check_layers(method, backbone.model)
+    pieces = {name: (path, start, end) for name, path, start, end in _pieces(corpus)}
+    inputs = Inputs(
+        clips=processes.first_before_others(lambda: prepare(corpus, backbone, say)),
+        labels={str(clip): corpus.classes.index(emotion) for clip, emotion in corpus.clips["emotion"].items()},
+        speakers={str(clip): speaker for clip, speaker in corpus.clips["speaker"].items()},
+        load=load,
+        device=device(),
+        samples=lambda clip: load_audio(*pieces[clip]),
+    )
+    return inputs, backbone
 
 
 def prepare(corpus: Corpus, backbone: Backbone, say: Say = lambda _: None) -> dict[str, Clip]:
@@ -137,7 +146,7 @@ def finish(folder: RunFolder, manifest: dict[str, Any], warnings: Sequence[str],
 
 
 def base_manifest(
-    created: str, corpus: Corpus, backbone: Backbone, context: str, clips: dict[str, Clip]
+    created: str, corpus: Corpus, backbone: Backbone, context: str, clips: Mapping[str, Clip]
 ) -> dict[str, Any]:
     """What every result tells of its making: versions, hardware, corpus, backbone and the clips' hashes."""
     long = sum(clip.seconds > 30 for clip in clips.values())

@@ -59,13 +59,10 @@ class Cell:
         """The condition in words."""
         return f"{self.method.words} ({self.name})" if self.ambiguous else self.method.words
 
-    def identity(self, fingerprint: str, clips: Mapping[str, Clip], labels: Mapping[str, int]) -> str:
-        """The cell's name: the hash of its settings, its clips' names, content and labels, the backbone's weights and the code's version."""
-        parts = {
-            part: [(clip, clips[clip].hash, labels[clip]) for clip in getattr(self.fold, part)]
-            for part in ("train", "validation", "test")
-        }
-        settings = {
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What of the experiment's settings decides the result, as plain data."""
+        return {
             "method": self.method.model_dump(mode="json"),
             "kind": self.kind,
             "context": self.context,
@@ -78,7 +75,15 @@ class Cell:
         }
         if self.trainer.changing and not is_shallow(self.method):
             settings["trainer"] = self.trainer.changing
-        return digest({"settings": settings, "clips": parts, "backbone": fingerprint, "lorascope": __version__})
+        return settings
+
+    def identity(self, fingerprint: str, clips: Mapping[str, Clip], labels: Mapping[str, int]) -> str:
+        """The cell's name: the hash of its settings, its clips' names, content and labels, the backbone's weights and the code's version."""
+        parts = {
+            part: [(clip, clips[clip].hash, labels[clip]) for clip in getattr(self.fold, part)]
+            for part in ("train", "validation", "test")
+        }
+        return digest({"settings": self.settings, "clips": parts, "backbone": fingerprint, "lorascope": __version__})
 
 
 def corpus_of(experiment: Experiment) -> Corpus:

@@ -69,7 +69,9 @@ class RunFolder:
         for listed in self.manifest.get("cells") or []:
             file = self.path / "cells" / listed["hash"] / "metrics.json"
             if file.is_file():
-                cells.append(Cell(listed["hash"], listed["role"], _read_json(file)))
+                # a cell that several experiments share may bear another name in each
+                names = {key: listed[key] for key in ("name", "label") if key in listed}
+                cells.append(Cell(listed["hash"], listed["role"], _read_json(file) | names))
         return cells
 
     @property

@@ -1,0 +1,1 @@
+"""Many experiments at once: a grid of settings, its cells, and the engines that compute them."""

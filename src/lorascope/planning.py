@@ -62,7 +62,7 @@ class Cell:
     @property
     def settings(self) -> dict[str, Any]:
         """What of the experiment's settings decides the result, as plain data."""
-        return {
+        settings = {
             "method": self.method.model_dump(mode="json"),
             "kind": self.kind,
             "context": self.context,

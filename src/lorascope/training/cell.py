@@ -29,7 +29,6 @@ from ..planning import Cell
 from ..processes import first_before_others, on_first
 from ..stats import unweighted_average_recall
 from ..store import RunFolder, read_json, write_json
-from ..trainer_config import PLAIN
 from .allocation import RankAllocation
 from .data import ClipDataset, PooledDataset
 from .fit import Fit, cross_entropy, fit
@@ -214,7 +213,7 @@ def _train_head(
     )
     settings = (model, train, held_out, len(cell.classes), method, rate, cell.seed, cell.precision)
     log = folder / "log.jsonl"
-    if cell.trainer == PLAIN:
+    if not cell.trainer.changing:
         # so little arithmetic that several processes would wait for each other longer than it takes
         result = on_first(lambda: fit_head(*settings, log))
     else:

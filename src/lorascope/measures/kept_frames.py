@@ -29,10 +29,12 @@ class Spilled:
     """An array in a file. A part of it is read when it is asked for, and nothing of the file stays mapped."""
 
     def __init__(self, path: Path, offset: int, array: np.ndarray) -> None:
-        self.nbytes, self._place = array.nbytes, (path, array.dtype, "r", offset, array.shape)
+        self.nbytes, self._path, self._offset = array.nbytes, path, offset
+        self._dtype, self._shape = array.dtype, array.shape
 
     def __getitem__(self, index: Any) -> np.ndarray:
-        return np.array(np.memmap(*self._place)[index])
+        mapped = np.memmap(self._path, dtype=self._dtype, mode="r", offset=self._offset, shape=self._shape)
+        return np.array(mapped[index])
 
 
 class Space:

@@ -1,0 +1,113 @@
+"""What the benchmarks of the analyses run on: one adapted encoder with random LoRA factors, its frozen self and one random baseline, clips in batches."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pandas as pd
+import torch
+from material import material
+from torch import Tensor, nn
+
+from lorascope.experiment import device
+from lorascope.measures import MEASURES
+from lorascope.measures.measure import Batch, Study
+from lorascope.methods import LoraConfig
+from lorascope.models.families import parts_of
+from lorascope.models.methods import adapt
+from lorascope.models.states import ModelStates
+from lorascope.tracing import batches_of, study_of, trace
+from lorascope.training.data import context_frames
+
+#: The five analyses; the erasure, which reruns the model by design, is not one of them.
+FIVE = ("contribution", "lens", "ranks", "spectra", "cka")
+#: The models: what the paper compares.
+RANDOM = ("gaussian",)
+BATCH = 8
+HEAD = ("projector.weight", "projector.bias", "classifier.weight", "classifier.bias")
+
+
+class Analysed:
+    """States of one model, and clips of a corpus in batches of one length."""
+
+    def __init__(self, arguments: argparse.Namespace, context: str) -> None:
+        clips = material(arguments)
+        self.draws = arguments.draws
+        self.memory_mib = arguments.memory_mib
+        model: Any = adapt(clips.load().model, LoraConfig(rank=4 if arguments.quick else 32), 0)
+        torch.manual_seed(0)
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                nn.init.normal_(parameter, std=0.02)
+        self.model = model.to(device()).eval()
+        self.parts = parts_of(self.model)
+        head = [tensor.detach().clone() for part in self.parts.head() for tensor in (part.weight, part.bias)]
+        self.states = ModelStates(self.parts, dict(zip(HEAD, head, strict=True)), RANDOM)
+        chosen = clips.corpus.clips.loc[list(clips.clips)]
+        self.features = {name: clip.features for name, clip in clips.clips.items()}
+        self.clips = pd.DataFrame(
+            {
+                "clip": list(clips.clips),
+                "speaker": chosen["speaker"].to_numpy(),
+                "emotion": chosen["emotion"].to_numpy(),
+                "label": [clips.labels[name] for name in clips.clips],
+                "frames": [features.valid for features in self.features.values()],
+            }
+        )
+        self.classes = clips.corpus.classes
+        self.contexts = {name: context_frames(features.valid, context) for name, features in self.features.items()}
+        self.batches = self.in_batches(context, BATCH)
+
+    def in_batches(self, context: str, size: int) -> list[Batch]:
+        """The clips in batches of so many."""
+        windowed = self.parts.classifier.has_window
+
+        def window(clip: str, frames: int) -> Any:
+            return self.features[clip].window(frames)
+
+        pools = context == "trim"
+        return list(batches_of(self.clips, window, self.contexts, size, pools, device(), windowed))
+
+    def study(self) -> Study:
+        """What the measures are told."""
+        return study_of(self.states, self.clips, self.classes, 42, self.draws, self.memory_mib)
+
+    @contextmanager
+    def only_a(self, gradients: bool) -> Iterator[None]:
+        """A's weights alone take gradients, as in tracing, or nothing does."""
+        for parameter in self.model.parameters():
+            parameter.requires_grad_(False)
+        if gradients:
+            for key in self.parts.adapted():
+                self.parts.factors(*key)[0].requires_grad_(True)
+        with torch.set_grad_enabled(gradients):
+            yield
+        self.model.zero_grad(set_to_none=True)
+
+    def bare(self) -> None:
+        """One forward for each model, and one backward for those with an adapter."""
+        for name in self.states.names:
+            with self.states.enter(name), self.only_a(name != "frozen"):
+                for batch in self.batches:
+                    loss = self.loss(batch)
+                    if name != "frozen":
+                        loss.backward()
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Cross-entropy summed over a batch's clips."""
+        logits = self.model(batch.features, valid=batch.valid if batch.pools_valid else None).logits
+        return nn.functional.cross_entropy(logits, batch.labels, reduction="sum")
+
+    def traced(self, names: tuple[str, ...] = FIVE) -> dict[str, Any]:
+        """Measures after one pass over the clips."""
+        study = self.study()
+        measures = {name: MEASURES[name](study) for name in names}
+        trace(self.states, iter(self.batches), list(measures.values()))
+        return measures
+
+    def analysed(self) -> dict[str, pd.DataFrame]:
+        """All tables."""
+        return {stem: table for measure in self.traced().values() for stem, table in measure.compute().items()}

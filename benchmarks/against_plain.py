@@ -199,7 +199,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     run("30 s", full.analysed)
     run("plain", Plain(full))
     for measure, gap in differences(results["plain"], results["30 s"]).items():
-        goal(f"same numbers: {measure}", gap, at_most=1e-3, unit="", note="largest relative difference")
+        goal(f"equal numbers: {measure}", gap, at_most=1e-3, unit="", note="largest relative difference")
     index = 1 if torch.get_num_threads() == 1 and not torch.cuda.is_available() else 0
     goal("30 s, float32, over plain", seconds["plain"][index] / seconds["30 s"][index], at_least=2.1)
     goal("trimmed, float32, over plain", seconds["plain"][index] / seconds["trimmed"][index], at_least=22)

@@ -12,6 +12,14 @@ import torch
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 #: Programs of this list that run in seconds on noise and a miniature model, with what else makes them short, and the goals that they tell.
 PROGRAMS = {
+    "analysis_cost": (
+        ["--rounds", "1", "--clips", "8", "--draws", "50", "--contexts", "trim"],
+        ["the pass alone", "all five analyses"],
+    ),
+    "against_plain": (
+        ["--clips", "8", "--draws", "50"],
+        [*(f"equal numbers: {name}" for name in ("contribution", "lens", "spectra", "cka")), "trimmed, float32"],
+    ),
     "training": (
         ["--rounds", "1", "--clips", "8"],
         ["trim over full", "not the model", "arithmetic against the peak"],

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= runs/demo
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-cluster lint bench clean
 # those of the benchmarks that are there, in this order
 BENCHMARKS := $(wildcard $(patsubst %,benchmarks/%.py,analysis_cost against_plain memory training frozen features sizes))
 GOALS ?= runs/bench.jsonl
@@ -13,7 +13,11 @@ demo: $(VENV)/.ready
 	$(BIN)/lorascope run configs/demo.yaml --out $(OUT)
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not cluster'
+
+# a Ray cluster of two nodes on loopback; two minutes, so it is not among the others
+test-cluster: $(VENV)/.ready
+	$(BIN)/python -m pytest -m cluster tests/sweeps
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

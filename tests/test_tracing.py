@@ -338,9 +338,16 @@ def test_what_lies_below_the_adapter_runs_once_for_all_models(clips, first, tmp_
         torch.testing.assert_close(shared.seen[key], tensor, msg=str(key))
 
 
-def test_nothing_is_shared_where_an_adapter_lies_before_the_blocks(tmp_path):
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"target_modules": ["conv2", "v_proj"]},
+        {"target_modules": ["v_proj"], "modules_to_save": ["conv2", "classifier"]},
+    ],
+)
+def test_nothing_is_shared_where_an_adapter_changes_what_lies_before_the_blocks(tmp_path, settings):
     tiny_whisper().save_pretrained(tmp_path)
     model = load_backbone(str(tmp_path)).model
-    peft = get_peft_model(model, LoraConfig(r=2, target_modules=["conv2", "v_proj"]))
+    peft = get_peft_model(model, LoraConfig(r=2, **settings))
     prefix = SharedPrefix(WhisperParts(peft))
     assert prefix.depth == 0 and not prefix._modules

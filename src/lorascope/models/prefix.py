@@ -8,6 +8,7 @@ from typing import Any
 
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
 
 from .parts import EncoderParts
@@ -72,10 +73,12 @@ def _first_adapted(parts: EncoderParts) -> int | None:
     if not isinstance(parts.peft, PeftModel):
         return None
     inside = {id(module): layer for layer, block in enumerate(parts.blocks) for module in block.modules()}
-    touched = [inside.get(id(module)) for module in _tuner_layers(parts.peft)]
+    head = {id(parts.classifier.projector), id(parts.classifier.classifier)}
+    touched = [inside.get(id(module)) for module in _exchanged(parts.peft) if id(module) not in head]
     layers = [layer for layer in touched if layer is not None]
     return min(layers) if layers and len(layers) == len(touched) else None
 
 
-def _tuner_layers(model: nn.Module) -> list[nn.Module]:
-    return [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+def _exchanged(model: nn.Module) -> list[nn.Module]:
+    """Modules that compute something else with the adapter on: its layers, and those that it has trained copies of (`modules_to_save`)."""
+    return [module for module in model.modules() if isinstance(module, (BaseTunerLayer, AuxiliaryTrainingWrapper))]

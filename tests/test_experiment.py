@@ -192,3 +192,11 @@ def test_a_run_across_corpora_tests_all_speakers_of_the_other(tmp_path, corpus, 
     assert any("recorded at 16 kHz" in note for note in notes)
     assert any("1 of 4 training speakers are held out" in note for note in notes)
     assert all(note in results.report.read_text() for note in notes if "'" not in note)
+
+
+def test_one_random_baseline_is_enough_for_all_analyses_and_the_report(tmp_path, corpus, backbone_folder):
+    analysis = {"draws": 50, "baselines": ["permuted"], "memory_mib": 0}
+    changes = {"folds": {"only": ["ann"]}, "analysis": analysis}
+    results = run(experiment_from(settings_of(corpus, backbone_folder, **changes)), tmp_path / "run")
+    assert results.report.is_file()
+    assert set(results["spectra_summary"]["model"]) == {"trained", "permuted"}

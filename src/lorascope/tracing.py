@@ -90,35 +90,36 @@ def trace(
     batches: Iterator[Batch],
     measures: Sequence[Measure],
     total: int | None = None,
+    precision: str = "fp32",
 ) -> None:
     """Run all models over all batches and feed the measures; `total` is the number of batches, for the progress bar.
 
     One forward for each model and batch, and one backward for those models whose gradients a measure asks for; what lies below the first adapted block is run for the first
-    model and repeated for the others.
+    model and repeated for the others. With `precision` bf16 the models run under autocast; what they give is cast to float32 before any measure sees it.
     """
     from nnsight import NNsight
 
     traced = NNsight(states.parts.peft)
+    streams = {model: [measure.replays(model) for measure in measures] for model in states.names}
     of_any = frozenset().union(*(measure.parts(model) for measure in measures for model in states.names))
-    of_any |= {"resid_pre"} if any(measure.replays(model) for measure in measures for model in states.names) else set()
+    of_any |= {"resid_pre"} if any(any(of_one) for of_one in streams.values()) else set()
+    compared = any("frozen" in wanted for of_one in streams.values() for wanted in of_one)
     prefix = SharedPrefix(states.parts)
     for batch in bar(batches, "tracing", total):
         prefix.forget()
         reference: list[Tensor] | None = None
         for model in states.names:
             listeners = [(measure, measure.parts(model)) for measure in measures]
-            replaying = [measure for measure in measures if measure.replays(model)]
-            keep = bool(replaying) or (
-                model == "frozen" and any(m.replays(other) for m in measures for other in states.names)
-            )
-            if not keep and not any(wanted for _, wanted in listeners):
+            replaying = [measure for measure, wanted in zip(measures, streams[model], strict=True) if wanted]
+            keep = any("own" in wanted for wanted in streams[model]) or (model == "frozen" and compared)
+            if not keep and not replaying and not any(wanted for _, wanted in listeners):
                 continue
             with states.enter(model) as parts:
-                resid_pre = _trace_one(traced, parts, model, batch, listeners, keep, prefix, of_any)
-                if model == "frozen":
+                resid_pre = _trace_one(traced, parts, model, batch, listeners, keep, prefix, of_any, precision)
+                if model == "frozen" and compared:
                     reference = resid_pre
                 if replaying:
-                    _replay(parts, model, batch, replaying, resid_pre, reference)
+                    _replay(parts, model, batch, replaying, resid_pre, reference, prefix.alike, precision)
 
 
 def _trace_one(
@@ -130,6 +131,7 @@ def _trace_one(
     keep: bool,
     prefix: SharedPrefix,
     of_any: frozenset[str],
+    precision: str,
 ) -> list[Tensor]:
     wanted = frozenset().union(*(names for _, names in listeners)) | ({"resid_pre"} if keep else set())
     kept: list[Tensor] = []
@@ -139,15 +141,16 @@ def _trace_one(
             prefix.kept[name, layer] = tensor.detach()
         if name not in wanted:
             return
-        tensor = tensor.detach()
+        tensor = _single(tensor.detach())
         if keep and name == "resid_pre":
             kept.append(tensor)
         if not batch.windowed and name.startswith(("lora", "grad")):
             # what such an encoder computes on padding is no part of anything: Gram matrices and flattened clips must not see it
             tensor = tensor * batch.mask[..., None].to(tensor.dtype)
-        for measure, names in listeners:
-            if name in names:
-                measure.update(Part(model, name, layer, module, tensor, batch, parts.final_norm, parts.apply_head))
+        with _autocast(batch, "fp32"):
+            for measure, names in listeners:
+                if name in names:
+                    measure.update(Part(model, name, layer, module, tensor, batch, parts.final_norm, parts.apply_head))
 
     adapted = [] if model == "frozen" else parts.adapted()
     gradients = bool(wanted & set(GRADIENT_PARTS)) and bool(adapted)
@@ -161,23 +164,26 @@ def _trace_one(
     stack = parts.stack(parts.root(traced))
     valid = batch.valid if batch.pools_valid else None
     again = prefix.filled
-    sides: list[tuple[int, str, Any, Any]] = []
+
+    def side(name: str, layer: int, module: str, tensor: Any) -> None:
+        give(name, layer, module, tensor)
+        if gradients and f"grad_{name}" in wanted:
+            # a hook holds the graph and not the tensor, which nothing else needs for its gradient
+            tensor.register_hook(lambda gradient: give(f"grad_{name}", layer, module, gradient))
 
     def sides_of(block: Any, layer: int, module: str) -> None:
         linear = parts.linear_of(block, module)
-        side_a = getattr(linear.lora_A, adapter).output
-        give("lora_a", layer, module, side_a)
-        if gradients or "lora_b" in wanted:
-            side_b = getattr(linear.lora_B, adapter).output
-            sides.append((layer, module, side_a, side_b))
-            give("lora_b", layer, module, side_b)
+        side("lora_a", layer, module, getattr(linear.lora_A, adapter).output)
+        if wanted & {"lora_b", "grad_lora_b"}:
+            side("lora_b", layer, module, getattr(linear.lora_B, adapter).output)
 
     def modules_of(layer: int, in_mlp: bool) -> list[str]:
         here = [module for at, module in adapted if at == layer and module.startswith("fc") == in_mlp]
         return sorted(here, key=MODULES.index)
 
-    # two `with` statements: nnsight takes the traced block from the source, and knows one that stands alone
-    with torch.set_grad_enabled(gradients), prefix.shared():  # noqa: SIM117
+    # the autocast is one model's: it remembers weights that the next model exchanges in place
+    # nested `with` statements: nnsight takes the traced block from the source, and knows one that stands alone
+    with torch.set_grad_enabled(gradients), prefix.shared(), _autocast(batch, precision):  # noqa: SIM117
         with traced.trace(batch.features, valid=valid):
             for layer in range(parts.layers):
                 if layer < prefix.depth and again:
@@ -209,15 +215,9 @@ def _trace_one(
             logits = traced.output.logits
             give("logits", parts.layers, None, logits)
             if gradients:
-                loss = torch.nn.functional.cross_entropy(logits, batch.labels, reduction="sum")
-                with loss.backward():  # pyright: ignore[reportOptionalContextManager]
-                    for layer, module, side_a, side_b in reversed(sides):
-                        gradient = side_b.grad
-                        give("grad_lora_b", layer, module, gradient)
-                        if "grad_lora_a" in wanted:
-                            give("grad_lora_a", layer, module, side_a.grad)
-    for weight in weights:
-        weight.grad = None
+                with _autocast(batch, "fp32"):
+                    loss = torch.nn.functional.cross_entropy(_single(logits), batch.labels, reduction="sum")
+                torch.autograd.grad(loss, weights)
     return kept
 
 
@@ -228,16 +228,31 @@ def _replay(
     measures: Sequence[Measure],
     resid_pre: list[Tensor],
     reference: list[Tensor] | None,
+    shared: int,
+    precision: str,
 ) -> None:
     valid = batch.valid if batch.pools_valid else None
 
     def block(layer: int, hidden: Tensor) -> Block:
-        return parts.run_block(layer, hidden, valid)
+        with _autocast(batch, precision):
+            found = parts.run_block(layer, hidden, valid)
+        return Block(*(_single(part) for part in found))
 
     def from_layer(layer: int, hidden: Tensor) -> Tensor:
-        return parts.run_from(layer, hidden, valid)
+        with _autocast(batch, precision):
+            return _single(parts.run_from(layer, hidden, valid))
 
-    replay = Replay(model, batch, resid_pre, reference, block, from_layer)
+    replay = Replay(model, batch, resid_pre, reference, block, from_layer, shared)
     with torch.no_grad():
         for measure in measures:
             measure.replay(replay)
+
+
+def _autocast(batch: Batch, precision: str) -> torch.autocast:
+    """The models' arithmetic in bfloat16 where `precision` says so; that of the measures, and else, as tensors are."""
+    return torch.autocast(batch.features.device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def _single(tensor: Tensor) -> Tensor:
+    """At least float32."""
+    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor

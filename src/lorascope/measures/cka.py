@@ -78,9 +78,9 @@ class Cka:
             return frozenset()
         return frozenset({"lora_a"} if model in self._study.headless else PART_OF.values())
 
-    def replays(self, model: str) -> bool:
+    def replays(self, model: str) -> frozenset[str]:
         """Never."""
-        return False
+        return frozenset()
 
     def update(self, part: Part) -> None:
         """Keep the clips' means over valid frames; of the models that are flattened, the frames."""

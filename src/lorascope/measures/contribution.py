@@ -52,9 +52,9 @@ class Contribution:
         own = {"resid_pre", "attn_out", "mlp_out"}
         return frozenset(own | {"resid_mid", "resid_post"} if self._study.post_norm else own)
 
-    def replays(self, model: str) -> bool:
-        """Whether this is the trained model and there is a frozen one to compare it with."""
-        return model == "trained" and self._compares
+    def replays(self, model: str) -> frozenset[str]:
+        """The frozen model's residual stream for the trained model, where both are there."""
+        return frozenset({"frozen"} if model == "trained" and self._compares else ())
 
     def update(self, part: Part) -> None:
         """Take one part; a block's own are held until its last one completes them."""
@@ -66,10 +66,8 @@ class Contribution:
     def replay(self, replay: Replay) -> None:
         """Run the blocks on the frozen model's residual stream; those that got no other stream anyway did so already."""
         assert replay.reference is not None
-        same = True
         for layer, stream in enumerate(replay.reference):
-            same = same and torch.equal(stream, replay.resid_pre[layer])
-            if same:
+            if layer < replay.shared:
                 self._copy(replay.model, layer, replay.batch)
                 continue
             self._keep(replay.model, layer, ("same-input",), replay.block(layer, stream)._asdict(), replay.batch)

@@ -41,9 +41,10 @@ class Erasure:
         """The logits of the intact model."""
         return frozenset({"logits"}) if self.replays(model) else frozenset()
 
-    def replays(self, model: str) -> bool:
-        """For the trained model, and the frozen one with a head."""
-        return model in ("trained", "frozen") and model not in self._study.headless
+    def replays(self, model: str) -> frozenset[str]:
+        """The own stream of the trained model, and of the frozen one with a head."""
+        erased = model in ("trained", "frozen") and model not in self._study.headless
+        return frozenset({"own"} if erased else ())
 
     def update(self, part: Part) -> None:
         """Keep the intact model's logits."""

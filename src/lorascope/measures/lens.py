@@ -45,9 +45,9 @@ class Lens:
         """The residual stream after each block (the last one's output, the others' as the next one's input) and the logits."""
         return frozenset() if model in self._study.headless else frozenset({"resid_pre", "resid_post", "logits"})
 
-    def replays(self, model: str) -> bool:
+    def replays(self, model: str) -> frozenset[str]:
         """Never."""
-        return False
+        return frozenset()
 
     def update(self, part: Part) -> None:
         """Apply the head with and without the final LayerNorm, and keep the clips' logits."""

@@ -153,8 +153,8 @@ class Part:
 class Replay:
     """The means to run pieces of one model again on one batch, after its trace.
 
-    `resid_pre[l]` [clips, frames, width] are the inputs of its blocks; `reference` the same of the frozen model, None where there is no
-    such model. `block(l, h)` runs block l on h and gives its parts; `from_layer(l, h)` runs blocks
+    `resid_pre[l]` [clips, frames, width] are the inputs of its blocks, and `reference` the same of the frozen model: each where `Measure.replays` asked for it. The inputs
+    of the first `shared` blocks are the same in both models. `block(l, h)` runs block l on h and gives its parts; `from_layer(l, h)` runs blocks
     l.. on h, then final LayerNorm, pooling and head, and gives logits [clips, classes] (l = layers: norm and head only).
     All of it without gradients.
     """
@@ -165,6 +165,7 @@ class Replay:
     reference: list[Tensor] | None
     block: Callable[[int, Tensor], Block]
     from_layer: Callable[[int, Tensor], Tensor]
+    shared: int = 0
 
 
 class Measure(Protocol):
@@ -174,8 +175,8 @@ class Measure(Protocol):
         """Names of the parts wanted of this model."""
         ...
 
-    def replays(self, model: str) -> bool:
-        """Whether `replay` is to be called for this model."""
+    def replays(self, model: str) -> frozenset[str]:
+        """The residual streams that `replay` needs for this model, which are held for it: "own", "frozen"; none where it isn't to be called."""
         ...
 
     def update(self, part: Part) -> None:

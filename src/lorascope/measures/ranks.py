@@ -46,9 +46,9 @@ class Ranks:
         """A-out of every model that has an adapter."""
         return frozenset({"lora_a"}) if self._study.factors.get(model) else frozenset()
 
-    def replays(self, model: str) -> bool:
+    def replays(self, model: str) -> frozenset[str]:
         """Never."""
-        return False
+        return frozenset()
 
     def update(self, part: Part) -> None:
         """Keep the clips' means over valid frames; of the models that are flattened, the frames."""

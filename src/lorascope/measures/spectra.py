@@ -70,9 +70,9 @@ class Spectra:
             return frozenset()
         return frozenset({"lora_a"} if model in self._study.headless else {"lora_a", "grad_lora_b"})
 
-    def replays(self, model: str) -> bool:
+    def replays(self, model: str) -> frozenset[str]:
         """Never."""
-        return False
+        return frozenset()
 
     def update(self, part: Part) -> None:
         """Add one batch to the Gram matrices, over all frames and over the valid ones."""

@@ -19,12 +19,14 @@ class SharedPrefix:
 
     Within `shared`, the first forward since `forget` runs them and keeps what they give; later ones are given the same. `depth` is the number of those blocks. Where
     the models differ in more than an adapter's layers (changed weights, adapted layers outside the blocks) nothing is shared and `depth` is 0. What a block's own
-    modules give is not seen again in a later forward: `kept` is where the caller keeps it, by name and layer.
+    modules give is not seen again in a later forward: `kept` is where the caller keeps it, by name and layer. `alike` is the number of blocks whose input is the same in
+    all models: the shared ones, and the one above them.
     """
 
     def __init__(self, parts: EncoderParts) -> None:
         first = _first_adapted(parts)
         self.depth = first or 0
+        self.alike = 0 if first is None else first + 1
         self.kept: dict[tuple[str, int], Tensor] = {}
         self._modules: list[tuple[Any, bool]] = []
         if first is not None:

@@ -2,8 +2,8 @@
 
     python benchmarks/against_plain.py [--backbone whisper-base] [--clips 40] [--bf16]
 
-The plain way is written here from docs/methods.md: in the 30 s window, one clip at a time, a pass for each measure (two for the contributions), every activation and gradient kept until the end, singular values of the
-whole matrices, CKA of flattened clips; models: trained, one random, frozen. lorascope runs in the same window and on trimmed clips, and computes its other variants, intervals and nulls besides. Numbers of the `paper` variants are held
+The plain way is written here from docs/methods.md: in the 30 s window, one clip at a time, a pass for each measure (two for the contributions), every activation and gradient kept until the measure is computed, singular values of the
+whole matrices, CKA of flattened clips; contributions and lens of all three models (trained, one random, frozen), the rest of the two with an adapter, as lorascope has them. lorascope runs in the same window and on trimmed clips, and computes its other variants, intervals and nulls besides. Numbers of the `paper` variants are held
 against each other in the same run (the plain way with its full window; spectra and CKA on the clips as they are). It takes a while, so each way runs once.
 """
 
@@ -21,6 +21,8 @@ from measure import arguments, goal, peak_memory, timed
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, kl_div, log_softmax
 
+MODELS = ("frozen", "trained", "gaussian")
+ADAPTED = ("trained", "gaussian")
 #: (model, layer, name) -> a tensor for every clip, [frames, width]
 Kept = dict[tuple[str, int, str], list[Tensor]]
 
@@ -45,8 +47,8 @@ class Plain:
         """Mean ratio and cosine of attention and MLP, a pass for each."""
         found = {}
         for component, name in (("attn", "attn_out"), ("mlp", "mlp_out")):
-            kept = self.passes(("frozen", "trained"), ("resid_pre", name))
-            for model in ("frozen", "trained"):
+            kept = self.passes(MODELS, ("resid_pre", name))
+            for model in MODELS:
                 for layer in range(self.of.parts.layers):
                     pairs = list(zip(kept[model, layer, name], kept[model, layer, "resid_pre"], strict=True))
                     ratio = np.mean([(a.norm(dim=-1) / h.norm(dim=-1)).mean().item() for a, h in pairs])
@@ -56,9 +58,9 @@ class Plain:
 
     def lens(self) -> dict[str, Any]:
         """KL of each layer's lens from the model's own prediction."""
-        kept = self.passes(("frozen", "trained"), ("resid_pre", "logits"))
+        kept = self.passes(MODELS, ("resid_pre", "logits"))
         found = {}
-        for model in ("frozen", "trained"):
+        for model in MODELS:
             with self.of.states.enter(model), torch.no_grad():
                 final = torch.cat(kept[model, 0, "logits"]).log_softmax(-1)
                 for layer in range(self.of.parts.layers):
@@ -69,18 +71,18 @@ class Plain:
 
     def rank_space(self) -> dict[str, Any]:
         """The rank space's features; the t-SNE is the same in both ways, so its input is enough here."""
-        kept = self.passes(("trained", "gaussian"), ("lora_a",))
+        kept = self.passes(ADAPTED, ("lora_a",))
         return {("ranks", *key): (torch.stack(clips).std().item(),) for key, clips in kept.items()}
 
     def gradients(self) -> dict[str, Any]:
         """Spectra of all four matrices and the CKA of A with B."""
         names = ("lora_a", "lora_b", "grad_lora_a", "grad_lora_b")
-        kept = self.passes(("trained", "gaussian"), names, gradients=True)
+        kept = self.passes(ADAPTED, names, gradients=True)
         found = {}
         for key, clips in kept.items():
             power = torch.linalg.svdvals(torch.cat(clips).double()) ** 2
             found["spectra", *key] = tuple((power.cumsum(0) / power.sum())[:8].tolist())
-        for model in ("trained", "gaussian"):
+        for model in ADAPTED:
             for layer in range(self.of.parts.layers):
                 for quantity, prefix in (("activation", ""), ("gradient", "grad_")):
                     a, b = (
@@ -208,8 +210,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     goal("30 s, extra memory over plain's", share, at_most=0.05, unit="", note=f"{extra / 2**20:.0f} MiB")
     if found.bf16:
         for name, of, wanted in (("30 s", full, 4), ("trimmed", trim, 40)):
-            with torch.autocast("cuda" if torch.cuda.is_available() else "cpu", torch.bfloat16):
-                run(f"{name}, bf16", of.analysed)
+            run(f"{name}, bf16", lambda of=of: of.analysed("bf16"))
             over = seconds["plain"][index] / seconds[f"{name}, bf16"][index]
             goal(f"{name}, bf16, over plain", over, at_least=wanted)
 

@@ -12,6 +12,7 @@ import torch
 from material import material
 from torch import Tensor, nn
 
+from lorascope.config import AnalysisConfig
 from lorascope.experiment import device
 from lorascope.measures import MEASURES
 from lorascope.measures.measure import Batch, Study
@@ -24,9 +25,10 @@ from lorascope.training.data import context_frames
 
 #: The five analyses; the erasure, which reruns the model by design, is not one of them.
 FIVE = ("contribution", "lens", "ranks", "spectra", "cka")
+#: An analysis' own: clips a batch, and frames a batch at most.
+BATCH, FRAMES = AnalysisConfig().batch_size, AnalysisConfig().batch_frames
 #: The models: what the paper compares.
 RANDOM = ("gaussian",)
-BATCH = 8
 HEAD = ("projector.weight", "projector.bias", "classifier.weight", "classifier.bias")
 
 
@@ -69,7 +71,7 @@ class Analysed:
             return self.features[clip].window(frames)
 
         pools = context == "trim"
-        return list(batches_of(self.clips, window, self.contexts, size, pools, device(), windowed))
+        return list(batches_of(self.clips, window, self.contexts, size, pools, device(), windowed, FRAMES))
 
     def study(self) -> Study:
         """What the measures are told."""
@@ -101,13 +103,17 @@ class Analysed:
         logits = self.model(batch.features, valid=batch.valid if batch.pools_valid else None).logits
         return nn.functional.cross_entropy(logits, batch.labels, reduction="sum")
 
-    def traced(self, names: tuple[str, ...] = FIVE) -> dict[str, Any]:
+    def traced(self, names: tuple[str, ...] = FIVE, precision: str = "fp32") -> dict[str, Any]:
         """Measures after one pass over the clips."""
         study = self.study()
         measures = {name: MEASURES[name](study) for name in names}
-        trace(self.states, iter(self.batches), list(measures.values()))
+        trace(self.states, iter(self.batches), list(measures.values()), None, precision)
         return measures
 
-    def analysed(self) -> dict[str, pd.DataFrame]:
+    def analysed(self, precision: str = "fp32") -> dict[str, pd.DataFrame]:
         """All tables."""
-        return {stem: table for measure in self.traced().values() for stem, table in measure.compute().items()}
+        return {
+            stem: table
+            for measure in self.traced(precision=precision).values()
+            for stem, table in measure.compute().items()
+        }

@@ -160,6 +160,13 @@ class TestCka:
         low, high = np.quantile(direct - direct.mean(), [0.025, 0.975]) + kernels.cka(k, m, estimator)
         assert kernels.half_sample_interval(k, m, estimator, 60, 7) == pytest.approx((low, high), rel=1e-9)
 
+    def test_several_nulls_are_each_ones_own(self, rng):
+        k, m, o = (kernels.linear_kernel(rng.normal(size=(12, 3))) for _ in range(3))
+        pairs = [(k, m, "biased"), (m, o, "debiased"), (k, o, "debiased")]
+        for pair, null in zip(pairs, kernels.permutation_nulls(pairs, 30, 2), strict=True):
+            np.testing.assert_array_equal(null, kernels.permutation_null(*pair, 30, 2))
+        assert kernels.permutation_nulls([], 30, 2) == []
+
     def test_null_is_the_same_in_pieces(self, rng, monkeypatch):
         k, m = (kernels.linear_kernel(rng.normal(size=(12, 3))) for _ in range(2))
         at_once = kernels.permutation_null(k, m, "biased", 50, 3)

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lorascope.measures import MEASURES
 from lorascope.models.backbone import load_backbone
@@ -15,6 +16,7 @@ from lorascope.tracing import batches_of, study_of, trace
 
 from .tiny import CLASSES, mels, plain_adapter, tiny_whisper
 
+aten = torch.ops.aten
 TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj")
 FRAMES = {"a": 60, "b": 100, "c": 100, "d": 60, "e": 100, "f": 60, "g": 100, "h": 60, "i": 60, "j": 100}
 SOUNDS = {clip: mels(1, 100, seed=number)[0] for number, clip in enumerate(FRAMES)}
@@ -75,6 +77,14 @@ def test_batches_hold_every_clip_once_and_one_length(clips):
     assert sorted(row for batch in found for row in batch.rows.tolist()) == list(range(10))
     for batch in found:
         assert {FRAMES[clips["clip"][row]] for row in batch.rows.tolist()} == {batch.features.shape[-1] // 2}
+
+
+def test_long_clips_come_in_smaller_batches(clips):
+    found = batches_of(clips, lambda clip, frames: SOUNDS[clip][:, : 2 * frames], FRAMES, 4, True, batch_frames=200)
+    sizes = [(batch.frames, len(batch.rows)) for batch in found]
+    assert sizes == [(60, 3), (60, 2), (100, 2), (100, 2), (100, 1)]
+    alone = batches_of(clips, lambda clip, frames: SOUNDS[clip][:, : 2 * frames], FRAMES, 4, True, batch_frames=10)
+    assert {len(batch.rows) for batch in alone} == {1}
 
 
 @pytest.mark.parametrize("pools_valid", [True, False])
@@ -145,6 +155,51 @@ def test_a_clips_gradient_does_not_depend_on_its_batch(states, clips):
     assert one.seen.keys() == many.seen.keys()
     for key, tensor in one.seen.items():
         assert torch.allclose(tensor, many.seen[key], atol=1e-6 + 1e-4 * float(tensor.abs().max())), key
+
+
+def test_under_autocast_measures_get_single_precision_of_each_models_own_weights(states, clips):
+    names = ("resid_pre", "attn_out", "mlp_out", "lora_a", "grad_lora_b", "logits")
+    single, half = Recorder(names), Recorder(names)
+    trace(states, batches(clips), [single])
+    trace(states, batches(clips), [half], precision="bf16")
+    assert single.seen.keys() == half.seen.keys()
+    assert {tensor.dtype for tensor in half.seen.values()} == {torch.float32}
+    for name in names:
+        keys = [key for key in single.seen if key[1] == name]
+        assert any(not torch.equal(single.seen[key], half.seen[key]) for key in keys), name
+    # bfloat16 has eight bits: a part is some hundredths off, while another model's weights would make another part of it
+    for key, exact in single.seen.items():
+        if key[1] != "grad_lora_b" and exact.norm() > 0:
+            assert float((half.seen[key] - exact).norm() / exact.norm()) < 0.05, key
+    gradients = [key for key in single.seen if key[1] == "grad_lora_b" and key[0] == "norm-matched"]
+    exact, found = (torch.cat([x.seen[key].flatten() for key in gradients]) for x in (single, half))
+    assert float(torch.nn.functional.cosine_similarity(exact, found, dim=0)) > 0.98
+
+
+class Asked(TorchDispatchMode):
+    """Notes every operation whose result the host waits for, on whatever device."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function.overloadpacket in (aten._local_scalar_dense, aten.equal, aten.nonzero, aten.is_nonzero):
+            self.seen.append(function)
+        return function(*args, **(kwargs or {}))
+
+
+def test_no_measure_asks_the_device_for_a_number(states, clips):
+    """On a GPU each such question would make the host wait for all that was computed so far."""
+    study = study_of(states, clips, CLASSES, seed=0, draws=60)
+    found = list(batches(clips))
+    with Asked() as asked:
+        trace(
+            states, iter(found), [MEASURES[name](study) for name in ("contribution", "lens", "ranks", "spectra", "cka")]
+        )
+        assert not asked.seen
+        bool((torch.ones(2) > 0).all())
+        assert asked.seen
 
 
 def test_tracing_leaves_the_model_as_it_was(states, clips):

@@ -26,7 +26,7 @@ from .models.families import parts_of
 from .models.opening import Adapted, Source, open_adapted
 from .models.states import ModelStates
 from .models.tuned import TunedModel
-from .tracing import batches_of, study_of, trace
+from .tracing import batches_of, clips_a_batch, study_of, trace
 from .training.data import context_frames
 
 
@@ -76,12 +76,18 @@ def analyse(
 
     def batches() -> Any:
         windowed = parts.classifier.has_window
-        return batches_of(table, window, contexts, config.batch_size, context == "trim", device, windowed)
+        pools_valid = context == "trim"
+        return batches_of(
+            table, window, contexts, config.batch_size, pools_valid, device, windowed, config.batch_frames
+        )
 
-    total = sum(math.ceil(count / config.batch_size) for count in Counter(contexts.values()).values())
+    total = sum(
+        math.ceil(count / clips_a_batch(frames, config.batch_size, config.batch_frames))
+        for frames, count in Counter(contexts.values()).items()
+    )
     study = study_of(states, table, classes, config.seed, config.draws, config.memory_mib)
     measures = {name: MEASURES[name](study) for name in config.measures if name not in left_out}
-    trace(states, batches(), list(measures.values()), total)
+    trace(states, batches(), list(measures.values()), total, config.precision)
     tables: dict[str, list[pd.DataFrame]] = {}
     for measure in measures.values():
         for stem, part in measure.compute().items():
@@ -90,7 +96,7 @@ def analyse(
         for other in other_ranks:
             alone = ModelStates(parts_of(other), None, (), config.seed)
             ranks = Ranks(study_of(alone, table, classes, config.seed, config.draws, config.memory_mib))
-            trace(alone, batches(), [ranks], total)
+            trace(alone, batches(), [ranks], total, config.precision)
             for stem, part in ranks.compute().items():
                 tables[stem].append(part)
     return Analysis(

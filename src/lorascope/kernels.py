@@ -5,6 +5,7 @@ Everything here is float64: RBF kernels of tiny values break down in less.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal
 
@@ -14,8 +15,8 @@ from .stats import percentile_interval
 
 Estimator = Literal["biased", "debiased"]
 
-#: Shuffled pairs of clips that are looked up at once; the last ones are remembered for the next null.
-PAIRS_AT_ONCE = 2 << 20
+#: Shuffled pairs of clips that are looked up at once.
+PAIRS_AT_ONCE = 1 << 20
 
 
 def linear_kernel(features: np.ndarray) -> np.ndarray:
@@ -104,18 +105,33 @@ def permutation_null(
     seed: int,
 ) -> np.ndarray:
     """CKA of two kernels [clips, clips] after shuffling the clips of the second, [draws]."""
-    a, b = centred(first, estimator), centred(second, estimator)
+    return permutation_nulls([(first, second, estimator)], draws, seed)[0]
+
+
+def permutation_nulls(
+    pairs: Sequence[tuple[np.ndarray, np.ndarray, Estimator]], draws: int, seed: int
+) -> list[np.ndarray]:
+    """`permutation_null` of several pairs of kernels of the same clips, all after the same shuffles."""
+    if not pairs:
+        return []
+    n = len(pairs[0][0])
+    orders = _shuffles(n, draws, seed)
     # Centring commutes with a shuffle of the clips, so it is done once; a shuffle leaves the norm as it is. Kernels are
-    # symmetric, so each pair of clips is looked up once.
-    rows, columns = np.triu_indices(len(first), k=1)
-    pairs, values = 2 * a[rows, columns], b.ravel()
-    orders = _shuffles(len(first), draws, seed)
-    products = b.diagonal()[orders] @ a.diagonal()
+    # symmetric, so each pair of clips is looked up once, and where it is found serves all pairs of kernels.
+    rows, columns = np.triu_indices(n, k=1)
+    both = [(centred(first, estimator), centred(second, estimator)) for first, second, estimator in pairs]
+    weights = [2 * a[rows, columns] for a, _ in both]
+    products = [b.diagonal()[orders] @ a.diagonal() for a, b in both]
     step = max(1, PAIRS_AT_ONCE // max(1, len(rows)))
     for start in range(0, draws, step):
-        chosen = slice(start, min(start + step, draws))
-        products[chosen] += values[_shuffled_pairs(len(first), draws, seed, chosen.start, chosen.stop)] @ pairs
-    return products / (_norm(a, first) * _norm(b, second))
+        chosen = slice(start, start + step)
+        places = orders[chosen][:, rows] * n + orders[chosen][:, columns]
+        for product, weight, (_, b) in zip(products, weights, both, strict=True):
+            product[chosen] += b.ravel()[places] @ weight
+    return [
+        product / (_norm(a, first) * _norm(b, second))
+        for product, (a, b), (first, second, _) in zip(products, both, pairs, strict=True)
+    ]
 
 
 def half_sample_interval(
@@ -171,14 +187,6 @@ def _shuffles(n: int, draws: int, seed: int) -> np.ndarray:
     """Orders of `n` clips, [draws, n]."""
     rng = np.random.default_rng(seed)
     return np.stack([rng.permutation(n) for _ in range(draws)])
-
-
-@lru_cache(maxsize=1)
-def _shuffled_pairs(n: int, draws: int, seed: int, start: int, stop: int) -> np.ndarray:
-    """Where in a flat kernel the pairs of clips above the diagonal come to lie in the shuffles from `start` to `stop`, [shuffles, pairs]."""
-    rows, columns = np.triu_indices(n, k=1)
-    orders = _shuffles(n, draws, seed)[start:stop].astype(np.int32)
-    return orders[:, rows] * n + orders[:, columns]
 
 
 @lru_cache(maxsize=4)

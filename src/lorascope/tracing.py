@@ -32,8 +32,9 @@ def batches_of(
     pools_valid: bool,
     device: torch.device | str = "cpu",
     windowed: bool = True,
+    batch_frames: int | None = None,
 ) -> Iterator[Batch]:
-    """Batches of clips of one context length, shortest first.
+    """Batches of clips of one context length, shortest first: `batch_size` clips each, or as many as have `batch_frames` frames where these are fewer (one at least).
 
     `clips` has columns `clip`, `label`, `frames` (one row a clip); `window(clip, frames)` gives a clip's features cut or padded to so many frames; `contexts` the frames
     that each clip's encoder input has. `windowed` says whether the encoder sees padding (`Batch.windowed`).
@@ -41,19 +42,25 @@ def batches_of(
     lengths = clips["clip"].map(contexts)
     for frames in sorted(lengths.unique()):
         rows = [row for row, length in enumerate(lengths) if length == frames]
-        for first in range(0, len(rows), batch_size):
-            chosen = rows[first : first + batch_size]
+        size = clips_a_batch(int(frames), batch_size, batch_frames)
+        for first in range(0, len(rows), size):
+            chosen = rows[first : first + size]
             part = clips.iloc[chosen]
             features = torch.stack([torch.as_tensor(window(clip, int(frames))) for clip in part["clip"]])
             yield Batch(
                 rows=torch.tensor(chosen),
-                features=features.to(device),
+                features=features,
                 frames=int(frames),
-                valid=torch.tensor(part["frames"].to_numpy(), device=device),
-                labels=torch.tensor(part["label"].to_numpy(), device=device),
+                valid=torch.tensor(part["frames"].to_numpy()),
+                labels=torch.tensor(part["label"].to_numpy()),
                 pools_valid=pools_valid,
                 windowed=windowed,
-            )
+            ).to(device)
+
+
+def clips_a_batch(frames: int, batch_size: int, batch_frames: int | None) -> int:
+    """How many clips of so many frames a batch holds."""
+    return batch_size if batch_frames is None else max(1, min(batch_size, batch_frames // frames))
 
 
 def study_of(

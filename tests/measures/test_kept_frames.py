@@ -19,7 +19,7 @@ def test_pieces_are_the_padded_clips(budget, monkeypatch):
     clips = [rng.normal(size=(frames, 3)).astype(np.float32) for frames in (7, 4, 7, 4, 7)]
     frames = KeptFrames(5, Space(budget))
     for rows in ([0, 2], [1, 3], [4]):
-        frames.add(torch.tensor(rows), torch.from_numpy(np.stack([clips[row] for row in rows])))
+        frames.add(rows, torch.from_numpy(np.stack([clips[row] for row in rows])))
     expected = np.stack([np.pad(clip, ((0, 7 - len(clip)), (0, 0))) for clip in clips])
     pieces = list(frames.pieces())
     assert [piece.shape[1] for piece in pieces] == [2, 2, 2, 1]

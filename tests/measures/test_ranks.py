@@ -23,7 +23,7 @@ def analysed():
     study = make_study(models, batches)
     measure = Ranks(study)
     stored = drive(measure, models, batches)
-    seen = {(*key, variant): features for key, variant, features in measure._features()}
+    seen = {(*key, variant): measure._features(key, variant) for key, variant in measure._clouds()}
     return study, stored, seen, measure.compute()
 
 

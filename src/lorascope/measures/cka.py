@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from .. import kernels, stats
 from .kept_frames import KeptFrames
@@ -45,6 +46,14 @@ class _Pair:
     model: str
     first: _View
     second: _View
+
+
+@dataclass
+class _Row:
+    """A row of the table, and what its null is made of, where it has one."""
+
+    cells: dict[str, object]
+    compared: tuple[np.ndarray, np.ndarray, kernels.Estimator] | None = None
 
 
 class Cka:
@@ -90,7 +99,7 @@ class Cka:
         self._pooled.setdefault(key, PerClip(self._study)).put(part.batch, means)
         if part.model in self._flattened:
             frames = self._frames.setdefault(key, KeptFrames(len(self._study.clips), self._study.space))
-            frames.add(part.batch.rows, part.tensor)
+            frames.add(part.batch.numbers, part.tensor)
 
     def replay(self, replay: Replay) -> None:
         """Nothing to do."""
@@ -98,15 +107,24 @@ class Cka:
     def compute(self) -> dict[str, pd.DataFrame]:
         """The table `cka`."""
         places = dict.fromkeys(key for adapters in self._study.factors.values() for key in adapters)
-        rows = [
-            {"layer": layer, "module": module, "quantity": quantity, **row}
-            for layer, module in places
-            for quantity in PART_OF
-            for row in self._rows(layer, module, quantity)
-        ]
+        rows: list[dict[str, object]] = []
+        # kernels of a hundred clips are small: threads would wait for each other
+        with threadpool_limits(1):
+            for layer, module in places:
+                for quantity in PART_OF:
+                    found = list(self._rows(layer, module, quantity))
+                    self._add_nulls(found)
+                    rows += [{"layer": layer, "module": module, "quantity": quantity, **row.cells} for row in found]
         return {"cka": pd.DataFrame(rows, columns=COLUMNS)}
 
-    def _rows(self, layer: int, module: str, quantity: Quantity) -> Iterator[dict[str, object]]:
+    def _add_nulls(self, rows: list[_Row]) -> None:
+        """Put the central 95 % of the permutation null into each row that has one: into all of one place at once, since they share their shuffles."""
+        having = [(row, row.compared) for row in rows if row.compared is not None]
+        nulls = kernels.permutation_nulls([pair for _, pair in having], self._study.draws, self._study.seed)
+        for (row, _), null in zip(having, nulls, strict=True):
+            row.cells |= dict(zip(("null_low", "null_high"), stats.percentile_interval(null), strict=True))
+
+    def _rows(self, layer: int, module: str, quantity: Quantity) -> Iterator[_Row]:
         # every kernel serves several pairs
         pooled = cache(lambda view: self._pooled_kernel(view, layer, module, quantity))
         pooled_rbf = cache(lambda view: kernels.rbf_kernel(pooled(view), kernels.median_gamma(pooled(view))))
@@ -118,14 +136,14 @@ class Cka:
                 continue
             row: dict[str, object] = {"pair": pair.name, "model": pair.model}
             for name, kernel in (("linear", pooled), ("rbf", pooled_rbf)):
-                yield row | self._row(pair, kernel, name, "debiased", "corrected", "")
+                yield self._row(row, pair, kernel, name, "debiased", "corrected", "")
             if not {pair.first.model, pair.second.model} <= self._flattened:
                 continue
-            yield row | self._row(pair, flat, "linear", "biased", "paper", "")
+            yield self._row(row, pair, flat, "linear", "biased", "paper", "")
             if (pair.name, quantity) in RELEASED:
                 name, curve = RELEASED[pair.name, quantity]
                 kernel = flat if name == "linear" else flat_rbf
-                yield row | self._row(pair, kernel, name, "biased", "released", f"released figure: {curve}")
+                yield self._row(row, pair, kernel, name, "biased", "released", f"released figure: {curve}")
 
     def _pairs(self, layer: int, module: str) -> Iterator[_Pair]:
         models = [model for model, adapters in self._study.factors.items() if (layer, module) in adapters]
@@ -138,34 +156,29 @@ class Cka:
 
     def _row(
         self,
+        row: dict[str, object],
         pair: _Pair,
         kernel_of: Callable[[_View], np.ndarray],
         kernel: str,
         estimator: kernels.Estimator,
         variant: str,
         note: str,
-    ) -> dict[str, object]:
+    ) -> _Row:
         draws, seed, n = self._study.draws, self._study.seed, len(self._study.clips)
-        row: dict[str, object] = {
-            "kernel": kernel,
-            "estimator": estimator,
-            "variant": variant,
-            "clips": n,
-            "draws": draws,
-        }
+        row = {**row, "kernel": kernel, "estimator": estimator, "variant": variant, "clips": n, "draws": draws}
         if n < FEWEST_CLIPS:
-            return row | {"note": f"{n} clips are too few for CKA: it needs {FEWEST_CLIPS}"}
+            return _Row(row | {"note": f"{n} clips are too few for CKA: it needs {FEWEST_CLIPS}"})
         first, second = kernel_of(pair.first), kernel_of(pair.second)
         for view, values in ((pair.first, first), (pair.second, second)):
             if np.isnan(values).any() or not values.any():
-                return row | {"note": f"{view.factor} of {view.model} is the same in all, or in most, clips: no CKA"}
+                note = f"{view.factor} of {view.model} is the same in all, or in most, clips: no CKA"
+                return _Row(row | {"note": note})
         low, high = kernels.half_sample_interval(first, second, estimator, draws, seed)
-        null = stats.percentile_interval(kernels.permutation_null(first, second, estimator, draws, seed))
         value = float(kernels.cka(first, second, estimator))
         if np.isnan(low):
             note = f"{note}; " * bool(note) + "no interval: in some half of the clips all are alike"
-        ends = {"ci_low": low, "ci_high": high, "null_low": null[0], "null_high": null[1]}
-        return row | {"value": value, **ends, "note": note}
+        cells = {"value": value, "ci_low": low, "ci_high": high, "note": note}
+        return _Row(row | cells, (first, second, estimator))
 
     def _pooled_kernel(self, view: _View, layer: int, module: str, quantity: Quantity) -> np.ndarray:
         kept = self._pooled[view.model, layer, module, PART_OF[quantity]]

@@ -10,11 +10,12 @@ import errno
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..errors import LorascopeError
@@ -76,18 +77,40 @@ class KeptFrames:
         self.longest = 0
         self.width = 0
         self._space = space
-        self._blocks: list[tuple[np.ndarray, np.ndarray | Spilled]] = []
+        self._blocks: list[tuple[Sequence[int], np.ndarray | Spilled]] = []
+        self._coming: tuple[Sequence[int], Tensor, torch.cuda.Event] | None = None
 
-    def add(self, rows: Tensor, tensor: Tensor) -> None:
-        """Keep [clips, frames, width] of the clips `rows`."""
-        array = tensor.float().cpu().numpy()
-        self.longest = max(self.longest, array.shape[1])
-        self.width = array.shape[2]
+    def add(self, rows: Sequence[int], tensor: Tensor) -> None:
+        """Keep [clips, frames, width] of the clips `rows`.
+
+        From a GPU it comes while the host goes on; the next batch's waits for it.
+        """
+        self.longest = max(self.longest, tensor.shape[1])
+        self.width = tensor.shape[2]
+        self._arrive()
+        if tensor.is_cuda:
+            here = torch.empty(tensor.shape, dtype=torch.float32, pin_memory=True)
+            here.copy_(tensor, non_blocking=True)
+            done = torch.cuda.Event()
+            done.record()
+            self._coming = rows, here, done
+        else:
+            self._keep(rows, tensor.float())
+
+    def _arrive(self) -> None:
+        if self._coming is not None:
+            rows, tensor, done = self._coming
+            done.synchronize()
+            self._coming = None
+            self._keep(rows, tensor)
+
+    def _keep(self, rows: Sequence[int], tensor: Tensor) -> None:
         # A copy: tracing's own tensor would keep its whole graph's storage alive.
-        self._blocks.append((rows.cpu().numpy(), self._space.keep(array.copy())))
+        self._blocks.append((rows, self._space.keep(tensor.numpy().copy())))
 
     def pieces(self) -> Iterator[np.ndarray]:
         """Runs of frames of all clips, [clips, some frames, width] float32, shorter clips padded with 0 to the longest."""
+        self._arrive()
         step = max(1, PIECE // (self.clips * self.width))
         for start in range(0, self.longest, step):
             piece = np.zeros((self.clips, min(step, self.longest - start), self.width), np.float32)

@@ -8,7 +8,7 @@ This module knows nothing of how parts are captured, nor of training.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
@@ -108,6 +108,24 @@ class Batch:
     def lengths(self) -> list[int]:
         """`valid` as numbers of the host: asked of the device once a batch."""
         return self.valid.tolist()
+
+    @cached_property
+    def numbers(self) -> list[int]:
+        """`rows` as numbers of the host."""
+        return self.rows.tolist()
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same on a device; on its way there, if it is a GPU, while the host goes on, and nothing that the host knows is asked of the device."""
+        pinned = torch.device(device).type == "cuda"
+        names = ("rows", "features", "valid", "labels")
+        here = {name: getattr(self, name) for name in names}
+        there = {
+            name: (tensor.pin_memory() if pinned else tensor).to(device, non_blocking=pinned)
+            for name, tensor in here.items()
+        }
+        moved = replace(self, **there)
+        vars(moved).update(lengths=self.lengths, numbers=self.numbers)
+        return moved
 
     def speech(self, tensor: Tensor) -> Tensor:
         """The frames of [clips, frames, width] that hold speech, clip after clip, [frames of all clips, width]."""

@@ -20,12 +20,12 @@ class PerClip:
         """Take [clips of the batch, ...]."""
         if self._values is None:
             self._values = values.new_full((len(self._study.clips), *values.shape[1:]), float("nan"))
-        self._values[batch.rows.to(values.device)] = values
+        self._values[batch.rows] = values
 
     def get(self, batch: Batch) -> Tensor:
         """What was put for the clips of a batch, [clips of the batch, ...]."""
         assert self._values is not None, "nothing was put yet"
-        return self._values[batch.rows.to(self._values.device)]
+        return self._values[batch.rows]
 
     def compute(self, what: str) -> np.ndarray:
         """All of them, [clips, ...] float64.

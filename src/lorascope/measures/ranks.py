@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterator
 
 import numpy as np
 import pandas as pd
+from sklearn import config_context
+from threadpoolctl import threadpool_limits
 
 from .. import stats
 from .kept_frames import KeptFrames
@@ -60,7 +62,7 @@ class Ranks:
         self._pooled.setdefault(key, PerClip(self._study)).put(part.batch, means)
         if part.model in self._flattened:
             frames = self._frames.setdefault(key, KeptFrames(len(self._study.clips), self._study.space))
-            frames.add(part.batch.rows, part.tensor)
+            frames.add(part.batch.numbers, part.tensor)
 
     def replay(self, replay: Replay) -> None:
         """Nothing to do."""
@@ -68,27 +70,47 @@ class Ranks:
     def compute(self) -> dict[str, pd.DataFrame]:
         """The tables `ranks` and `rank_scores`."""
         study = self._study
-        clips = study.clips
-        samples = stats.bootstrap_rows(clips["speaker"].to_numpy(), study.draws, study.seed)
-        weights = stats.counts(samples, len(clips))
-        who = {name: clips[name].to_numpy() for name in ("clip", "speaker", "emotion")}
-        points, scores = [], []
-        for (model, layer, module), variant, features in self._features():
-            rank = study.factors[model][layer, module].a.shape[0]
-            place = {"model": model, "rank": rank, "layer": layer, "module": module, "variant": variant}
-            cloud = standardised(features)
-            picture, perplexity, no_picture = embedding_2d(cloud)
-            numbers, missing = separation(features, cloud, study.labels, weights, study.seed)
-            note = "; ".join(dict.fromkeys(text for text in (no_picture, missing) if text))
-            points.append(pd.DataFrame({**place, **who, "x": picture[:, 0], "y": picture[:, 1]}))
-            scores.append({**place, "clips": len(clips), **numbers._asdict(), "perplexity": perplexity, "note": note})
+        samples = stats.bootstrap_rows(study.clips["speaker"].to_numpy(), study.draws, study.seed)
+        weights = stats.counts(samples, len(study.clips))
+        # what is computed of a hundred clips is small, and threads would wait for each other; sklearn's settings are the same every time
+        with threadpool_limits(1), config_context(assume_finite=True, skip_parameter_validation=True):
+            found = [self._cloud(weights, key, variant) for key, variant in self._clouds()]
+        points, scores = [frame for frame, _ in found], [row for _, row in found]
         pictures = pd.concat(points, ignore_index=True) if points else pd.DataFrame(columns=POINTS)
         return {"ranks": pictures[POINTS], "rank_scores": pd.DataFrame(scores, columns=SCORES)}
 
-    def _features(self) -> Iterator[tuple[tuple[str, int, str], str, np.ndarray]]:
-        """Every key and variant with its features, [clips, columns] float64."""
-        for key, pooled in self._pooled.items():
-            yield key, "corrected", pooled.compute(f"A-out of model {key[0]}, layer {key[1]}")
+    def _clouds(self) -> Iterator[tuple[tuple[str, int, str], str]]:
+        """Every place and variant."""
+        for key in self._pooled:
+            yield key, "corrected"
             if key in self._frames:
-                flat = np.concatenate(list(self._frames[key].pieces()), axis=1).astype(np.float64)
-                yield key, "released", flat.reshape(len(flat), -1)
+                yield key, "released"
+
+    def _cloud(
+        self, weights: np.ndarray, key: tuple[str, int, str], variant: str
+    ) -> tuple[pd.DataFrame, dict[str, object]]:
+        """Points and numbers of one place and variant; `weights` [draws, clips] are bootstrap counts."""
+        study, (model, layer, module) = self._study, key
+        features = self._features(key, variant)
+        place = {
+            "model": model,
+            "rank": study.factors[model][layer, module].a.shape[0],
+            "layer": layer,
+            "module": module,
+            "variant": variant,
+        }
+        cloud = standardised(features)
+        picture, perplexity, no_picture = embedding_2d(cloud)
+        numbers, missing = separation(features, cloud, study.labels, weights, study.seed)
+        note = "; ".join(dict.fromkeys(text for text in (no_picture, missing) if text))
+        who = {name: study.clips[name].to_numpy() for name in ("clip", "speaker", "emotion")}
+        scores = {**place, "clips": len(study.clips), **numbers._asdict(), "perplexity": perplexity, "note": note}
+        return pd.DataFrame({**place, **who, "x": picture[:, 0], "y": picture[:, 1]}), scores
+
+    def _features(self, key: tuple[str, int, str], variant: str) -> np.ndarray:
+        """[clips, columns] float64."""
+        pooled = self._pooled[key].compute(f"A-out of model {key[0]}, layer {key[1]}")
+        if variant == "corrected":
+            return pooled
+        flat = np.concatenate(list(self._frames[key].pieces()), axis=1).astype(np.float64)
+        return flat.reshape(len(flat), -1)

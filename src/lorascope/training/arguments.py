@@ -44,6 +44,7 @@ def training_arguments(
     if "ACCELERATE_MIXED_PRECISION" in os.environ:
         # the launcher's choice, which Trainer would prefer to float32
         os.environ["ACCELERATE_MIXED_PRECISION"] = "no" if precision == "fp32" else precision
+    on_gpu = torch.cuda.is_available() and has_blocks
     settings = {
         "output_dir": str(folder.resolve()),
         "num_train_epochs": optimiser.epochs,
@@ -73,6 +74,8 @@ def training_arguments(
         "remove_unused_columns": False,
         "label_names": ["labels", "weight"],
         "disable_tqdm": processes.number() > 0 or not sys.stderr.isatty(),
+        # on a GPU the next batches are made ready, and sent on their way, while it computes
+        **({"dataloader_num_workers": 2, "accelerator_config": {"non_blocking": True}} if on_gpu else {}),
         # all that is trained takes part in every step
         "ddp_find_unused_parameters": False,
     }

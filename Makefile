@@ -6,7 +6,7 @@ OUT ?= runs/demo
 
 .PHONY: demo test test-cluster lint bench clean
 # those of the benchmarks that are there, in this order
-BENCHMARKS := $(wildcard $(patsubst %,benchmarks/%.py,analysis_cost against_plain memory training frozen features sizes))
+BENCHMARKS := $(wildcard $(patsubst %,benchmarks/%.py,analysis_cost against_plain half_precision memory training frozen features sizes))
 GOALS ?= runs/bench.jsonl
 
 demo: $(VENV)/.ready

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -62,6 +63,33 @@ def test_runs_and_tells_its_goals(name, program, monkeypatch, capsys, tmp_path):
     assert all(equal.values()), equal
     table = program("measure").table(kept)
     assert all(goal["goal"] in table for goal in goals)
+
+
+def test_numbers_that_bf16_moves_out_of_their_interval_are_counted(program, capsys):
+    compare = program("half_precision").compare
+    single = pd.DataFrame(
+        {
+            "variant": "corrected",
+            "model": ["trained", "gaussian", "permuted", "frozen"],
+            "kl": [0.5, 0.5, 0.5, 0.5],
+            "kl_low": [0.4, 0.4, 0.5, float("nan")],
+            "kl_high": [0.6, 0.6, 0.5, float("nan")],
+            "jsd": 0.25,
+        }
+    )
+    for column in ("overlap", "accuracy", "uar"):
+        single[[column, f"{column}_low", f"{column}_high"]] = float("nan")
+    half = single.assign(kl=[0.55, 0.7, 0.5, 9.0], jsd=[0.25, 0.25, 0.3, 0.25], entropy=1.0)
+    assert compare(single.assign(entropy=1.0), half.sample(frac=1, random_state=0), "lens") == (3, 1)
+    printed = capsys.readouterr().out
+    assert "kl: 1 of 3 outside" in printed and "model gaussian: 0.5 [0.4, 0.6], bf16 0.7" in printed
+    assert "jsd: moved by 0 (median), at most 0.05" in printed
+
+
+def test_half_precision_compares_all_tables(program, capsys):
+    program("half_precision").main(["--quick", "--clips", "8", "--draws", "50"])
+    printed = capsys.readouterr().out
+    assert all(f"{table}, corrected" in printed for table in ("contribution", "lens", "rank_scores", "spectra", "cka"))
 
 
 def test_sizes_counts_and_predicts(program, capsys):

@@ -195,7 +195,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     run("warm", lambda: bare(one[0]))
     run("bare, one clip", lambda: bare(one[0]))
-    run("bare, a batch", lambda: bare(full.batches[0]))
+    run("bare, a batch", lambda: bare(next(iter(full.batches))))
     run("bare, all, trimmed", trim.bare)
     run("trimmed", trim.analysed)
     run("30 s", full.analysed)

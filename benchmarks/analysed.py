@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -61,17 +61,20 @@ class Analysed:
         )
         self.classes = clips.corpus.classes
         self.contexts = {name: context_frames(features.valid, context) for name, features in self.features.items()}
-        self.batches = self.in_batches(context, BATCH)
+        self.batches: Iterable[Batch] = self.in_batches(context, BATCH)
 
-    def in_batches(self, context: str, size: int) -> list[Batch]:
-        """The clips in batches of so many."""
+    def one_by_one(self, context: str, size: int = BATCH) -> Iterator[Batch]:
+        """The clips in batches of so many, each made when it is asked for."""
         windowed = self.parts.classifier.has_window
 
         def window(clip: str, frames: int) -> Any:
             return self.features[clip].window(frames)
 
-        pools = context == "trim"
-        return list(batches_of(self.clips, window, self.contexts, size, pools, device(), windowed, FRAMES))
+        return batches_of(self.clips, window, self.contexts, size, context == "trim", device(), windowed, FRAMES)
+
+    def in_batches(self, context: str, size: int) -> list[Batch]:
+        """The same, all at once, so that no clock sees them made."""
+        return list(self.one_by_one(context, size))
 
     def study(self) -> Study:
         """What the measures are told."""

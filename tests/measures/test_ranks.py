@@ -5,10 +5,15 @@ import pytest
 
 from lorascope.measures import ranks
 from lorascope.measures.ranks import POINTS, SCORES, Ranks
+from lorascope.measures.separation import Wide
 
 from .streams import LAYERS, RANK, ToyModel, drive, make_batches, make_study
 
 CLIPS = 24
+
+
+def whole(features):
+    return np.concatenate(list(features.pieces()), axis=1) if isinstance(features, Wide) else features
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +28,7 @@ def analysed():
     study = make_study(models, batches)
     measure = Ranks(study)
     stored = drive(measure, models, batches)
-    seen = {(*key, variant): measure._features(key, variant) for key, variant in measure._clouds()}
+    seen = {(*key, variant): whole(measure._features(key, variant)) for key, variant in measure._clouds()}
     return study, stored, seen, measure.compute()
 
 

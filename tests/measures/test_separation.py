@@ -10,6 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from lorascope.measures.separation import (
+    Wide,
     embedding_2d,
     knn_accuracy,
     probe_predictions,
@@ -72,6 +73,15 @@ def test_probe_in_its_row_space_is_the_plain_probe():
     plain = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000))
     theirs = cross_val_predict(plain, wide, LABELS, cv=StratifiedKFold(4, shuffle=True, random_state=0))
     np.testing.assert_array_equal(probe_predictions(wide, LABELS, 4, 0), theirs)
+
+
+def test_features_in_pieces_are_the_features():
+    wide = cloud_of(0.7, columns=60)
+    wide[:, 3], wide[:, 4] = 0.1, np.where(np.arange(24) == 5, 1.0, 0.0)
+    pieces = Wide(lambda: np.split(wide, [1, 4, 30], axis=1))
+    # signs of principal components are free
+    np.testing.assert_allclose(distances(standardised(pieces)), distances(standardised(wide)), atol=1e-9)
+    np.testing.assert_array_equal(probe_predictions(pieces, LABELS, 4, 0), probe_predictions(wide, LABELS, 4, 0))
 
 
 def test_apart_and_mixed():

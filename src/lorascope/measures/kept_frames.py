@@ -23,7 +23,7 @@ from ..errors import LorascopeError
 #: Bytes of frames that are kept in memory unless told otherwise.
 BUDGET = 512 << 20
 #: Values that one piece of `KeptFrames.pieces` holds at most: few, so that a product over a piece's columns is short enough for float32.
-PIECE = 2 << 20
+PIECE = 1 << 19
 
 
 class Spilled:

@@ -16,7 +16,7 @@ from .. import stats
 from .kept_frames import KeptFrames
 from .measure import Part, Replay, Study
 from .per_clip import PerClip
-from .separation import Separation, embedding_2d, separation, standardised
+from .separation import Separation, Wide, embedding_2d, separation, standardised
 
 #: Depths that are shown, evenly spread from the first block to the last.
 DEPTHS = 5
@@ -107,10 +107,15 @@ class Ranks:
         scores = {**place, "clips": len(study.clips), **numbers._asdict(), "perplexity": perplexity, "note": note}
         return pd.DataFrame({**place, **who, "x": picture[:, 0], "y": picture[:, 1]}), scores
 
-    def _features(self, key: tuple[str, int, str], variant: str) -> np.ndarray:
+    def _features(self, key: tuple[str, int, str], variant: str) -> np.ndarray | Wide:
         """[clips, columns] float64."""
         pooled = self._pooled[key].compute(f"A-out of model {key[0]}, layer {key[1]}")
         if variant == "corrected":
             return pooled
-        flat = np.concatenate(list(self._frames[key].pieces()), axis=1).astype(np.float64)
-        return flat.reshape(len(flat), -1)
+
+        def flat() -> Iterator[np.ndarray]:
+            for piece in self._frames[key].pieces():
+                yield piece.reshape(len(piece), -1).astype(np.float64)
+
+        frames = self._frames[key]
+        return Wide(flat) if frames.longest * frames.width > frames.clips else np.concatenate(list(flat()), axis=1)

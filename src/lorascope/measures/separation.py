@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.decomposition import KernelPCA
@@ -16,6 +18,8 @@ from .. import kernels, stats
 
 NEIGHBOURS = 5
 FOLDS = 5
+#: Shuffles of the labels that are scored at once: what is held for each grows with the clips.
+LABELINGS_AT_ONCE = 64
 #: The paper's t-SNE: seed, iterations, and the perplexity that fewer clips bring down.
 TSNE_SEED, TSNE_ITERATIONS, TSNE_PERPLEXITY = 42, 1000, 30.0
 #: Norm of t-SNE's gradient, times clips, at which a picture is as good as done: what the Barnes-Hut approximation leaves of it is about .03 (100 clips).
@@ -41,15 +45,22 @@ class Separation(NamedTuple):
     knn_null_high: float = float("nan")
 
 
-def standardised(features: np.ndarray) -> np.ndarray:
+@dataclass(frozen=True)
+class Wide:
+    """Features with more columns than clips, some columns at a time: `pieces()` gives [clips, some columns] until all have come, every time it is called."""
+
+    pieces: Callable[[], Iterable[np.ndarray]]
+
+
+def standardised(features: np.ndarray | Wide) -> np.ndarray:
     """Columns of [clips, columns] at mean 0 and variance 1, [clips, at most clips]; constant columns become 0.
 
     With more columns than clips the cloud is turned into as many dimensions as its clips span, which leaves all distances as they are.
     """
-    scaled = StandardScaler().fit_transform(kernels.centred_columns(features))
-    if scaled.shape[1] <= len(scaled):
-        return scaled
-    return _row_space().fit_transform(scaled)
+    features = _as_wide(features)
+    if isinstance(features, Wide):
+        return _row_space().fit_transform(_inner_products(features, [slice(None)])[0])
+    return StandardScaler().fit_transform(kernels.centred_columns(features))
 
 
 def embedding_2d(cloud: np.ndarray) -> tuple[np.ndarray, float, str]:
@@ -76,7 +87,7 @@ def embedding_2d(cloud: np.ndarray) -> tuple[np.ndarray, float, str]:
 
 
 def separation(
-    features: np.ndarray, cloud: np.ndarray, labels: np.ndarray, weights: np.ndarray, seed: int
+    features: np.ndarray | Wide, cloud: np.ndarray, labels: np.ndarray, weights: np.ndarray, seed: int
 ) -> tuple[Separation, str]:
     """How well `labels` [clips] are told apart, and a note on what could not be had.
 
@@ -93,7 +104,9 @@ def separation(
     rng = np.random.default_rng(seed)
     shuffled = np.stack([labels, *(rng.permutation(labels) for _ in range(len(weights)))])
     found = {}
-    for name, scores in (("silhouette", silhouette(distances, shuffled)), ("knn", knn_accuracy(distances, shuffled))):
+    some = np.array_split(shuffled, -(-len(shuffled) // LABELINGS_AT_ONCE))
+    for name, score in (("silhouette", silhouette), ("knn", knn_accuracy)):
+        scores = np.concatenate([score(distances, part) for part in some])
         found |= {name: float(scores[0]), f"{name}_null": float(scores[1:].mean())}
         found[f"{name}_null_high"] = float(np.quantile(scores[1:], 0.95))
     note = ""
@@ -137,20 +150,44 @@ def knn_accuracy(distances: np.ndarray, labelings: np.ndarray) -> np.ndarray:
     return (predicted == labelings).mean(axis=-1)
 
 
-def probe_predictions(features: np.ndarray, labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
+def probe_predictions(features: np.ndarray | Wide, labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
     """Each clip's class by a logistic regression fitted on the other folds, [clips].
 
     Stratified `folds` over clips; standardised on the training folds; scikit-learn's default penalty. With more columns than clips the training cloud is turned
     into its own row space first, where the penalised solution lies anyway, so that the result is the same and soon there.
     """
-    steps: list[object] = [StandardScaler()]
-    if features.shape[1] > len(features):
-        steps.append(_row_space())
-    probe = make_pipeline(*steps, LogisticRegression(max_iter=5000, solver="newton-cholesky"))
     split = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    return np.asarray(cross_val_predict(probe, features, labels, cv=split))
+    probe = LogisticRegression(max_iter=5000, solver="newton-cholesky")
+    features = _as_wide(features)
+    if not isinstance(features, Wide):
+        return np.asarray(cross_val_predict(make_pipeline(StandardScaler(), probe), features, labels, cv=split))
+    predicted = np.empty_like(labels)
+    parts = list(split.split(labels, labels))
+    for (train, test), products in zip(parts, _inner_products(features, [train for train, _ in parts]), strict=True):
+        space = _row_space()
+        probe.fit(space.fit_transform(products[np.ix_(train, train)]), labels[train])
+        predicted[test] = probe.predict(space.transform(products[np.ix_(test, train)]))
+    return predicted
+
+
+def _as_wide(features: np.ndarray | Wide) -> np.ndarray | Wide:
+    """In one piece those that have more columns than clips; others as they are."""
+    if isinstance(features, Wide) or features.shape[1] <= len(features):
+        return features
+    return Wide(lambda: (features,))
+
+
+def _inner_products(features: Wide, by: Sequence[np.ndarray | slice]) -> list[np.ndarray]:
+    """Inner products of all clips, standardised by each of several sets of them, [clips, clips]; no more than a piece of the columns is held."""
+    totals: list[Any] = [0.0] * len(by)
+    for piece in features.pieces():
+        centred = kernels.centred_columns(piece)
+        for number, rows in enumerate(by):
+            scaled = StandardScaler().fit(centred[rows]).transform(centred)
+            totals[number] = totals[number] + scaled @ np.transpose(scaled)
+    return totals
 
 
 def _row_space() -> KernelPCA:
     """Principal components of few rows with many columns, by way of their inner products: no matrix as wide as the columns is taken apart."""
-    return KernelPCA(kernel="linear", eigen_solver="dense", remove_zero_eig=True)
+    return KernelPCA(kernel="precomputed", eigen_solver="dense", remove_zero_eig=True)

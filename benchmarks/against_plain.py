@@ -145,7 +145,7 @@ def differences(plain: dict[str, Any], tables: dict[str, Any]) -> dict[str, floa
     """Largest difference of each measure's numbers from the plain way's, relative to 1 or the number itself where that is larger."""
     contribution = tables["contribution"].query("variant == 'paper' and frames == 'all'")
     contribution = contribution.set_index(["model", "layer", "component"])
-    lens = tables["lens"].query("variant == 'released'").set_index(["model", "layer"])
+    lens = tables["lens"].query("variant == 'paper'").set_index(["model", "layer"])
     spectra = tables["spectra"].query("variant == 'paper'").set_index(["model", "layer", "factor", "quantity"])
     cka = tables["cka"].query("variant == 'paper'").set_index(["pair", "layer", "quantity"])
     worst: dict[str, float] = defaultdict(float)

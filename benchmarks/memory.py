@@ -2,7 +2,7 @@
 
     python benchmarks/memory.py [--backbone whisper-tiny.en] [--counts 25,100,400] [--context trim]
 
-Each number of clips runs in a process of its own. All clips have one context length, the corpus' commonest, so that all runs have the same batches, only more of them; where the corpus has fewer of that length they are taken
+Each number of clips runs in a process of its own, after eight batches that all of them run: what the allocator keeps settles over the first few. All clips have one context length, the corpus' commonest, so that all runs have the same batches, only more of them; where the corpus has fewer of that length they are taken
 again under other names. Their features are made ready batch by batch, as in a run. Frames that CKA and the rank space need of every clip stay in memory up to `--memory-mib` and go to a file past that; here all of them do unless it
 is set.
 """
@@ -16,9 +16,12 @@ from typing import Any
 
 import pandas as pd
 from analysed import Analysed
-from measure import arguments, goal, resident
+from measure import arguments, goal, peak_memory, resident
 
 from lorascope.measures.measure import Batch
+
+#: Clips that each process analyses first.
+WARM = 64
 
 
 class Ready:
@@ -49,10 +52,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = arguments(__doc__ or "", argv, counts="25,100,400", draws=500, memory_mib=0, alone=0)
     if found.alone:
         of = Analysed(found, found.context)
-        take(of, found.alone, found.context)
-        before = resident("VmRSS")
+        take(of, WARM, found.context)
         of.analysed()
-        print(f"PEAK {before} {resident('VmHWM')}")
+        take(of, found.alone, found.context)
+        taken = peak_memory(of.analysed)
+        print(f"PEAK {resident() - taken} {resident()}")
         return
     given = list(sys.argv[1:] if argv is None else argv)
     peaks = []

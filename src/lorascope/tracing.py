@@ -224,7 +224,7 @@ def _trace_one(
             if gradients:
                 with _autocast(batch, "fp32"):
                     loss = torch.nn.functional.cross_entropy(_single(logits), batch.labels, reduction="sum")
-                torch.autograd.grad(loss, weights)
+                torch.autograd.grad(loss, weights, allow_unused=True)
     return kept
 
 

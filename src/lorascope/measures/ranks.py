@@ -109,9 +109,8 @@ class Ranks:
 
     def _features(self, key: tuple[str, int, str], variant: str) -> np.ndarray | Wide:
         """[clips, columns] float64."""
-        pooled = self._pooled[key].compute(f"A-out of model {key[0]}, layer {key[1]}")
         if variant == "corrected":
-            return pooled
+            return self._pooled[key].compute(f"A-out of model {key[0]}, layer {key[1]}")
 
         def flat() -> Iterator[np.ndarray]:
             for piece in self._frames[key].pieces():

@@ -24,6 +24,7 @@ from lorascope.sweeps.local import LocalEngine
 from lorascope.sweeps.sweep import run_sweep, status
 
 from ..conftest import settings_of
+from .here import QUICK
 
 pytest.importorskip("ray", reason="the extra cluster is not installed")
 pytestmark = pytest.mark.cluster
@@ -146,6 +147,20 @@ def test_a_node_is_killed_in_mid_run(tmp_path, corpus, backbone_folder):
         extra = ["--storage", "node", "--set", "folds.only=[ann]", "--address", address]
         code = lorascope(tmp_path / "apart.log", *arguments, *extra).wait(PATIENCE)
         assert code == 0, (tmp_path / "apart.log").read_text()
+
+        # analyses and reports run on the cluster too
+        analysed = SweepFolder(tmp_path / "analysed")
+        analysis = {"measures": ["contribution"], "clips_per_class": 2, "draws": 50, "baselines": ["gaussian"]}
+        only = {"analysis": analysis, "folds": {"only": ["ann"]}, "methods": QUICK}
+        (tmp_path / "analysed.yaml").write_text(
+            yaml.safe_dump(grid | {"experiment": base | only, "grid": {"seed": [1]}})
+        )
+        arguments[1:4] = [tmp_path / "analysed.yaml", "--out", analysed.root]
+        arguments.remove("--cells-only")
+        code = lorascope(tmp_path / "analysed.log", *arguments, "--address", address).wait(PATIENCE)
+        assert code == 0, (tmp_path / "analysed.log").read_text()
+        (report,) = analysed.root.glob("experiments/*/report.html")
+        assert len(list(report.parent.rglob("contribution.parquet"))) == 1
 
     summary = status(sweep, folder.root)
     assert Counter(state.kind for state in summary.states.values()) == {"whole": 24}

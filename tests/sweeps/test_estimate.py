@@ -99,6 +99,11 @@ def test_what_has_no_shape_is_not_estimated(corpus, backbone_folder, tmp_path):
     cells = plan_sweep(sweep)
     found = estimates(cells, {one.key: State("missing") for one in cells}, SweepFolder(tmp_path))
     assert {(estimate.seconds, estimate.source) for estimate in found.values()} == {(None, "unknown")}
+    # but what one cell took, another of the same clips takes too
+    states = {one.key: State("missing") for one in cells} | {cells[0].key: State("whole", {"hash": "abc"})}
+    write_json(SweepFolder(tmp_path).run.cell("abc") / "metrics.json", {"seconds": 7.0})
+    found = estimates(cells, states, SweepFolder(tmp_path))
+    assert [(found[one.key].seconds, found[one.key].source) for one in cells[1:]] == [(7.0, "finished")] * (len(cells) - 1)  # fmt: skip
 
 
 def test_lengths_come_from_headers_and_pieces(corpus, tmp_path, backbone_folder):

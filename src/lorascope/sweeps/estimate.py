@@ -63,11 +63,13 @@ def estimates(
 ) -> dict[str, Estimate]:
     """Estimates of all cells that are not whole, by key.
 
-    A cell of a kind and an encoder of which cells are whole takes their seconds, in proportion to the work; else its work at `gflops`.
+    A cell of a kind and an encoder of which cells are whole takes their seconds, in proportion to the work (of a classic method, which has no encoder, to the clips); else its
+    work at `gflops`.
     """
     lengths: dict[int, float] = {}
     encoded: set[tuple[str, str, str]] = set()
     flops: dict[str, float | None] = {}
+    amounts: dict[str, float | None] = {}
     for one in planned:
         corpus = one.corpus
         frames = lengths.setdefault(id(corpus), mean_frames(corpus))
@@ -80,9 +82,10 @@ def estimates(
         fixed = isinstance(one.cell.method, FrozenConfig)
         flops[one.key] = cell_flops(one.cell, frames, len(corpus.clips), first=not fixed or stream not in encoded)
         encoded |= {stream} if fixed else set()
+        amounts[one.key] = len(corpus.clips) if isinstance(one.cell.method, ClassicConfig) else flops[one.key]
     done: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
     for one in planned:
-        known, state = flops[one.key], states[one.key]
+        known, state = amounts[one.key], states[one.key]
         if state.kind == "whole" and known is not None:
             seconds = read_json(folder.run.cell(state.about["hash"]) / "metrics.json")["seconds"]
             done.setdefault(_kin(one.cell), []).append((seconds, known))
@@ -90,11 +93,11 @@ def estimates(
     for one in planned:
         if states[one.key].kind == "whole":
             continue
-        known, kin = flops[one.key], done.get(_kin(one.cell))
-        if known is not None and kin and sum(work for _, work in kin):
-            found[one.key] = Estimate(known * sum(s for s, _ in kin) / sum(work for _, work in kin), "finished")
-        elif known is not None:
-            found[one.key] = Estimate(known / (gflops * 1e9), "arithmetic")
+        amount, work, kin = amounts[one.key], flops[one.key], done.get(_kin(one.cell))
+        if amount is not None and kin and sum(of_one for _, of_one in kin):
+            found[one.key] = Estimate(amount * sum(s for s, _ in kin) / sum(of_one for _, of_one in kin), "finished")
+        elif work is not None:
+            found[one.key] = Estimate(work / (gflops * 1e9), "arithmetic")
         else:
             found[one.key] = Estimate(None, "unknown")
     return found

@@ -109,7 +109,7 @@ def _print_costs(console: Any, planned: Sequence[Planned], costs: dict[str, Esti
     told = {
         "finished": "from the seconds of finished cells of their encoder and method, in proportion to the work",
         "arithmetic": f"the encoder's operations at {gflops:g} GFLOP/s (--gflops)",
-        "unknown": "not estimated: the encoder's shape is not known, or there is no encoder",
+        "unknown": "not estimated until one like it is whole: the encoder's shape is not known, or there is no encoder",
     }
     console.print(f"on one worker: {_span(planned, costs)}", highlight=False)
     for source, words in told.items():

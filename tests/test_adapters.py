@@ -25,7 +25,7 @@ def plain(tmp_path_factory, corpus):
     """(backbone, adapter, frozen): trained for a few steps in a plain loop on the manifest's clips, 30 s context."""
     root = tmp_path_factory.mktemp("plain")
     torch.manual_seed(0)
-    WhisperForAudioClassification(tiny_config(classes=LABELS, layers=2)).save_pretrained(root / "backbone")
+    WhisperForAudioClassification(tiny_config(classes=LABELS, layers=2, heads=2)).save_pretrained(root / "backbone")
     table = pd.read_csv(corpus)
     table = table[table["speaker"].isin(["ann", "bob"])]
     extractor = WhisperFeatureExtractor()

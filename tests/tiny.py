@@ -19,11 +19,11 @@ from transformers import (
 CLASSES = ("anger", "happiness", "neutrality", "sadness")
 
 
-def tiny_config(classes=CLASSES, layers=3, width=32, **changes) -> WhisperConfig:
+def tiny_config(classes=CLASSES, layers=3, width=32, heads=4, **changes) -> WhisperConfig:
     return WhisperConfig(
         d_model=width,
         encoder_layers=layers,
-        encoder_attention_heads=4,
+        encoder_attention_heads=heads,
         encoder_ffn_dim=2 * width,
         decoder_layers=1,
         decoder_attention_heads=4,

@@ -28,7 +28,7 @@ def analysed():
     study = make_study(models, batches)
     measure = Ranks(study)
     stored = drive(measure, models, batches)
-    seen = {(*key, variant): whole(measure._features(key, variant)) for key, variant in measure._clouds()}
+    seen = {(*place[:3], variant): whole(measure._features(place, variant)) for place, variant in measure._clouds()}
     return study, stored, seen, measure.compute()
 
 

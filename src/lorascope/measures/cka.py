@@ -12,9 +12,9 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from .. import kernels, stats
+from .clip_views import ClipViews
 from .kept_frames import KeptFrames
 from .measure import Part, Replay, Study
-from .per_clip import PerClip
 
 #: With fewer clips a half of them is too few for the debiased estimator, which needs four.
 FEWEST_CLIPS = 8
@@ -78,8 +78,7 @@ class Cka:
     def __init__(self, study: Study, flattened: Collection[str] = ("trained", "gaussian")) -> None:
         self._study = study
         self._flattened = frozenset(flattened)
-        self._pooled: dict[tuple[str, int, str, str], PerClip] = {}
-        self._frames: dict[tuple[str, int, str, str], KeptFrames] = {}
+        self._views = ClipViews(study, flattened)
 
     def parts(self, model: str) -> frozenset[str]:
         """A-out of every model that has an adapter, and the gradient at B-out of those that have a head."""
@@ -93,13 +92,7 @@ class Cka:
 
     def update(self, part: Part) -> None:
         """Keep the clips' means over valid frames; of the models that are flattened, the frames."""
-        assert part.module is not None
-        key = (part.model, part.layer, part.module, part.name)
-        means = part.batch.mean(part.tensor, valid=True)
-        self._pooled.setdefault(key, PerClip(self._study)).put(part.batch, means)
-        if part.model in self._flattened:
-            frames = self._frames.setdefault(key, KeptFrames(len(self._study.clips), self._study.space))
-            frames.add(part.batch.numbers, part.tensor)
+        self._views.put(part)
 
     def replay(self, replay: Replay) -> None:
         """Nothing to do."""
@@ -181,15 +174,14 @@ class Cka:
         return _Row(row | cells, (first, second, estimator))
 
     def _pooled_kernel(self, view: _View, layer: int, module: str, quantity: Quantity) -> np.ndarray:
-        kept = self._pooled[view.model, layer, module, PART_OF[quantity]]
-        features = kept.compute(f"{quantity}s of model {view.model}, layer {layer}")
+        features = self._views.means((view.model, layer, module, PART_OF[quantity]))
         change = self._map(view, layer, module, quantity)
         return kernels.linear_kernel(features if change is None else features @ change)
 
     def _flat_kernel(self, view: _View, layer: int, module: str, quantity: Quantity) -> np.ndarray:
         change = self._map(view, layer, module, quantity)
         total = np.zeros((len(self._study.clips),) * 2)
-        for piece in self._frames[view.model, layer, module, PART_OF[quantity]].pieces():
+        for piece in self._kept(view, layer, module, quantity).pieces():
             flat = (piece if change is None else piece @ change.astype(np.float32)).reshape(len(piece), -1)
             # Any clip may be the origin; with this one, columns that are the same in all clips become exactly 0. The product is
             # float32, over few columns; their sum is float64.
@@ -208,5 +200,9 @@ class Cka:
     def _released_rbf(self, view: _View, kernel: np.ndarray, layer: int, module: str, quantity: Quantity) -> np.ndarray:
         factors = self._study.factors[view.model][layer, module]
         width = factors.a.shape[0] if view.factor == "A" else factors.b.shape[0]
-        frames = self._frames[view.model, layer, module, PART_OF[quantity]].longest
-        return kernels.rbf_kernel(kernel, 1.0 / (frames * width))
+        return kernels.rbf_kernel(kernel, 1.0 / (self._kept(view, layer, module, quantity).longest * width))
+
+    def _kept(self, view: _View, layer: int, module: str, quantity: Quantity) -> KeptFrames:
+        frames = self._views.frames((view.model, layer, module, PART_OF[quantity]))
+        assert frames is not None, view
+        return frames

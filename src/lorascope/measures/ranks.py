@@ -13,9 +13,8 @@ from sklearn import config_context
 from threadpoolctl import threadpool_limits
 
 from .. import stats
-from .kept_frames import KeptFrames
+from .clip_views import ClipViews, Place
 from .measure import Part, Replay, Study
-from .per_clip import PerClip
 from .separation import Separation, Wide, embedding_2d, separation, standardised
 
 #: Depths that are shown, evenly spread from the first block to the last.
@@ -40,9 +39,7 @@ class Ranks:
     def __init__(self, study: Study, flattened: Collection[str] = ("trained", "gaussian")) -> None:
         self._study = study
         self._layers = frozenset(int(depth) for depth in np.linspace(0, study.layers - 1, DEPTHS))
-        self._flattened = frozenset(flattened)
-        self._pooled: dict[tuple[str, int, str], PerClip] = {}
-        self._frames: dict[tuple[str, int, str], KeptFrames] = {}
+        self._views = ClipViews(study, flattened)
 
     def parts(self, model: str) -> frozenset[str]:
         """A-out of every model that has an adapter."""
@@ -54,15 +51,8 @@ class Ranks:
 
     def update(self, part: Part) -> None:
         """Keep the clips' means over valid frames; of the models that are flattened, the frames."""
-        assert part.module is not None
-        if part.layer not in self._layers:
-            return
-        key = (part.model, part.layer, part.module)
-        means = part.batch.mean(part.tensor, valid=True)
-        self._pooled.setdefault(key, PerClip(self._study)).put(part.batch, means)
-        if part.model in self._flattened:
-            frames = self._frames.setdefault(key, KeptFrames(len(self._study.clips), self._study.space))
-            frames.add(part.batch.numbers, part.tensor)
+        if part.layer in self._layers:
+            self._views.put(part)
 
     def replay(self, replay: Replay) -> None:
         """Nothing to do."""
@@ -74,25 +64,23 @@ class Ranks:
         weights = stats.counts(samples, len(study.clips))
         # what is computed of a hundred clips is small, and threads would wait for each other; sklearn's settings are the same every time
         with threadpool_limits(1), config_context(assume_finite=True, skip_parameter_validation=True):
-            found = [self._cloud(weights, key, variant) for key, variant in self._clouds()]
+            found = [self._cloud(weights, place, variant) for place, variant in self._clouds()]
         points, scores = [frame for frame, _ in found], [row for _, row in found]
         pictures = pd.concat(points, ignore_index=True) if points else pd.DataFrame(columns=POINTS)
         return {"ranks": pictures[POINTS], "rank_scores": pd.DataFrame(scores, columns=SCORES)}
 
-    def _clouds(self) -> Iterator[tuple[tuple[str, int, str], str]]:
+    def _clouds(self) -> Iterator[tuple[Place, str]]:
         """Every place and variant."""
-        for key in self._pooled:
-            yield key, "corrected"
-            if key in self._frames:
-                yield key, "released"
+        for place in self._views:
+            yield place, "corrected"
+            if self._views.frames(place) is not None:
+                yield place, "released"
 
-    def _cloud(
-        self, weights: np.ndarray, key: tuple[str, int, str], variant: str
-    ) -> tuple[pd.DataFrame, dict[str, object]]:
+    def _cloud(self, weights: np.ndarray, place: Place, variant: str) -> tuple[pd.DataFrame, dict[str, object]]:
         """Points and numbers of one place and variant; `weights` [draws, clips] are bootstrap counts."""
-        study, (model, layer, module) = self._study, key
-        features = self._features(key, variant)
-        place = {
+        study, (model, layer, module, _) = self._study, place
+        features = self._features(place, variant)
+        where = {
             "model": model,
             "rank": study.factors[model][layer, module].a.shape[0],
             "layer": layer,
@@ -104,17 +92,17 @@ class Ranks:
         numbers, missing = separation(features, cloud, study.labels, weights, study.seed)
         note = "; ".join(dict.fromkeys(text for text in (no_picture, missing) if text))
         who = {name: study.clips[name].to_numpy() for name in ("clip", "speaker", "emotion")}
-        scores = {**place, "clips": len(study.clips), **numbers._asdict(), "perplexity": perplexity, "note": note}
-        return pd.DataFrame({**place, **who, "x": picture[:, 0], "y": picture[:, 1]}), scores
+        scores = {**where, "clips": len(study.clips), **numbers._asdict(), "perplexity": perplexity, "note": note}
+        return pd.DataFrame({**where, **who, "x": picture[:, 0], "y": picture[:, 1]}), scores
 
-    def _features(self, key: tuple[str, int, str], variant: str) -> np.ndarray | Wide:
+    def _features(self, place: Place, variant: str) -> np.ndarray | Wide:
         """[clips, columns] float64."""
-        if variant == "corrected":
-            return self._pooled[key].compute(f"A-out of model {key[0]}, layer {key[1]}")
+        frames = self._views.frames(place)
+        if variant == "corrected" or frames is None:
+            return self._views.means(place)
 
         def flat() -> Iterator[np.ndarray]:
-            for piece in self._frames[key].pieces():
+            for piece in frames.pieces():
                 yield piece.reshape(len(piece), -1).astype(np.float64)
 
-        frames = self._frames[key]
         return Wide(flat) if frames.longest * frames.width > frames.clips else np.concatenate(list(flat()), axis=1)

@@ -286,6 +286,11 @@ def test_a_dry_run_needs_no_weights_and_writes_nothing(tmp_path, corpus, capsys)
     assert [experiment["name"] for experiment in told["experiments"]] == ["1", "2"]
     code, out, _ = call(capsys, grid, "--out", tmp_path / "out", "--dry-run", "--gflops", 1000)
     assert code == 0 and "8 cells, each once: 0 whole" in out and "at 1000 GFLOP/s (--gflops)" in out
+    lines = [line.split() for line in out.splitlines()]
+    of_cells = [line for line in lines if line[-3:-2] == ["missing"]]
+    assert len(of_cells) == 8 and {(line[0], line[-4]) for line in of_cells} == {
+        (name, fold) for name in "12" for fold in {cell["fold"] for cell in told["cells"]}
+    }
 
 
 @pytest.mark.parametrize(

@@ -51,12 +51,14 @@ def described(sweep: Sweep, summary: Summary, costs: dict[str, Estimate] | None 
 
 
 def print_summary(sweep: Sweep, summary: Summary, costs: dict[str, Estimate] | None = None, gflops: float = 0) -> None:
-    """Print a line an experiment: how many of its cells are whole, running, failed, missing, and with `costs` the estimate for the rest."""
+    """Print a line an experiment: how many of its cells are whole, running, failed, missing, and with `costs` the estimate for the rest; before them a line a cell with its own."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     console = Console()
+    if costs is not None:
+        _print_cells(console, summary, costs)
     table = Table(box=None, pad_edge=False)
     for head in ("experiment", "cells", *KINDS, *(["estimate"] if costs is not None else [])):
         table.add_column(head, justify="left" if head == "experiment" else "right", no_wrap=head != "experiment")
@@ -73,7 +75,10 @@ def print_summary(sweep: Sweep, summary: Summary, costs: dict[str, Estimate] | N
     console.print(table)
     total = Counter(state.kind for state in summary.states.values())
     counted = ", ".join(f"{total[kind]} {kind}" for kind in KINDS)
-    console.print(f"{len(summary.planned)} cells, each once: {counted}", highlight=False)
+    shared = " (+n: shared with n other experiments)" if any(len(one.slugs) > 1 for one in summary.planned) else ""
+    console.print(
+        f"{len(summary.planned)} cells, each once{shared if costs is not None else ''}: {counted}", highlight=False
+    )
     if costs is not None:
         _print_costs(console, summary.planned, costs, gflops)
     for cell in summary.planned:
@@ -104,6 +109,27 @@ def print_end(summary: Summary, out: Path) -> None:
         console.print(f"cells: {out / 'cells'}", soft_wrap=True, highlight=False)
 
 
+def _print_cells(console: Any, summary: Summary, costs: dict[str, Estimate]) -> None:
+    """A line a cell. Plain text, as wide as it is: a file or a pager takes it too."""
+    rows = [("experiment", "cell", "fold", "state", "estimate")]
+    for one in summary.planned:
+        more = f" (+{len(one.slugs) - 1})" if len(one.slugs) > 1 else ""
+        rows.append(
+            (
+                one.variant.slug + more,
+                one.cell.label,
+                one.cell.fold.name,
+                summary.states[one.key].kind,
+                _span([one], costs) if one.key in costs else "",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for *words, estimate in rows:
+        line = "  ".join(word.ljust(width) for word, width in zip(words, widths, strict=False))
+        console.print(f"{line}  {estimate.rjust(widths[-1])}", highlight=False, markup=False, soft_wrap=True)
+    console.print()
+
+
 def _print_costs(console: Any, planned: Sequence[Planned], costs: dict[str, Estimate], gflops: float) -> None:
     sources = Counter(estimate.source for estimate in costs.values())
     told = {
@@ -128,6 +154,8 @@ def _span(cells: Sequence[Planned], costs: dict[str, Estimate]) -> str:
     if own and not known:
         return "?"
     seconds = sum(known)
+    if known and seconds < 1:
+        return "<1 s"
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length:
             return f"{seconds / length:.1f} {unit}"

@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import TrainingArguments
 
+from lorascope import processes
 from lorascope.config import dump_experiment, experiment_from
 from lorascope.errors import LorascopeError
 from lorascope.methods import LoraConfig
@@ -115,7 +116,19 @@ def test_what_a_launcher_chose_is_held_against_the_same_rules(experiment, monkey
         check_arguments(experiment({}))
 
 
-def test_adalora_is_not_trained_with_deepspeed(experiment):
+@pytest.mark.parametrize("by_launcher", [False, True])
+def test_deepspeed_is_refused_without_a_gpu(experiment, monkeypatch, by_launcher):
+    """Accelerate would train without it, and nobody would know."""
+    monkeypatch.setattr(processes, "has_gpus", lambda: False)
+    if by_launcher:
+        monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    given = {} if by_launcher else {"deepspeed": {"zero_optimization": {"stage": 2}}}
+    with pytest.raises(LorascopeError, match=r"deepspeed: accelerate trains with DeepSpeed on GPUs only"):
+        check_arguments(experiment(given))
+
+
+def test_adalora_is_not_trained_with_deepspeed(experiment, monkeypatch):
+    monkeypatch.setattr(processes, "has_gpus", lambda: True)
     methods = {"adalora": {}, "frozen": None, "lora": None}
     with pytest.raises(LorascopeError, match=r"methods.adalora: AdaLoRA goes by whole gradients"):
         check_arguments(experiment({"deepspeed": {"zero_optimization": {"stage": 2}}}, methods=methods))

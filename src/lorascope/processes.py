@@ -30,12 +30,17 @@ def join() -> None:
     if _group is None and _launched():
         from accelerate import PartialState
 
-        accelerator = torch.accelerator.current_accelerator()
-        if accelerator is None or accelerator.type == "mps":
+        if not has_gpus():
             # else accelerate, and Trainer after it, would take each of these processes to be alone
             os.environ["ACCELERATE_USE_CPU"] = "true"
         PartialState(timeout=PATIENCE)
         _group = dist.new_group(backend="gloo", timeout=PATIENCE)
+
+
+def has_gpus() -> bool:
+    """Whether several processes could train on GPUs here: not without one, and not on Apple's."""
+    accelerator = torch.accelerator.current_accelerator()
+    return accelerator is not None and accelerator.type != "mps"
 
 
 def refuse_several(verb: str) -> None:

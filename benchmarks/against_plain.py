@@ -186,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         memory[name] = peak_memory(timing)
         print(f"{name}: {seconds[name][0]:.1f} s, CPU {seconds[name][1]:.1f} s, {memory[name] / 2**20:.0f} MiB")
 
-    full, trim = Analysed(found, "full"), Analysed(found, "trim")
+    full, trim = Analysed.of(found, "full"), Analysed.of(found, "trim")
     one = full.in_batches("full", 1)[:1]
 
     def bare(batch: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from lorascope.config import AnalysisConfig
 from lorascope.experiment import device
+from lorascope.features import Features
 from lorascope.measures import MEASURES
 from lorascope.measures.measure import Batch, Study
 from lorascope.methods import LoraConfig
+from lorascope.models.backbone import Backbone
 from lorascope.models.families import parts_of
 from lorascope.models.methods import adapt
 from lorascope.models.states import ModelStates
@@ -35,11 +37,20 @@ HEAD = ("projector.weight", "projector.bias", "classifier.weight", "classifier.b
 class Analysed:
     """States of one model, and clips of a corpus in batches of one length."""
 
-    def __init__(self, arguments: argparse.Namespace, context: str) -> None:
-        clips = material(arguments)
-        self.draws = arguments.draws
-        self.memory_mib = arguments.memory_mib
-        model: Any = adapt(clips.load().model, LoraConfig(rank=4 if arguments.quick else 32), 0)
+    def __init__(
+        self,
+        backbone: Backbone,
+        clips: pd.DataFrame,
+        features: Mapping[str, Features],
+        classes: Sequence[str],
+        context: str,
+        batch_size: int = BATCH,
+        rank: int = 32,
+        draws: int = 500,
+        memory_mib: int = 512,
+    ) -> None:
+        self.draws, self.memory_mib, self.classes, self.features = draws, memory_mib, tuple(classes), features
+        model: Any = adapt(backbone.model, LoraConfig(rank=rank), 0)
         torch.manual_seed(0)
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
@@ -48,20 +59,30 @@ class Analysed:
         self.parts = parts_of(self.model)
         head = [tensor.detach().clone() for part in self.parts.head() for tensor in (part.weight, part.bias)]
         self.states = ModelStates(self.parts, dict(zip(HEAD, head, strict=True)), RANDOM)
-        chosen = clips.corpus.clips.loc[list(clips.clips)]
-        self.features = {name: clip.features for name, clip in clips.clips.items()}
-        self.clips = pd.DataFrame(
-            {
-                "clip": list(clips.clips),
-                "speaker": chosen["speaker"].to_numpy(),
-                "emotion": chosen["emotion"].to_numpy(),
-                "label": [clips.labels[name] for name in clips.clips],
-                "frames": [features.valid for features in self.features.values()],
-            }
+        self.clips = clips.assign(
+            label=[self.classes.index(emotion) for emotion in clips["emotion"]],
+            frames=[features[clip].valid for clip in clips["clip"]],
         )
-        self.classes = clips.corpus.classes
-        self.contexts = {name: context_frames(features.valid, context) for name, features in self.features.items()}
-        self.batches: Iterable[Batch] = self.in_batches(context, BATCH)
+        self.contexts = {clip: context_frames(features[clip].valid, context) for clip in clips["clip"]}
+        self.batches: Iterable[Batch] = self.in_batches(context, batch_size)
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace, context: str) -> Analysed:
+        """Clips and backbone as a program's arguments say."""
+        chosen = material(arguments)
+        table = chosen.corpus.clips.loc[list(chosen.clips), ["speaker", "emotion"]].reset_index(names="clip")
+        features = {name: clip.features for name, clip in chosen.clips.items()}
+        rank = 4 if arguments.quick else 32
+        return cls(
+            chosen.load(),
+            table,
+            features,
+            chosen.corpus.classes,
+            context,
+            rank=rank,
+            draws=arguments.draws,
+            memory_mib=arguments.memory_mib,
+        )
 
     def one_by_one(self, context: str, size: int = BATCH) -> Iterator[Batch]:
         """The clips in batches of so many, each made when it is asked for."""

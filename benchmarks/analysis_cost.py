@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if context == "full":
             # 30 s a clip: few are enough for the pass, and what comes after it weighs more with few than with many
             found.clips = min(found.full_clips, number)
-        of = Analysed(found, context)
+        of = Analysed.of(found, context)
         found.clips = number
         times = in_turn({"bare": of.bare, "tracing": of.traced, "all": of.analysed}, found.rounds, warm=False)
         for name, timing in times.items():

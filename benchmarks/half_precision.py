@@ -68,7 +68,7 @@ def compare(single: pd.DataFrame, half: pd.DataFrame, table: str) -> tuple[int, 
 def main(argv: Sequence[str] | None = None) -> None:
     """Analyse twice and compare."""
     found = arguments(__doc__ or "", argv, clips=40, draws=500, memory_mib=512)
-    of = Analysed(found, found.context)
+    of = Analysed.of(found, found.context)
     single, half = of.analysed(), of.analysed("bf16")
     counts = [compare(single[table], half[table], table) for table in dict.fromkeys((*INTERVALS, *OTHERS))]
     known, outside = (sum(column) for column in zip(*counts, strict=True))

@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run each number of clips in turn."""
     found = arguments(__doc__ or "", argv, counts="25,100,400", draws=500, memory_mib=0, alone=0)
     if found.alone:
-        of = Analysed(found, found.context)
+        of = Analysed.of(found, found.context)
         take(of, WARM, found.context)
         of.analysed()
         take(of, found.alone, found.context)

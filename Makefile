@@ -15,7 +15,7 @@ demo: $(VENV)/.ready
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not cluster'
 
-# a Ray cluster of two nodes on loopback; two minutes, so it is not among the others
+# a Ray cluster of two nodes on loopback; one to two minutes, so it is not among the others (CI runs it where time is left)
 test-cluster: $(VENV)/.ready
 	$(BIN)/python -m pytest -m cluster tests/sweeps
 

@@ -150,12 +150,21 @@ def arguments(description: str, argv: Sequence[str] | None = None, **defaults: A
     return parsed
 
 
+def has_bf16() -> bool:
+    """Whether the device has bf16 arithmetic, rather than converting."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    told = torch.cpu.get_capabilities()
+    return any(told.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
 def machine() -> str:
-    """Processor, cores, memory, accelerator, threads, torch, date: one line."""
+    """Processor and its vector instructions, cores, memory, accelerator, threads, torch, date: one line."""
     found = hardware()
     where = "no GPU" if found["device"] == "cpu" else found["device"]
     threads = f"{torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
-    return f"{found['cpu']}, {found['cores']} cores, {found['memory_gib']} GiB, {where}; {threads}, torch {torch.__version__}, {datetime.date.today()}"
+    vectors = torch.backends.cpu.get_cpu_capability() + ", bf16" * has_bf16()
+    return f"{found['cpu']} ({vectors}), {found['cores']} cores, {found['memory_gib']} GiB, {where}; {threads}, torch {torch.__version__}, {datetime.date.today()}"
 
 
 def goal(

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lorascope.report import inline
 from lorascope.report.cautions import cautions
 from lorascope.report.figures import draw
 from lorascope.report.folder import ANALYSIS_TABLES, RunFolder
 from lorascope.report.panels import panels
+from lorascope.report.rendering import render
 from lorascope.report.scores import compare, confusion, per_fold, summarise
 from lorascope.report.sections import SECTIONS, Section, Table, table
 from lorascope.report.tables import HEADS, comparison_lines, formatted, notes
@@ -27,15 +27,9 @@ def write_report(run: Path) -> Path:
     """
     folder = RunFolder(run)
     drawn = {file.stem: file for file in draw(run) if file.suffix == ".svg"}
-    environment = Environment(
-        loader=PackageLoader("lorascope.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     interactive = panels(folder)
-    page = environment.get_template("report.html").render(
+    page = render(
+        "report.html",
         manifest=folder.manifest,
         command=_command(folder.manifest["command"]),
         config=folder.config,

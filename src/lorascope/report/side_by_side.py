@@ -8,13 +8,13 @@ from typing import Any
 
 import matplotlib
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from lorascope.report import inline
 from lorascope.report.figures import style
 from lorascope.report.figures.rank_space import main_module_first
 from lorascope.report.folder import SYNTHETIC
+from lorascope.report.rendering import render
 from lorascope.store import write_text
 
 STEM = "side_by_side"
@@ -38,14 +38,8 @@ def write_page(folder: Path, manifests: Mapping[str, dict[str, Any]], table: pd.
     with matplotlib.rc_context(style.RC):
         files = style.save(figure(table), folder / "figures", STEM, marks)
     drawn = next(file for file in files if file.suffix == ".svg")
-    environment = Environment(
-        loader=PackageLoader("lorascope.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("side_by_side.html").render(
+    page = render(
+        "side_by_side.html",
         manifest=first,
         marks=marks,
         adapters=[{"name": name, "manifest": manifest} for name, manifest in manifests.items()],

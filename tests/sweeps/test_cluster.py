@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -99,9 +100,10 @@ def two_nodes(logs: Path):
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def lorascope(log: Path, *arguments) -> subprocess.Popen:
+def lorascope(log: Path, *arguments, **environment: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "lorascope", *map(str, arguments)]
     with log.open("w") as stream:
-        return subprocess.Popen([sys.executable, "-m", "lorascope", *map(str, arguments)], stdout=stream, stderr=stream)
+        return subprocess.Popen(command, stdout=stream, stderr=stream, env=os.environ | environment)
 
 
 def kill_in_a_cell(node: Node, folder: SweepFolder, driver: subprocess.Popen, after: int) -> str:
@@ -157,7 +159,11 @@ def test_a_node_is_killed_in_mid_run(tmp_path, corpus, backbone_folder):
         )
         arguments[1:4] = [tmp_path / "analysed.yaml", "--out", analysed.root]
         arguments.remove("--cells-only")
-        code = lorascope(tmp_path / "analysed.log", *arguments, "--address", address).wait(PATIENCE)
+        # the command itself has no cache, without which nobody can analyse
+        (tmp_path / "no-folder").touch()
+        nowhere = str(tmp_path / "no-folder" / "cache")
+        driver = lorascope(tmp_path / "analysed.log", *arguments, "--address", address, LORASCOPE_CACHE=nowhere)
+        code = driver.wait(PATIENCE)
         assert code == 0, (tmp_path / "analysed.log").read_text()
         (report,) = analysed.root.glob("experiments/*/report.html")
         assert len(list(report.parent.rglob("contribution.parquet"))) == 1

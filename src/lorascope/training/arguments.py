@@ -130,14 +130,18 @@ def _check_launcher(experiment: Experiment) -> None:
             told = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise LorascopeError(f"the launcher's --use_deepspeed: {told}") from error
     if by_launcher or experiment.trainer.deepspeed is not None:
-        if not processes.has_gpus():
-            # accelerate would leave DeepSpeed out and say nothing
-            where = "the launcher's --use_deepspeed" if by_launcher else "trainer.deepspeed"
-            raise LorascopeError(
-                f"{where}: accelerate trains with DeepSpeed on GPUs only, and there is none here; leave it out (--set trainer.deepspeed=null)"
-            )
         for name, method in experiment.conditions.items():
             if method.kind == "adalora":
                 raise LorascopeError(
                     f"methods.{name}: AdaLoRA goes by whole gradients, which DeepSpeed doesn't keep; train it without DeepSpeed"
                 )
+        if not processes.has_gpus():
+            # accelerate would leave DeepSpeed out and say nothing
+            where, way = (
+                ("the launcher's --use_deepspeed", "launch without it")
+                if by_launcher
+                else ("trainer.deepspeed", "leave it out with --set trainer.deepspeed=null")
+            )
+            raise LorascopeError(
+                f"{where}: accelerate trains with DeepSpeed on GPUs only, and there is none here; {way}"
+            )

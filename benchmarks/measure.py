@@ -163,7 +163,7 @@ def machine() -> str:
     found = hardware()
     where = "no GPU" if found["device"] == "cpu" else found["device"]
     threads = f"{torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
-    vectors = torch.backends.cpu.get_cpu_capability() + ", bf16" * has_bf16()
+    vectors = torch.backends.cpu.get_cpu_capability() + ", bf16" * (found["device"] == "cpu" and has_bf16())
     return f"{found['cpu']} ({vectors}), {found['cores']} cores, {found['memory_gib']} GiB, {where}; {threads}, torch {torch.__version__}, {datetime.date.today()}"
 
 

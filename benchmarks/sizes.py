@@ -113,14 +113,14 @@ def analyse_shape(shape: str, backbone: Any) -> None:
     emotions = [CLASSES[number % len(CLASSES)] for number in range(ANALYSED)]
     table = pd.DataFrame({"clip": names, "speaker": names, "emotion": emotions})
     of = Analysed(backbone, table, features, CLASSES, "trim", batch_size=CLIPS)
-    times = in_turn({"bare": of.bare, "pass": of.traced}, 1, warm=False)
+    _, bare = timed(of.bare)
     done: dict[str, Any] = {}
-    # peak memory is that of all, which the figures of the pass are taken without
-    memory = peak_memory(lambda: done.update(measures=of.traced()))
-    _, once = timed(lambda: [measure.compute() for measure in done["measures"].values()])
-    bare, a_pass = (times[name].cpu / ANALYSED for name in ("bare", "pass"))
+    seconds: list[float] = []
+    memory = peak_memory(lambda: seconds.append(timed(lambda: done.update(of.traced()))[1]))
+    _, once = timed(lambda: [measure.compute() for measure in done.values()])
+    a_pass = seconds[0]
     print(
-        f"{shape}: {next(iter(of.contexts.values()))} frames, five analyses of trained, one random and frozen: {a_pass:.3g} s CPU a clip ({a_pass / bare:.2f} times bare), "
+        f"{shape}: {next(iter(of.contexts.values()))} frames, five analyses of trained, one random and frozen: {a_pass / ANALYSED:.3g} s CPU a clip ({a_pass / bare:.2f} times bare), "
         f"once {once:.3g} s CPU; {memory / 2**20:.0f} MiB; peak of the process {resident() / 2**30:.1f} GiB",
         flush=True,
     )

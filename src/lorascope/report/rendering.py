@@ -7,9 +7,6 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-#: How the name of a folder begins; a hub id has no such beginning.
-_OF_A_FOLDER = ("/", "./", "../", "~", "\\")
-
 
 def render(template: str, **values: Any) -> str:
     """A page of a template's name, in full; a value that is missing is an error."""
@@ -30,5 +27,6 @@ def short(backbone: str) -> str:
     >>> short("/data/models/my-whisper"), short("openai/whisper-base")
     ('my-whisper', 'openai/whisper-base')
     """
-    a_folder = backbone.startswith(_OF_A_FOLDER) or Path(backbone).is_absolute()
+    # no hub id begins so
+    a_folder = Path(backbone).is_absolute() or backbone.startswith((".", "~"))
     return Path(backbone).name if a_folder else backbone

@@ -75,10 +75,7 @@ def print_summary(sweep: Sweep, summary: Summary, costs: dict[str, Estimate] | N
     console.print(table)
     total = Counter(state.kind for state in summary.states.values())
     counted = ", ".join(f"{total[kind]} {kind}" for kind in KINDS)
-    shared = " (+n: shared with n other experiments)" if any(len(one.slugs) > 1 for one in summary.planned) else ""
-    console.print(
-        f"{len(summary.planned)} cells, each once{shared if costs is not None else ''}: {counted}", highlight=False
-    )
+    console.print(f"{len(summary.planned)} cells, each once: {counted}", highlight=False)
     if costs is not None:
         _print_costs(console, summary.planned, costs, gflops)
     for cell in summary.planned:
@@ -110,7 +107,7 @@ def print_end(summary: Summary, out: Path) -> None:
 
 
 def _print_cells(console: Any, summary: Summary, costs: dict[str, Estimate]) -> None:
-    """A line a cell. Plain text, as wide as it is: a file or a pager takes it too."""
+    """A line a cell. Plain text, as wide as it is: rich's table would cut it to the terminal's width."""
     rows = [("experiment", "cell", "fold", "state", "estimate")]
     for one in summary.planned:
         more = f" (+{len(one.slugs) - 1})" if len(one.slugs) > 1 else ""
@@ -127,6 +124,8 @@ def _print_cells(console: Any, summary: Summary, costs: dict[str, Estimate]) -> 
     for *words, estimate in rows:
         line = "  ".join(word.ljust(width) for word, width in zip(words, widths, strict=False))
         console.print(f"{line}  {estimate.rjust(widths[-1])}", highlight=False, markup=False, soft_wrap=True)
+    if any(len(one.slugs) > 1 for one in summary.planned):
+        console.print("(+n): n other experiments share the cell", highlight=False)
     console.print()
 
 

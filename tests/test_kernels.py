@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics.pairwise import rbf_kernel as sklearn_rbf
 
 from lorascope import kernels
@@ -15,6 +16,7 @@ def rng():
 def hsic_1(k, m):
     """Song et al. (2012), eq. 5, term by term."""
     n = len(k)
+    k, m = np.asarray(k), np.asarray(m)
     k, m = k - np.diag(np.diag(k)), m - np.diag(np.diag(m))
     one = np.ones(n)
     middle = (one @ k @ one) * (one @ m @ one) / ((n - 1) * (n - 2))
@@ -24,6 +26,7 @@ def hsic_1(k, m):
 def hsic_u_statistic(k, m):
     """The same as the plain U-statistic over quadruples of different clips, ignoring no symmetry."""
     n = len(k)
+    k, m = np.asarray(k), np.asarray(m)
     total = count = 0
     for i in range(n):
         for j in range(n):
@@ -64,10 +67,9 @@ class TestCka:
     def test_the_origin_does_not_matter(self, rng):
         x, y = rng.normal(size=(12, 4)) + 3, rng.normal(size=(12, 4)) - 8
         for estimator in ("biased", "debiased"):
-            plain = kernels.cka(x @ x.T, y @ y.T, estimator)
-            assert kernels.cka(kernels.linear_kernel(x), kernels.linear_kernel(y), estimator) == pytest.approx(
-                plain, rel=1e-9
-            )
+            plain = float(kernels.cka(x @ x.T, y @ y.T, estimator))
+            moved = kernels.cka(kernels.linear_kernel(x), kernels.linear_kernel(y), estimator)
+            assert float(moved) == pytest.approx(plain, rel=1e-9)
 
     @pytest.mark.parametrize("estimator", ["biased", "debiased"])
     def test_a_view_equals_itself_rotated_and_scaled(self, rng, estimator):
@@ -110,17 +112,16 @@ class TestCka:
     def test_median_heuristic(self):
         points = np.array([[0.0], [1.0], [3.0]])
         assert kernels.median_gamma(kernels.linear_kernel(points)) == pytest.approx(1 / (2 * 2.0**2))
-        assert np.isnan(kernels.median_gamma(np.zeros((3, 3))))
+        assert kernels.median_gamma(np.zeros((3, 3))).isnan()
 
     def test_constant_features_have_no_cka(self, rng):
         flat = kernels.linear_kernel(np.full((10, 3), 0.1))
         k = kernels.linear_kernel(rng.normal(size=(10, 3)))
-        with np.errstate(all="raise"):
-            for estimator in ("biased", "debiased"):
-                assert np.isnan(kernels.cka(k, flat, estimator))
-                assert np.isnan(kernels.cka(k, np.full((10, 10), 0.1), estimator))
-                assert np.isnan(kernels.permutation_null(k, flat, estimator, 5, 0)).all()
-                assert np.isnan(kernels.half_sample_interval(k, flat, estimator, 5, 0)).all()
+        for estimator in ("biased", "debiased"):
+            assert kernels.cka(k, flat, estimator).isnan()
+            assert kernels.cka(k, np.full((10, 10), 0.1), estimator).isnan()
+            assert kernels.permutation_null(k, flat, estimator, 5, 0).isnan().all()
+            assert all(end.isnan() for end in kernels.half_sample_interval(k, flat, estimator, 5, 0))
 
     def test_null_is_cka_of_shuffled_clips(self, rng):
         x = rng.normal(size=(9, 3))
@@ -157,18 +158,35 @@ class TestCka:
         draws = np.random.default_rng(7)
         halves = [draws.permutation(clips)[: clips // 2] for _ in range(60)]
         direct = np.array([kernels.cka(k[np.ix_(h, h)], m[np.ix_(h, h)], estimator) for h in halves])
-        low, high = np.quantile(direct - direct.mean(), [0.025, 0.975]) + kernels.cka(k, m, estimator)
-        assert kernels.half_sample_interval(k, m, estimator, 60, 7) == pytest.approx((low, high), rel=1e-9)
+        low, high = np.quantile(direct - direct.mean(), [0.025, 0.975]) + float(kernels.cka(k, m, estimator))
+        ours = [float(end) for end in kernels.half_sample_interval(k, m, estimator, 60, 7)]
+        assert ours == pytest.approx((low, high), rel=1e-9)
 
-    def test_several_nulls_are_each_ones_own(self, rng):
-        k, m, o = (kernels.linear_kernel(rng.normal(size=(12, 3))) for _ in range(3))
-        pairs = [(k, m, "biased"), (m, o, "debiased"), (k, o, "debiased")]
-        for pair, null in zip(pairs, kernels.permutation_nulls(pairs, 30, 2), strict=True):
-            np.testing.assert_array_equal(null, kernels.permutation_null(*pair, 30, 2))
-        assert kernels.permutation_nulls([], 30, 2) == []
+    @pytest.mark.parametrize("estimator", ["biased", "debiased"])
+    def test_many_pairs_at_once_are_each_ones_own(self, rng, estimator):
+        first, second = (
+            torch.stack([kernels.linear_kernel(rng.normal(size=(12, 3))) for _ in range(6)]).reshape(3, 2, 12, 12)
+            for _ in range(2)
+        )
+        nulls = kernels.permutation_null(first, second, estimator, 30, 2)
+        ends = torch.stack(kernels.half_sample_interval(first, second, estimator, 30, 2), dim=-1)
+        values = kernels.cka(first, second, estimator)
+        assert nulls.shape == (3, 2, 30) and ends.shape == (3, 2, 2) and values.shape == (3, 2)
+        for place in np.ndindex(3, 2):
+            pair = (first[place], second[place], estimator)
+            np.testing.assert_allclose(nulls[place], kernels.permutation_null(*pair, 30, 2), rtol=1e-12)
+            np.testing.assert_allclose(ends[place], kernels.half_sample_interval(*pair, 30, 2), rtol=1e-12)
+            assert float(values[place]) == pytest.approx(float(kernels.cka(*pair)))
+
+    def test_wide_features_in_pieces_have_the_kernel_of_the_whole(self, rng, monkeypatch):
+        monkeypatch.setattr(kernels, "COLUMNS", 16)
+        x = rng.normal(size=(9, 70)) + 4
+        pieces = [torch.from_numpy(piece) for piece in np.split(x, [3, 50], axis=1)]
+        moved = x - x[0]
+        np.testing.assert_allclose(kernels.linear_kernel_of_pieces(pieces), moved @ moved.T, rtol=1e-12, atol=1e-12)
 
     def test_null_is_the_same_in_pieces(self, rng, monkeypatch):
         k, m = (kernels.linear_kernel(rng.normal(size=(12, 3))) for _ in range(2))
         at_once = kernels.permutation_null(k, m, "biased", 50, 3)
-        monkeypatch.setattr(kernels, "PAIRS_AT_ONCE", 200)
+        monkeypatch.setitem(kernels.AT_ONCE, "cpu", 200)
         np.testing.assert_allclose(kernels.permutation_null(k, m, "biased", 50, 3), at_once, rtol=1e-12)

@@ -21,7 +21,7 @@ class TestSpectrum:
         for block in np.split(x, 3):
             gram.update(torch.from_numpy(block.reshape(5, 6, 6)))
         expected = np.linalg.svd(x, compute_uv=False) ** 2
-        np.testing.assert_allclose(stats.power_spectrum(gram.compute()), expected, rtol=1e-5, atol=1e-13 * expected[0])
+        np.testing.assert_allclose(stats.power_spectrum(gram.total), expected, rtol=1e-5, atol=1e-13 * expected[0])
 
     def test_gram_adds_in_float64(self):
         gram = stats.Gram()
@@ -32,6 +32,21 @@ class TestSpectrum:
     def test_gram_without_blocks_has_no_value(self):
         with pytest.raises(ValueError, match="never updated"):
             stats.Gram().compute()
+
+    def test_spectra_of_several_are_each_ones_own(self, rng):
+        grams = [
+            torch.from_numpy(x @ x.swapaxes(-1, -2)) for x in (rng.normal(size=(4, 4)), rng.normal(size=(3, 5, 5)))
+        ]
+        grams.append(grams[0] + torch.eye(4))
+        for gram, power in zip(grams, stats.power_spectra(grams), strict=True):
+            np.testing.assert_allclose(power, np.linalg.eigvalsh(gram.numpy())[..., ::-1], rtol=1e-9, atol=1e-9)
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_gram_of_half_precision_rows_is_not_rounded_to_it(self, rng, dtype):
+        rows = torch.from_numpy(rng.normal(size=(50, 6))).to(dtype)
+        gram = stats.Gram()
+        gram.update(rows)
+        np.testing.assert_allclose(gram.compute(), (rows.double().T @ rows.double()).numpy(), rtol=1e-5, atol=1e-5)
 
     @pytest.mark.parametrize(("power", "expected"), [([90, 10], 1), ([89, 11], 2), ([1] * 10, 9), ([5, 0, 0], 1)])
     def test_k90_of_a_known_spectrum(self, power, expected):

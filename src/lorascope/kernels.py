@@ -1,148 +1,178 @@
 """Kernels over clips and how far two of them agree: HSIC and CKA, with intervals over clips and nulls by shuffling them.
 
-Everything here is float64: RBF kernels of tiny values break down in less.
+Everything here is float64: RBF kernels of tiny values break down in less. Arrays and tensors are taken, tensors on their device are returned, and all that is computed of
+kernels can be computed of many pairs of them at once, [..., clips, clips].
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-
-from .stats import percentile_interval
+import torch
+from torch import Tensor
 
 Estimator = Literal["biased", "debiased"]
 
-#: Shuffled pairs of clips that are looked up at once.
-PAIRS_AT_ONCE = 1 << 20
+#: Numbers that are held at once where pairs of kernels are many: on a CPU what its caches hold, on a GPU what keeps it busy.
+AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 27}
+#: Columns over which a product of features is summed in their own precision; what comes after that is summed in float64.
+COLUMNS = 1 << 14
 
 
-def linear_kernel(features: np.ndarray) -> np.ndarray:
+def tensor_of(values: Any) -> Tensor:
+    """The same as a float64 tensor, where it lies."""
+    return torch.as_tensor(values).double()
+
+
+def linear_kernel(features: Any) -> Tensor:
     """Inner products of the rows of [clips, columns], the mean row taken off, [clips, clips] float64.
 
     HSIC and distances don't move with the origin, so the mean is taken off first, where that loses no digits.
     """
-    features = centred_columns(np.asarray(features, dtype=np.float64))
-    return features @ features.T
+    features = centred_columns(tensor_of(features))
+    return features @ features.mT
 
 
-def centred_columns(features: np.ndarray) -> np.ndarray:
+def linear_kernel_of_pieces(pieces: Iterable[Tensor]) -> Tensor:
+    """Inner products of the rows of wide features that come some columns at a time, [clips, some columns] each, in a frame where the first clip is the origin.
+
+    Products are taken in the features' precision, over few columns; their sum is float64.
+    """
+    total: Tensor | None = None
+    for piece in pieces:
+        # Any clip may be the origin; with this one, columns that are the same in all clips become exactly 0.
+        flat = piece - piece[:1]
+        whole = flat.shape[1] // COLUMNS * COLUMNS
+        found = (flat[:, whole:] @ flat[:, whole:].T).double()
+        if whole:
+            parts = flat[:, :whole].unflatten(1, (-1, COLUMNS)).transpose(0, 1)
+            found += torch.bmm(parts, parts.mT).double().sum(dim=0)
+        total = found if total is None else total + found
+    assert total is not None, "features without columns"
+    return total
+
+
+def centred_columns(features: Tensor) -> Tensor:
     """[clips, columns] less its mean row; a column that is the same in all clips becomes exactly 0."""
     # The mean of equal numbers is not always that number, and the leftover would pass for a signal once it is normalised.
-    return np.where(np.ptp(features, axis=0) > 0, features - features.mean(axis=0), 0.0)
+    low, high = features.aminmax(dim=0)
+    return torch.where(high > low, features - features.mean(dim=0), 0.0)
 
 
-def squared_distances(gram: np.ndarray) -> np.ndarray:
-    """Squared Euclidean distances [clips, clips] of the points whose inner products are `gram`."""
-    norms = np.diagonal(gram)
-    distances = np.clip(norms[:, None] + norms[None, :] - 2 * gram, 0.0, None)
-    np.fill_diagonal(distances, 0.0)
+def standardised_by(features: Tensor, rows: Any) -> Tensor:
+    """[clips, columns] at mean 0 and variance 1 of the clips `rows`, as scikit-learn's StandardScaler has it: a constant column is left as wide as it is."""
+    chosen = features[rows]
+    variance, mean = torch.var_mean(chosen, dim=0, correction=0)
+    n, epsilon = len(chosen), torch.finfo(features.dtype).eps
+    constant = variance <= n * epsilon * variance + (n * mean * epsilon) ** 2
+    return (features - mean) / torch.where(constant, 1.0, variance.sqrt())
+
+
+def squared_distances(gram: Any) -> Tensor:
+    """Squared Euclidean distances [..., clips, clips] of the points whose inner products are `gram`."""
+    gram = tensor_of(gram)
+    norms = gram.diagonal(dim1=-2, dim2=-1)
+    distances = (norms[..., :, None] + norms[..., None, :] - 2 * gram).clamp(min=0.0)
+    distances.diagonal(dim1=-2, dim2=-1).zero_()
     return distances
 
 
-def rbf_kernel(gram: np.ndarray, gamma: float) -> np.ndarray:
+def rbf_kernel(gram: Any, gamma: float | Tensor) -> Tensor:
     """exp(-γ |x_i - x_j|²) - 1 of the points whose inner products are `gram`, [clips, clips].
 
     The constant 1 is left off because both ways of centring remove it, and because without it a kernel whose values all
     lie near 1 (tiny gradients) keeps its digits.
     """
-    return np.expm1(-gamma * squared_distances(gram))
+    return torch.expm1(-gamma * squared_distances(gram))
 
 
-def median_gamma(gram: np.ndarray) -> float:
+def median_gamma(gram: Any) -> Tensor:
     """The median heuristic: γ = 1 / (2 m²) with m the median distance between two different clips; NaN where m is 0."""
     distances = squared_distances(gram)
-    median = float(np.median(distances[np.triu_indices(len(distances), k=1)]))
-    return 1.0 / (2.0 * median) if median > 0 else float("nan")
+    rows, columns = torch.triu_indices(*distances.shape, offset=1, device=distances.device)
+    ordered = distances[rows, columns].sort().values
+    median = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
+    return torch.where(median > 0, 1.0 / (2.0 * median), torch.nan)
 
 
-def centred(kernel: np.ndarray, estimator: Estimator) -> np.ndarray:
+def centred(kernel: Any, estimator: Estimator) -> Tensor:
     """A kernel [..., clips, clips] centred so that HSIC is an inner product of two such kernels.
 
     `biased`: HKH (Gretton et al. 2005), HSIC = ⟨K̃, L̃⟩ / (n - 1)². `debiased`: U-centring (Székely & Rizzo 2014), HSIC =
     ⟨K̃, L̃⟩ / (n (n - 3)), which equals the unbiased estimator HSIC₁ of Song et al. (2012), eq. 5. The latter needs n ≥ 4.
     """
+    kernel = tensor_of(kernel)
     n = kernel.shape[-1]
     if estimator == "biased":
-        rows = kernel.mean(axis=-1, keepdims=True)
-        return kernel - rows - np.swapaxes(rows, -1, -2) + rows.mean(axis=-2, keepdims=True)
+        rows = kernel.mean(dim=-1, keepdim=True)
+        return kernel - rows - rows.mT + rows.mean(dim=-2, keepdim=True)
     if n < 4:
         raise ValueError(f"debiased HSIC needs at least 4 clips, got {n}")
-    off_diagonal = 1.0 - np.eye(n)
-    kernel = kernel * off_diagonal
-    rows = kernel.sum(axis=-1, keepdims=True)
-    total = rows.sum(axis=-2, keepdims=True)
-    return (kernel - (rows + np.swapaxes(rows, -1, -2)) / (n - 2) + total / ((n - 1) * (n - 2))) * off_diagonal
+    kernel = _without_diagonal(kernel)
+    rows = kernel.sum(dim=-1, keepdim=True)
+    total = rows.sum(dim=-2, keepdim=True)
+    return _without_diagonal(kernel - (rows + rows.mT) / (n - 2) + total / ((n - 1) * (n - 2)))
 
 
-def hsic_biased(first: np.ndarray, second: np.ndarray) -> float:
+def hsic_biased(first: Any, second: Any) -> float:
     """tr(KHLH) / (n - 1)² of two kernels [clips, clips] (Gretton et al. 2005, eq. 9)."""
     return float((centred(first, "biased") * centred(second, "biased")).sum() / (len(first) - 1) ** 2)
 
 
-def hsic_debiased(first: np.ndarray, second: np.ndarray) -> float:
+def hsic_debiased(first: Any, second: Any) -> float:
     """HSIC₁, the unbiased estimator, of two kernels [clips, clips] (Song et al. 2012, eq. 5); may be negative."""
     return float((centred(first, "debiased") * centred(second, "debiased")).sum() / (len(first) * (len(first) - 3)))
 
 
-def cka(first: np.ndarray, second: np.ndarray, estimator: Estimator) -> np.ndarray:
+def cka(first: Any, second: Any, estimator: Estimator) -> Tensor:
     """HSIC(K, L) / √(HSIC(K, K) HSIC(L, L)) of kernels [..., clips, clips] (Kornblith et al. 2019, eq. 4), [...].
 
     `debiased` puts HSIC₁ in all three places (Nguyen et al. 2021, section 2) and may be negative. NaN where a kernel is
     constant, that is where all clips are alike on one side.
     """
     a, b = centred(first, estimator), centred(second, estimator)
-    return (a * b).sum(axis=(-2, -1)) / (_norm(a, first) * _norm(b, second))
+    return (a * b).sum(dim=(-2, -1)) / (_norm(a, first) * _norm(b, second))
 
 
-def permutation_null(
-    first: np.ndarray,
-    second: np.ndarray,
-    estimator: Estimator,
-    draws: int,
-    seed: int,
-) -> np.ndarray:
-    """CKA of two kernels [clips, clips] after shuffling the clips of the second, [draws]."""
-    return permutation_nulls([(first, second, estimator)], draws, seed)[0]
-
-
-def permutation_nulls(
-    pairs: Sequence[tuple[np.ndarray, np.ndarray, Estimator]], draws: int, seed: int
-) -> list[np.ndarray]:
-    """`permutation_null` of several pairs of kernels of the same clips, all after the same shuffles."""
-    if not pairs:
-        return []
-    n = len(pairs[0][0])
-    orders = _shuffles(n, draws, seed)
+def permutation_null(first: Any, second: Any, estimator: Estimator, draws: int, seed: int) -> Tensor:
+    """CKA of kernels [..., clips, clips] after shuffling the clips of the second, [..., draws]; all pairs after the same shuffles."""
+    a, b = centred(first, estimator), centred(second, estimator)
+    shape, n = a.shape[:-2], a.shape[-1]
+    norms = (_norm(a, first) * _norm(b, second)).reshape(-1)
+    a, b = a.reshape(-1, n, n), b.reshape(-1, n, n)
+    orders = torch.from_numpy(_shuffles(n, draws, seed)).to(a.device)
     # Centring commutes with a shuffle of the clips, so it is done once; a shuffle leaves the norm as it is. Kernels are
     # symmetric, so each pair of clips is looked up once, and where it is found serves all pairs of kernels.
-    rows, columns = np.triu_indices(n, k=1)
-    both = [(centred(first, estimator), centred(second, estimator)) for first, second, estimator in pairs]
-    weights = [2 * a[rows, columns] for a, _ in both]
-    products = [b.diagonal()[orders] @ a.diagonal() for a, b in both]
-    step = max(1, PAIRS_AT_ONCE // max(1, len(rows)))
-    for start in range(0, draws, step):
-        chosen = slice(start, start + step)
-        places = orders[chosen][:, rows] * n + orders[chosen][:, columns]
-        for product, weight, (_, b) in zip(products, weights, both, strict=True):
-            product[chosen] += b.ravel()[places] @ weight
-    return [
-        product / (_norm(a, first) * _norm(b, second))
-        for product, (a, b), (first, second, _) in zip(products, both, pairs, strict=True)
-    ]
+    rows, columns = torch.triu_indices(n, n, offset=1, device=a.device)
+    weights = 2 * a[:, rows, columns]
+    own = b.diagonal(dim1=-2, dim2=-1)[:, orders] @ a.diagonal(dim1=-2, dim2=-1)[:, :, None]
+    null = own[..., 0]
+    flat = b.reshape(len(b), n * n)
+    limit, pairs = AT_ONCE[a.device.type], max(1, len(rows))
+    kernels_at_once = max(1, limit // (pairs * draws))
+    draws_at_once = max(1, limit // pairs)
+    for start in range(0, draws, draws_at_once):
+        chosen = slice(start, start + draws_at_once)
+        places = (orders[chosen][:, rows] * n + orders[chosen][:, columns]).flatten()
+        for first_kernel in range(0, len(a), kernels_at_once):
+            some = slice(first_kernel, first_kernel + kernels_at_once)
+            found = flat[some].index_select(1, places).unflatten(1, (-1, len(rows)))
+            null[some, chosen] += (found @ weights[some, :, None])[..., 0]
+    return (null / norms[:, None]).reshape(*shape, draws)
 
 
 def half_sample_interval(
-    first: np.ndarray,
-    second: np.ndarray,
+    first: Any,
+    second: Any,
     estimator: Estimator,
     draws: int,
     seed: int,
     level: float = 0.95,
-) -> tuple[float, float]:
-    """Interval over clips for the CKA of two kernels [clips, clips], by the half-sample bootstrap.
+) -> tuple[Tensor, Tensor]:
+    """Interval over clips for the CKA of kernels [..., clips, clips], by the half-sample bootstrap, [...] each end.
 
     A bootstrap with replacement puts the same clip in several rows. Those pairs lie at distance 0 off the diagonal, which the
     debiased estimator takes for dependence, so its replicates are biased upwards. Instead each draw takes
@@ -152,34 +182,51 @@ def half_sample_interval(
     deviations. It is not clamped: next to 1 its end may lie above 1. An RBF kernel keeps the γ of all clips. NaN where
     the estimate or any replicate is.
     """
-    halves = _halves(len(first), draws, seed)
     # Centring all clips first changes no half's value, and leaves smaller sums to take from each other.
     a, b = centred(first, estimator), centred(second, estimator)
-    norms = np.sqrt(_hsic_of_subsets(a, a, halves, estimator) * _hsic_of_subsets(b, b, halves, estimator))
-    replicates = _hsic_of_subsets(a, b, halves, estimator, nan=False) / norms
-    low, high = percentile_interval(replicates - replicates.mean(), level)
-    value = float(cka(first, second, estimator))
-    return value + low, value + high
+    shape, n = a.shape[:-2], a.shape[-1]
+    a, b = a.reshape(-1, n, n), b.reshape(-1, n, n)
+    halves = torch.from_numpy(_halves(n, draws, seed)).to(a.device)
+    step = max(1, AT_ONCE[a.device.type] // (n * draws))
+    found = []
+    for start in range(0, len(a), step):
+        k, l = a[start : start + step], b[start : start + step]  # noqa: E741
+        norms = (_hsic_of_subsets(k, k, halves, estimator) * _hsic_of_subsets(l, l, halves, estimator)).sqrt()
+        replicates = _hsic_of_subsets(k, l, halves, estimator, nan=False) / norms
+        found.append(replicates - replicates.mean(dim=1, keepdim=True))
+    low, high = interval_of(torch.cat(found), level)
+    value = cka(first, second, estimator)
+    return value + low.reshape(shape), value + high.reshape(shape)
 
 
-def _hsic_of_subsets(
-    first: np.ndarray, second: np.ndarray, subsets: np.ndarray, estimator: Estimator, nan: bool = True
-) -> np.ndarray:
-    """HSIC, up to its constant, of the clips in each subset, [subsets]; NaN, if asked for, where it is but rounding.
+def interval_of(replicates: Tensor, level: float = 0.95) -> tuple[Tensor, Tensor]:
+    """The central `level` of replicates [..., draws] by their percentiles, [...] each end; NaN where one is NaN."""
+    tail = (1 - level) / 2
+    ends = torch.tensor([tail, 1 - tail], dtype=replicates.dtype, device=replicates.device)
+    low, high = torch.quantile(replicates, ends, dim=-1)
+    return low, high
+
+
+def _hsic_of_subsets(first: Tensor, second: Tensor, subsets: Tensor, estimator: Estimator, nan: bool = True) -> Tensor:
+    """HSIC, up to its constant, of the clips in each subset of kernels [pairs, clips, clips], [pairs, subsets]; NaN, if asked for, where it is but rounding.
 
     `subsets` [subsets, clips] holds 1 for the clips of a subset, of which all have as many. Both estimators are sums of k_ij l_ij, of k_i l_i and of the two totals, where
     k_i = Σ_j k_ij; over a subset each of them is a product with `subsets`, so no subset's own kernels are ever made.
     """
-    m = subsets[0].sum()
+    m = subsets.shape[1] // 2
     if estimator == "debiased":
-        first, second = (kernel - np.diag(np.diagonal(kernel)) for kernel in (first, second))
+        first, second = (_without_diagonal(kernel) for kernel in (first, second))
         rows_weigh, totals_weigh = 2 / (m - 2), 1 / ((m - 1) * (m - 2))
     else:
         rows_weigh, totals_weigh = 2 / m, 1 / m**2
-    products = ((subsets @ (first * second)) * subsets).sum(axis=1)
+    products = ((subsets @ (first * second)) * subsets).sum(dim=-1)
     k, l = ((subsets @ kernel) * subsets for kernel in (first, second))  # noqa: E741
-    found = products - rows_weigh * (k * l).sum(axis=1) + totals_weigh * k.sum(axis=1) * l.sum(axis=1)
-    return np.where(found > 1e-12 * np.abs(products), found, np.nan) if nan else found
+    found = products - rows_weigh * (k * l).sum(dim=-1) + totals_weigh * k.sum(dim=-1) * l.sum(dim=-1)
+    return torch.where(found > 1e-12 * products.abs(), found, torch.nan) if nan else found
+
+
+def _without_diagonal(kernel: Tensor) -> Tensor:
+    return kernel * (1.0 - torch.eye(kernel.shape[-1], dtype=kernel.dtype, device=kernel.device))
 
 
 @lru_cache(maxsize=4)
@@ -199,8 +246,8 @@ def _halves(n: int, draws: int, seed: int) -> np.ndarray:
     return member
 
 
-def _norm(centred_kernel: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+def _norm(centred_kernel: Tensor, kernel: Any) -> Tensor:
     """Frobenius norm of a centred kernel; NaN where centring leaves but rounding of the kernel it was made from."""
-    largest = np.abs(centred_kernel).max(axis=(-2, -1))
-    norm = np.sqrt((centred_kernel**2).sum(axis=(-2, -1)))
-    return np.where(largest > 1e-13 * np.abs(kernel).max(axis=(-2, -1)), norm, np.nan)
+    largest = centred_kernel.abs().amax(dim=(-2, -1))
+    norm = centred_kernel.square().sum(dim=(-2, -1)).sqrt()
+    return torch.where(largest > 1e-13 * tensor_of(kernel).abs().amax(dim=(-2, -1)), norm, torch.nan)

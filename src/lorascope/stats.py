@@ -1,28 +1,30 @@
 """The statistics that measures and metrics share: spectra from Gram matrices, recall, resampling, paired tests.
 
-Nothing here knows of models, clips' audio or tables; arrays go in and numbers come out. Torch is not imported: a `Gram`
-only calls methods of the tensors that it is handed.
+Nothing here knows of models, clips' audio or tables; arrays go in and numbers come out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import torch
 from scipy import stats as scipy_stats
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from torch import Tensor
 
 
 # ---------------------------------------------------------------------------------------------------- spectra
 
 
+#: Bytes of Gram matrices whose spectra a GPU takes at once.
+TOGETHER = 1 << 30
+
+
 class Gram:
     """Running sum of xᵀx over the rows of every block given, in float64; its memory is constant in the number of rows.
 
-    A block's own product is taken in the block's precision and on its device; only the sum is float64.
+    A block's own product is taken on its device in float32 or more (of half-precision blocks, whose products are exact there, too); only the sum is float64.
     """
 
     def __init__(self) -> None:
@@ -30,23 +32,53 @@ class Gram:
 
     def update(self, block: Tensor) -> None:
         """Add a block [..., width]; all but the last axis count rows."""
-        rows = block.reshape(-1, block.shape[-1])
-        product = (rows.T @ rows).double()
-        self._sum = product if self._sum is None else self._sum.add_(product)
+        product = _product(block.reshape(-1, block.shape[-1]))
+        self._sum = product.double() if self._sum is None else self._sum.add_(product)
 
-    def compute(self) -> np.ndarray:
-        """The Gram matrix, [width, width] float64. Raises ValueError before the first update."""
+    @property
+    def total(self) -> Tensor:
+        """The sum where it was made, [width, width] float64. Raises ValueError before the first update."""
         if self._sum is None:
             raise ValueError("a Gram that was never updated has no value")
-        return self._sum.cpu().numpy()
+        return self._sum
+
+    def compute(self) -> np.ndarray:
+        """The same on the host."""
+        return self.total.cpu().numpy()
 
 
-def power_spectrum(gram: np.ndarray) -> np.ndarray:
-    """Squared singular values, largest first, of matrices whose Gram matrix is `gram` [..., width, width].
+def _product(rows: Tensor) -> Tensor:
+    """xᵀx of [rows, width] with sums in float32 or more."""
+    if rows.element_size() >= 4:
+        return rows.T @ rows
+    if rows.is_cuda:
+        # tensor cores multiply these exactly and add in float32, at many times the speed of float32 products
+        return torch.mm(rows.T, rows, out_dtype=torch.float32)
+    rows = rows.float()
+    return rows.T @ rows
+
+
+def power_spectrum(gram: Tensor) -> np.ndarray:
+    """Squared singular values, largest first, of matrices whose Gram matrix is `gram` [..., width, width], computed on its device.
 
     What rounding leaves below zero is set to 0, which is what an exact Gram matrix (positive semi-definite) has there.
     """
-    return np.clip(np.linalg.eigvalsh((gram + np.swapaxes(gram, -1, -2)) / 2)[..., ::-1], 0.0, None)
+    values = torch.linalg.eigvalsh((gram + gram.mT) / 2).flip(-1).clamp(min=0.0)
+    return values.cpu().numpy()
+
+
+def power_spectra(grams: Sequence[Tensor]) -> list[np.ndarray]:
+    """`power_spectrum` of each of several Gram matrices. On a GPU those of one shape are taken together, since one alone leaves it idle."""
+    found: dict[int, np.ndarray] = {}
+    by_shape: dict[tuple[torch.Size, torch.device], list[int]] = {}
+    for number, gram in enumerate(grams):
+        by_shape.setdefault((gram.shape, gram.device), []).append(number)
+    for (_, device), numbers in by_shape.items():
+        step = max(1, TOGETHER // grams[numbers[0]].nbytes) if device.type == "cuda" else 1
+        for first in range(0, len(numbers), step):
+            some = numbers[first : first + step]
+            found |= zip(some, power_spectrum(torch.stack([grams[number] for number in some])), strict=True)
+    return [found[number] for number in range(len(grams))]
 
 
 def energy(power: np.ndarray) -> np.ndarray:

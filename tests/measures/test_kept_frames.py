@@ -10,16 +10,21 @@ import torch
 from lorascope.errors import LorascopeError
 from lorascope.measures import kept_frames
 from lorascope.measures.kept_frames import KeptFrames, Space, Spilled
+from lorascope.measures.measure import Batch
 
 
 @pytest.mark.parametrize("budget", [0, 100, 1 << 20])
 def test_pieces_are_the_padded_clips(budget, monkeypatch):
-    monkeypatch.setattr(kept_frames, "PIECE", 2 * 3 * 5)
+    monkeypatch.setitem(kept_frames.PIECE, "cpu", 2 * 3 * 5)
     rng = np.random.default_rng(0)
     clips = [rng.normal(size=(frames, 3)).astype(np.float32) for frames in (7, 4, 7, 4, 7)]
     frames = KeptFrames(5, Space(budget))
     for rows in ([0, 2], [1, 3], [4]):
-        frames.add(rows, torch.from_numpy(np.stack([clips[row] for row in rows])))
+        tensor = torch.from_numpy(np.stack([clips[row] for row in rows]))
+        length = tensor.shape[1]
+        valid = torch.full((len(rows),), length)
+        batch = Batch(torch.tensor(rows), torch.zeros(len(rows), 1, 2 * length), length, valid, valid, True)
+        frames.add(batch, tensor)
     expected = np.stack([np.pad(clip, ((0, 7 - len(clip)), (0, 0))) for clip in clips])
     pieces = list(frames.pieces())
     assert [piece.shape[1] for piece in pieces] == [2, 2, 2, 1]

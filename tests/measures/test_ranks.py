@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
 from lorascope.measures import ranks
 from lorascope.measures.ranks import POINTS, SCORES, Ranks
-from lorascope.measures.separation import Wide
+from lorascope.statistics.separation import Wide
 
 from .streams import LAYERS, RANK, ToyModel, drive, make_batches, make_study
 
@@ -13,7 +14,7 @@ CLIPS = 24
 
 
 def whole(features):
-    return np.concatenate(list(features.pieces()), axis=1) if isinstance(features, Wide) else features
+    return torch.cat(list(features.pieces()), dim=1) if isinstance(features, Wide) else features
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,12 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from lorascope.measures.separation import (
+from lorascope.statistics.separation import (
     Wide,
     embedding_2d,
     knn_accuracy,
+    prepared,
+    probe_folds,
     probe_predictions,
     separation,
     silhouette,
@@ -33,6 +35,7 @@ def distances(cloud):
 
 def score(features, labels=LABELS, draws=50):
     weights = np.random.default_rng(0).multinomial(len(labels), np.ones(len(labels)) / len(labels), size=draws)
+    features = prepared(features, labels, 0)
     return separation(features, standardised(features), labels, weights.astype(float), 0)
 
 
@@ -62,7 +65,7 @@ def test_knn_tie_goes_to_the_nearer():
 
 def test_standardised_keeps_distances_of_wide_features():
     wide = np.random.default_rng(0).normal(size=(10, 50)) * np.arange(1, 51)
-    turned = standardised(wide)
+    turned = standardised(prepared(wide, np.arange(10) % 2, 0))
     # ten centred rows span nine dimensions
     assert turned.shape == (10, 9)
     np.testing.assert_allclose(distances(turned), distances(StandardScaler().fit_transform(wide)), atol=1e-9)
@@ -71,17 +74,22 @@ def test_standardised_keeps_distances_of_wide_features():
 def test_probe_in_its_row_space_is_the_plain_probe():
     wide = cloud_of(0.7, columns=60)
     plain = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000))
-    theirs = cross_val_predict(plain, wide, LABELS, cv=StratifiedKFold(4, shuffle=True, random_state=0))
-    np.testing.assert_array_equal(probe_predictions(wide, LABELS, 4, 0), theirs)
+    theirs = cross_val_predict(plain, wide, LABELS, cv=StratifiedKFold(5, shuffle=True, random_state=0))
+    np.testing.assert_array_equal(probe_predictions(prepared(wide, LABELS, 0), LABELS, 0), theirs)
 
 
 def test_features_in_pieces_are_the_features():
     wide = cloud_of(0.7, columns=60)
     wide[:, 3], wide[:, 4] = 0.1, np.where(np.arange(24) == 5, 1.0, 0.0)
-    pieces = Wide(lambda: np.split(wide, [1, 4, 30], axis=1))
+    pieces = prepared(Wide(lambda: np.split(wide, [1, 4, 30], axis=1)), LABELS, 0)
+    whole = prepared(wide, LABELS, 0)
     # signs of principal components are free
-    np.testing.assert_allclose(distances(standardised(pieces)), distances(standardised(wide)), atol=1e-9)
-    np.testing.assert_array_equal(probe_predictions(pieces, LABELS, 4, 0), probe_predictions(wide, LABELS, 4, 0))
+    np.testing.assert_allclose(distances(standardised(pieces)), distances(standardised(whole)), atol=1e-9)
+    np.testing.assert_array_equal(probe_predictions(pieces, LABELS, 0), probe_predictions(whole, LABELS, 0))
+
+
+def test_the_probe_has_as_many_folds_as_the_smallest_class_allows():
+    assert [len(probe_folds(labels, 0)) for labels in (LABELS, np.repeat([0, 1], [20, 3]), np.arange(3))] == [5, 3, 0]
 
 
 def test_apart_and_mixed():

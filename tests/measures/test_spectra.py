@@ -148,7 +148,7 @@ def test_the_bootstrap_draws_clips():
     measure = Spectra(make_study(models, batches))
     drive(measure, models, batches)
     weights = np.eye(12)[[3, 5]]
-    resampled = measure._resampled(("trained", 0, "v_proj"), "lora_a", weights)
+    resampled = measure._matrices(("trained", 0, "v_proj"), weights)["a_out, draws"]
     assert not np.allclose(resampled[0], resampled[1])
 
 

@@ -9,9 +9,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits
+import torch
+from torch import Tensor
 
-from .. import kernels, stats
+from .. import kernels
+from ..environment import one_thread
 from .clip_views import ClipViews
 from .kept_frames import KeptFrames
 from .measure import Part, Replay, Study
@@ -19,8 +21,12 @@ from .measure import Part, Replay, Study
 #: With fewer clips a half of them is too few for the debiased estimator, which needs four.
 FEWEST_CLIPS = 8
 
+#: Bytes of kernels whose values, intervals and nulls a GPU takes together; on a CPU it is those of a place.
+TOGETHER = 1 << 28
+
 COLUMNS = ["layer", "module", "pair", "quantity", "kernel", "estimator", "variant", "value"]
 COLUMNS += ["ci_low", "ci_high", "null_low", "null_high", "model", "clips", "draws", "note"]
+NUMBERS = ("value", "ci_low", "ci_high", "null_low", "null_high")
 
 Quantity = Literal["activation", "gradient"]
 PART_OF: dict[Quantity, str] = {"activation": "lora_a", "gradient": "grad_lora_b"}
@@ -50,10 +56,12 @@ class _Pair:
 
 @dataclass
 class _Row:
-    """A row of the table, and what its null is made of, where it has one."""
+    """A row of the table, and the two kernels that it compares: whose they are, and what they are, [clips, clips] each; none where there are too few clips."""
 
     cells: dict[str, object]
-    compared: tuple[np.ndarray, np.ndarray, kernels.Estimator] | None = None
+    estimator: kernels.Estimator
+    sides: tuple[str, str]
+    compared: tuple[Tensor, ...]
 
 
 class Cka:
@@ -100,22 +108,44 @@ class Cka:
     def compute(self) -> dict[str, pd.DataFrame]:
         """The table `cka`."""
         places = dict.fromkeys(key for adapters in self._study.factors.values() for key in adapters)
-        rows: list[dict[str, object]] = []
-        # kernels of a hundred clips are small: threads would wait for each other
-        with threadpool_limits(1):
+        rows: list[_Row] = []
+        found: list[dict[str, object]] = []
+        # on a CPU kernels of a hundred clips are small: threads would wait for each other
+        with one_thread():
             for layer, module in places:
                 for quantity in PART_OF:
-                    found = list(self._rows(layer, module, quantity))
-                    self._add_nulls(found)
-                    rows += [{"layer": layer, "module": module, "quantity": quantity, **row.cells} for row in found]
-        return {"cka": pd.DataFrame(rows, columns=COLUMNS)}
+                    rows += self._rows(layer, module, quantity)
+                held = [kernel for row in rows for kernel in row.compared]
+                if sum(kernel.nbytes for kernel in held) >= TOGETHER * any(kernel.is_cuda for kernel in held):
+                    found += self._computed(rows)
+                    rows = []
+            found += self._computed(rows)
+        return {"cka": pd.DataFrame(found, columns=COLUMNS)}
 
-    def _add_nulls(self, rows: list[_Row]) -> None:
-        """Put the central 95 % of the permutation null into each row that has one: into all of one place at once, since they share their shuffles."""
-        having = [(row, row.compared) for row in rows if row.compared is not None]
-        nulls = kernels.permutation_nulls([pair for _, pair in having], self._study.draws, self._study.seed)
-        for (row, _), null in zip(having, nulls, strict=True):
-            row.cells |= dict(zip(("null_low", "null_high"), stats.percentile_interval(null), strict=True))
+    def _computed(self, rows: list[_Row]) -> list[dict[str, object]]:
+        """The rows with their values, intervals and nulls: those of one estimator together."""
+        having: dict[kernels.Estimator, list[_Row]] = {}
+        for row, lacking in zip(rows, _lacking(rows), strict=True):
+            if not row.compared:
+                row.cells["note"] = f"{len(self._study.clips)} clips are too few for CKA: it needs {FEWEST_CLIPS}"
+            elif lacking is not None:
+                row.cells["note"] = f"{row.sides[lacking]} is the same in all, or in most, clips: no CKA"
+            else:
+                having.setdefault(row.estimator, []).append(row)
+        draws, seed = self._study.draws, self._study.seed
+        for estimator, some in having.items():
+            first, second = (torch.stack(side) for side in zip(*(row.compared for row in some), strict=True))
+            ends = kernels.half_sample_interval(first, second, estimator, draws, seed)
+            null = kernels.interval_of(kernels.permutation_null(first, second, estimator, draws, seed))
+            numbers = torch.stack([kernels.cka(first, second, estimator), *ends, *null], dim=1)
+            for row, values in zip(some, numbers.tolist(), strict=True):
+                row.cells |= dict(zip(NUMBERS, values, strict=True))
+                if np.isnan(values[1]):
+                    note = row.cells["note"]
+                    row.cells["note"] = (
+                        f"{note}; " * bool(note) + "no interval: in some half of the clips all are alike"
+                    )
+        return [row.cells for row in rows]
 
     def _rows(self, layer: int, module: str, quantity: Quantity) -> Iterator[_Row]:
         # every kernel serves several pairs
@@ -127,16 +157,16 @@ class Cka:
             # without a head there is no loss, and no gradient of it
             if quantity == "gradient" and {pair.first.model, pair.second.model} & self._study.headless:
                 continue
-            row: dict[str, object] = {"pair": pair.name, "model": pair.model}
+            shared = {"layer": layer, "module": module, "quantity": quantity, "pair": pair.name, "model": pair.model}
             for name, kernel in (("linear", pooled), ("rbf", pooled_rbf)):
-                yield self._row(row, pair, kernel, name, "debiased", "corrected", "")
+                yield self._row(shared, pair, kernel, name, "debiased", "corrected", "")
             if not {pair.first.model, pair.second.model} <= self._flattened:
                 continue
-            yield self._row(row, pair, flat, "linear", "biased", "paper", "")
+            yield self._row(shared, pair, flat, "linear", "biased", "paper", "")
             if (pair.name, quantity) in RELEASED:
                 name, curve = RELEASED[pair.name, quantity]
                 kernel = flat if name == "linear" else flat_rbf
-                yield self._row(row, pair, kernel, name, "biased", "released", f"released figure: {curve}")
+                yield self._row(shared, pair, kernel, name, "biased", "released", f"released figure: {curve}")
 
     def _pairs(self, layer: int, module: str) -> Iterator[_Pair]:
         models = [model for model, adapters in self._study.factors.items() if (layer, module) in adapters]
@@ -149,55 +179,42 @@ class Cka:
 
     def _row(
         self,
-        row: dict[str, object],
+        shared: dict[str, object],
         pair: _Pair,
-        kernel_of: Callable[[_View], np.ndarray],
+        kernel_of: Callable[[_View], Tensor],
         kernel: str,
         estimator: kernels.Estimator,
         variant: str,
         note: str,
     ) -> _Row:
-        draws, seed, n = self._study.draws, self._study.seed, len(self._study.clips)
-        row = {**row, "kernel": kernel, "estimator": estimator, "variant": variant, "clips": n, "draws": draws}
-        if n < FEWEST_CLIPS:
-            return _Row(row | {"note": f"{n} clips are too few for CKA: it needs {FEWEST_CLIPS}"})
-        first, second = kernel_of(pair.first), kernel_of(pair.second)
-        for view, values in ((pair.first, first), (pair.second, second)):
-            if np.isnan(values).any() or not values.any():
-                note = f"{view.factor} of {view.model} is the same in all, or in most, clips: no CKA"
-                return _Row(row | {"note": note})
-        low, high = kernels.half_sample_interval(first, second, estimator, draws, seed)
-        value = float(kernels.cka(first, second, estimator))
-        if np.isnan(low):
-            note = f"{note}; " * bool(note) + "no interval: in some half of the clips all are alike"
-        cells = {"value": value, "ci_low": low, "ci_high": high, "note": note}
-        return _Row(row | cells, (first, second, estimator))
+        cells: dict[str, object] = {"kernel": kernel, "estimator": estimator, "variant": variant, "note": note}
+        cells |= {"clips": len(self._study.clips), "draws": self._study.draws}
+        views = (pair.first, pair.second)
+        compared = tuple(kernel_of(view) for view in views) if len(self._study.clips) >= FEWEST_CLIPS else ()
+        sides = (f"{pair.first.factor} of {pair.first.model}", f"{pair.second.factor} of {pair.second.model}")
+        return _Row(shared | cells, estimator, sides, compared)
 
-    def _pooled_kernel(self, view: _View, layer: int, module: str, quantity: Quantity) -> np.ndarray:
+    def _pooled_kernel(self, view: _View, layer: int, module: str, quantity: Quantity) -> Tensor:
         features = self._views.means((view.model, layer, module, PART_OF[quantity]))
         change = self._map(view, layer, module, quantity)
-        return kernels.linear_kernel(features if change is None else features @ change)
+        return kernels.linear_kernel(features if change is None else features @ change.to(features))
 
-    def _flat_kernel(self, view: _View, layer: int, module: str, quantity: Quantity) -> np.ndarray:
+    def _flat_kernel(self, view: _View, layer: int, module: str, quantity: Quantity) -> Tensor:
         change = self._map(view, layer, module, quantity)
-        total = np.zeros((len(self._study.clips),) * 2)
-        for piece in self._kept(view, layer, module, quantity).pieces():
-            flat = (piece if change is None else piece @ change.astype(np.float32)).reshape(len(piece), -1)
-            # Any clip may be the origin; with this one, columns that are the same in all clips become exactly 0. The product is
-            # float32, over few columns; their sum is float64.
-            flat = flat - flat[0]
-            total += flat @ flat.T
-        return total
+        pieces = self._kept(view, layer, module, quantity).pieces()
+        return kernels.linear_kernel_of_pieces(
+            (piece if change is None else piece @ change.to(piece)).flatten(1) for piece in pieces
+        )
 
-    def _map(self, view: _View, layer: int, module: str, quantity: Quantity) -> np.ndarray | None:
+    def _map(self, view: _View, layer: int, module: str, quantity: Quantity) -> Tensor | None:
         """What turns the stored part into this view by a product from the right; None where it is this view itself."""
-        b = self._study.factors[view.model][layer, module].b.numpy()
+        b = self._study.factors[view.model][layer, module].b
         if quantity == "activation":
             # B-out = A-out·Bᵀ; with B = QR the columns A-out·Rᵀ have the same inner products and are fewer.
-            return np.linalg.qr(b).R.T if view.factor == "B" else None
+            return torch.linalg.qr(b).R.T if view.factor == "B" else None
         return b if view.factor == "A" else None
 
-    def _released_rbf(self, view: _View, kernel: np.ndarray, layer: int, module: str, quantity: Quantity) -> np.ndarray:
+    def _released_rbf(self, view: _View, kernel: Tensor, layer: int, module: str, quantity: Quantity) -> Tensor:
         factors = self._study.factors[view.model][layer, module]
         width = factors.a.shape[0] if view.factor == "A" else factors.b.shape[0]
         return kernels.rbf_kernel(kernel, 1.0 / (self._kept(view, layer, module, quantity).longest * width))
@@ -206,3 +223,11 @@ class Cka:
         frames = self._views.frames((view.model, layer, module, PART_OF[quantity]))
         assert frames is not None, view
         return frames
+
+
+def _lacking(rows: list[_Row]) -> list[int | None]:
+    """Which of each row's kernels tells no clips apart or is no number, None where both are well; the device is asked once."""
+    compared = [kernel for row in rows for kernel in row.compared]
+    well = iter(torch.stack([k.isfinite().all() & k.any() for k in compared]).tolist() if compared else [])
+    found = [[next(well) for _ in row.compared] for row in rows]
+    return [good.index(False) if False in good else None for good in found]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-import numpy as np
+from torch import Tensor
 
 from .kept_frames import KeptFrames
 from .measure import Part, Study
@@ -34,12 +34,12 @@ class ClipViews:
         self._means.setdefault(place, PerClip(self._study)).put(part.batch, part.batch.mean(part.tensor, valid=True))
         if part.model in self._flattened:
             frames = self._frames.setdefault(place, KeptFrames(len(self._study.clips), self._study.space))
-            frames.add(part.batch.numbers, part.tensor)
+            frames.add(part.batch, part.raw)
 
-    def means(self, place: Place) -> np.ndarray:
-        """[clips, width] float64. Raises LorascopeError where a clip's is not finite."""
+    def means(self, place: Place) -> Tensor:
+        """[clips, width] float64, on the device where they were made. Raises LorascopeError where a clip's is not finite."""
         model, layer, module, name = place
-        return self._means[place].compute(f"{name} of model {model}, layer {layer}, {module}")
+        return self._means[place].gathered(f"{name} of model {model}, layer {layer}, {module}").double()
 
     def frames(self, place: Place) -> KeptFrames | None:
         """All frames, None where they are not kept."""

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.linalg import vecdot
 
 from .. import stats
 from .measure import Batch, Part, Replay, Study
@@ -43,9 +44,14 @@ class Contribution:
     def __init__(self, study: Study) -> None:
         self._study = study
         self._compares = {"trained", "frozen"} <= set(study.models)
-        self._values: dict[tuple[str, _Key], PerClip] = {}
+        #: (model, on the frozen model's stream, frames) -> [clips, layers, ratios, 2]
+        self._values: dict[tuple[str, bool, str], PerClip] = {}
+        self._layers: dict[tuple[str, bool], tuple[int, ...]] = {}
         self._block: dict[str, Tensor] = {}
         self._last = "resid_post" if study.post_norm else "mlp_out"
+        # the blocks of one model on one batch, layer by layer, until all have come
+        self._products: dict[int, Tensor] = {}
+        self._of: tuple[str, Batch] | None = None
 
     def parts(self, model: str) -> frozenset[str]:
         """The residual stream before each block and what attention and MLP add to it."""
@@ -58,19 +64,23 @@ class Contribution:
 
     def update(self, part: Part) -> None:
         """Take one part; a block's own are held until its last one completes them."""
+        if self._of is None or self._of[0] != part.model or self._of[1] is not part.batch:
+            self._reduce()
+            self._of = part.model, part.batch
         self._block[part.name] = part.tensor
         if part.name == self._last:
             block, self._block = self._block, {}
-            self._keep(part.model, part.layer, ("paper", "corrected"), block, part.batch)
+            self._products[part.layer] = self._products_of(block)
 
     def replay(self, replay: Replay) -> None:
         """Run the blocks on the frozen model's residual stream; those that got no other stream anyway did so already."""
         assert replay.reference is not None
-        for layer, stream in enumerate(replay.reference):
-            if layer < replay.shared:
-                self._copy(replay.model, layer, replay.batch)
-                continue
-            self._keep(replay.model, layer, ("same-input",), replay.block(layer, stream)._asdict(), replay.batch)
+        own = self._reduce()
+        same = {
+            layer: own[layer] if layer < replay.shared else self._products_of(replay.block(layer, stream)._asdict())
+            for layer, stream in enumerate(replay.reference)
+        }
+        self._keep(replay.model, True, same, replay.batch)
 
     def compute(self) -> dict[str, pd.DataFrame]:
         """The table `contribution`."""
@@ -86,7 +96,13 @@ class Contribution:
 
     def _per_clip(self) -> Iterator[tuple[tuple[str, _Key], np.ndarray]]:
         """Ratio and cosine of every clip, [clips, 2], of every model and then of the difference."""
-        values = {key: kept.compute(f"contribution of model {key[0]}") for key, kept in self._values.items()}
+        self._reduce()
+        values: dict[tuple[str, _Key], np.ndarray] = {}
+        for (model, same_input, frames), kept in self._values.items():
+            found = kept.compute(f"contribution of model {model}")
+            for place, layer in enumerate(self._layers[model, same_input]):
+                for number, (component, variant) in enumerate(self._named(same_input)):
+                    values[model, (layer, component, variant, frames)] = found[:, place, number]
         yield from values.items()
         for (model, key), trained in values.items():
             if model == "trained" and self._compares:
@@ -94,48 +110,48 @@ class Contribution:
                 against = "corrected" if variant == "same-input" else variant
                 yield ("difference", key), trained - values["frozen", (layer, component, against, frames)]
 
-    def _keep(
-        self, model: str, layer: int, variants: tuple[str, ...], block: Mapping[str, Tensor], batch: Batch
-    ) -> None:
-        stream, attention, mlp = (block[name] for name in ("resid_pre", "attn_out", "mlp_out"))
-        h, a, m = (_norm(x) for x in (stream, attention, mlp))
-        ha, hm, am = _dot(stream, attention), _dot(stream, mlp), _dot(attention, mlp)
+    def _reduce(self) -> dict[int, Tensor]:
+        """Put what has come of one model and batch, and return it layer by layer."""
+        products, self._products = self._products, {}
+        if self._of is not None and products:
+            self._keep(self._of[0], False, products, self._of[1])
+        self._of = None
+        return products
+
+    def _products_of(self, block: Mapping[str, Tensor]) -> Tensor:
+        """Norms and inner products over the width that every number of a block follows from, [clips, frames, 6] (10 with `post_norm`), as float32 as the parts are."""
+        h, a, m = (block[name] for name in ("resid_pre", "attn_out", "mlp_out"))
+        found = [h.norm(dim=-1), a.norm(dim=-1), m.norm(dim=-1), vecdot(h, a), vecdot(h, m), vecdot(a, m)]
+        if self._study.post_norm:
+            middle, change = block["resid_mid"], block["resid_post"] - h
+            found += [middle.norm(dim=-1), vecdot(m, middle), change.norm(dim=-1), vecdot(change, h)]
+        return torch.stack(found, dim=-1)
+
+    def _named(self, same_input: bool) -> list[tuple[str, str]]:
+        """Component and variant of every ratio, in the order in which `_keep` makes them."""
+        if same_input:
+            return [("attn", "same-input"), ("mlp", "same-input"), ("block", "same-input")]
+        return [(component, variant) for variant in ("paper", "corrected") for component in ("attn", "mlp", "block")]
+
+    def _keep(self, model: str, same_input: bool, products: Mapping[int, Tensor], batch: Batch) -> None:
+        """Ratios and cosines of all blocks at once: on a GPU what counts is the number of operations, not their size."""
+        h, a, m, ha, hm, am, *rest = torch.stack(list(products.values()), dim=2).double().unbind(-1)
         # |a + m|² and the like from the six products of h, a and m: a sum is a pass over the frames' width more, a product of three numbers is not
-        of_attention = _ratio_and_cosine(a, h, ha)
-        of_sum = _ratio_and_cosine(_norm_of_sum(a, m, am), h, ha + hm)
-        for variant in variants:
-            measured_parts = {"attn": of_attention, "block": of_sum}
-            if variant == "paper":
-                measured_parts["mlp"] = _ratio_and_cosine(m, h, hm)
-            elif self._study.post_norm:
-                middle, change = block["resid_mid"], block["resid_post"] - stream
-                measured_parts["mlp"] = _ratio_and_cosine(m, _norm(middle), _dot(mlp, middle))
-                measured_parts["block"] = _ratio_and_cosine(_norm(change), h, _dot(change, stream))
-            else:
-                measured_parts["mlp"] = _ratio_and_cosine(m, _norm_of_sum(h, a, ha), hm + am)
-            for component, measured in measured_parts.items():
-                for frames in ("all", "valid"):
-                    means = batch.mean(measured, valid=frames == "valid")
-                    key = (model, (layer, component, variant, frames))
-                    self._values.setdefault(key, PerClip(self._study)).put(batch, means)
-
-    def _copy(self, model: str, layer: int, batch: Batch) -> None:
-        """Put what a block did on its own stream as what it does on the same."""
-        for component in ("attn", "mlp", "block"):
-            for frames in ("all", "valid"):
-                own = self._values[model, (layer, component, "corrected", frames)].get(batch)
-                key = (model, (layer, component, "same-input", frames))
-                self._values.setdefault(key, PerClip(self._study)).put(batch, own)
-
-
-def _norm(x: Tensor) -> Tensor:
-    """|x| over the width, [clips, frames] float64."""
-    return x.norm(dim=-1).double()
-
-
-def _dot(x: Tensor, y: Tensor) -> Tensor:
-    """Inner products over the width, [clips, frames] float64."""
-    return torch.linalg.vecdot(x, y).double()
+        of_attention, of_sum = (a, h, ha), (_norm_of_sum(a, m, am), h, ha + hm)
+        paper = [of_attention, (m, h, hm), of_sum]
+        if rest:
+            middle, m_middle, change, change_h = rest
+            corrected = [of_attention, (m, middle, m_middle), (change, h, change_h)]
+        else:
+            corrected = [of_attention, (m, _norm_of_sum(h, a, ha), hm + am), of_sum]
+        chosen = corrected if same_input else [*paper, *corrected]
+        added, base, dot = (torch.stack(each, dim=-1) for each in zip(*chosen, strict=True))
+        # [clips, frames, layers, ratios, 2]
+        measured = _ratio_and_cosine(added, base, dot)
+        for frames in ("all", "valid"):
+            means = batch.mean(measured.flatten(2), valid=frames == "valid").unflatten(1, measured.shape[2:])
+            self._values.setdefault((model, same_input, frames), PerClip(self._study)).put(batch, means)
+        self._layers[model, same_input] = tuple(products)
 
 
 def _norm_of_sum(x: Tensor, y: Tensor, dot: Tensor) -> Tensor:
@@ -144,7 +160,7 @@ def _norm_of_sum(x: Tensor, y: Tensor, dot: Tensor) -> Tensor:
 
 
 def _ratio_and_cosine(added: Tensor, base: Tensor, dot: Tensor) -> Tensor:
-    """|added| / |base| and their cosine, frame by frame, of both norms and the inner product, [clips, frames, 2]."""
+    """|added| / |base| and their cosine, of both norms and the inner product, [..., 2]."""
     clamped, base = added.clamp(min=SMALLEST_NORM), base.clamp(min=SMALLEST_NORM)
     return torch.stack([added / base, dot / (clamped * base)], dim=-1)
 

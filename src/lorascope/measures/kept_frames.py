@@ -1,4 +1,4 @@
-"""Frames of clips that a measure can't reduce at once: kept in memory up to a budget, past that in a temporary file.
+"""Frames of clips that a measure can't reduce at once: kept on the GPU and in memory up to a budget each, past that in a temporary file.
 
 Only the flattened variants need this (a clip as its frames × width values, as the paper has it): their kernels pair every clip with every
 other, frame by frame. No measure keeps frames for its `corrected` variant.
@@ -10,9 +10,9 @@ import errno
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,10 +20,13 @@ from torch import Tensor
 
 from ..errors import LorascopeError
 
+if TYPE_CHECKING:
+    from .measure import Batch
+
 #: Bytes of frames that are kept in memory unless told otherwise.
 BUDGET = 512 << 20
-#: Values that one piece of `KeptFrames.pieces` holds at most: few, so that a product over a piece's columns is short enough for float32.
-PIECE = 1 << 19
+#: Values that one piece of `KeptFrames.pieces` holds at most, by the device on which they are needed.
+PIECE = {"cpu": 1 << 19, "cuda": 1 << 27}
 
 
 class Spilled:
@@ -39,11 +42,21 @@ class Spilled:
 
 
 class Space:
-    """Room for arrays: memory for the first `budget` bytes, then a file in a temporary folder, removed with this object."""
+    """Room for arrays: memory for the first `budget` bytes, then a file in a temporary folder, removed with this object.
 
-    def __init__(self, budget: int = BUDGET) -> None:
+    What is made on a GPU stays there for the first `on_device` bytes.
+    """
+
+    def __init__(self, budget: int = BUDGET, on_device: int = 0) -> None:
         self._left = budget
+        self._left_on_device = on_device
         self._folder: Path | None = None
+
+    def leaves(self, tensor: Tensor) -> bool:
+        """Whether there is room for a tensor on the GPU where it lies; if so the room is taken."""
+        there = tensor.is_cuda and tensor.nbytes <= self._left_on_device
+        self._left_on_device -= tensor.nbytes * there
+        return there
 
     def keep(self, array: np.ndarray) -> np.ndarray | Spilled:
         """The same values, wherever they are kept. Raises LorascopeError where the disk is full."""
@@ -70,32 +83,38 @@ class Space:
 
 
 class KeptFrames:
-    """All frames of all clips at one place of one model, float32; clips of different lengths."""
+    """All frames of all clips at one place of one model, clips of different lengths; as precise as they came, float32 at most."""
 
     def __init__(self, clips: int, space: Space) -> None:
         self.clips = clips
         self.longest = 0
         self.width = 0
         self._space = space
-        self._blocks: list[tuple[Sequence[int], np.ndarray | Spilled]] = []
-        self._coming: tuple[Sequence[int], Tensor, torch.cuda.Event] | None = None
+        self._blocks: list[tuple[Tensor, np.ndarray | Spilled | Tensor]] = []
+        self._coming: tuple[Tensor, Tensor, torch.cuda.Event] | None = None
+        self._device = torch.device("cpu")
 
-    def add(self, rows: Sequence[int], tensor: Tensor) -> None:
-        """Keep [clips, frames, width] of the clips `rows`.
+    def add(self, batch: Batch, tensor: Tensor) -> None:
+        """Keep [clips, frames, width] of a batch's clips.
 
-        From a GPU it comes while the host goes on; the next batch's waits for it.
+        What has no room on a GPU leaves it while the host goes on; the next batch's waits for it.
         """
         self.longest = max(self.longest, tensor.shape[1])
         self.width = tensor.shape[2]
+        self._device = tensor.device
         self._arrive()
-        if tensor.is_cuda:
+        if self._space.leaves(tensor):
+            # a tensor that is a part of another would keep all of it
+            alone = tensor.untyped_storage().nbytes() == tensor.nbytes
+            self._blocks.append((batch.rows, tensor if alone else tensor.clone()))
+        elif tensor.is_cuda:
             here = torch.empty(tensor.shape, dtype=torch.float32, pin_memory=True)
             here.copy_(tensor, non_blocking=True)
             done = torch.cuda.Event()
             done.record()
-            self._coming = rows, here, done
+            self._coming = batch.rows, here, done
         else:
-            self._keep(rows, tensor.float())
+            self._keep(batch.rows, tensor.float())
 
     def _arrive(self) -> None:
         if self._coming is not None:
@@ -104,17 +123,19 @@ class KeptFrames:
             self._coming = None
             self._keep(rows, tensor)
 
-    def _keep(self, rows: Sequence[int], tensor: Tensor) -> None:
+    def _keep(self, rows: Tensor, tensor: Tensor) -> None:
         # A copy: tracing's own tensor would keep its whole graph's storage alive.
         self._blocks.append((rows, self._space.keep(tensor.numpy().copy())))
 
-    def pieces(self) -> Iterator[np.ndarray]:
-        """Runs of frames of all clips, [clips, some frames, width] float32, shorter clips padded with 0 to the longest."""
+    def pieces(self) -> Iterator[Tensor]:
+        """Runs of frames of all clips, [clips, some frames, width] float32 on the device where they were made, shorter clips padded with 0 to the longest."""
         self._arrive()
-        step = max(1, PIECE // (self.clips * self.width))
+        step = max(1, PIECE[self._device.type] // (self.clips * self.width))
         for start in range(0, self.longest, step):
-            piece = np.zeros((self.clips, min(step, self.longest - start), self.width), np.float32)
+            piece = torch.zeros(
+                (self.clips, min(step, self.longest - start), self.width), dtype=torch.float32, device=self._device
+            )
             for rows, block in self._blocks:
-                part = block[:, start : start + step]
+                part = torch.as_tensor(block[:, start : start + step]).to(piece)
                 piece[rows, : part.shape[1]] = part
             yield piece

@@ -39,7 +39,11 @@ class Lens:
 
     def __init__(self, study: Study) -> None:
         self._study = study
-        self._logits: dict[tuple[str, str, int], PerClip] = {}
+        #: model -> logits of every kind of lens and layer, the model's own last, [clips, lenses, classes]
+        self._logits: dict[str, PerClip] = {}
+        self._lenses: list[tuple[str, int]] = []
+        # of one model on one batch, until its logits come
+        self._pooled: dict[tuple[str, int], Tensor] = {}
 
     def parts(self, model: str) -> frozenset[str]:
         """The residual stream after each block (the last one's output, the others' as the next one's input) and the logits."""
@@ -50,17 +54,25 @@ class Lens:
         return frozenset()
 
     def update(self, part: Part) -> None:
-        """Apply the head with and without the final LayerNorm, and keep the clips' logits."""
+        """Pool each layer's stream with and without the final LayerNorm; with the logits, which come last, apply the head to all of them at once."""
         layers = self._study.layers
         if part.name == "logits":
-            self._keep(part, "final", layers, part.tensor)
+            self._ask(part)
             return
         if part.name == "resid_post" and part.layer < layers - 1:
             return  # the next block's input is the same tensor
         layer = part.layer if part.name == "resid_pre" else layers
         with torch.no_grad():
-            self._keep(part, "plain", layer, part.head(part.batch.pool(part.tensor)))
-            self._keep(part, "normed", layer, part.head(part.batch.pool(part.final_norm(part.tensor))))
+            self._pooled["plain", layer] = part.batch.pool(part.tensor)
+            self._pooled["normed", layer] = part.batch.pool(part.final_norm(part.tensor))
+
+    def _ask(self, part: Part) -> None:
+        pooled, self._pooled = self._pooled, {}
+        with torch.no_grad():
+            logits = part.head(torch.stack(list(pooled.values())))
+        self._lenses = [*pooled, ("final", self._study.layers)]
+        together = torch.cat([logits, part.tensor[None]]).transpose(0, 1)
+        self._logits.setdefault(part.model, PerClip(self._study)).put(part.batch, together)
 
     def replay(self, replay: Replay) -> None:
         """Nothing to do."""
@@ -72,14 +84,16 @@ class Lens:
         weights = stats.counts(samples, len(study.clips))
         return {"lens": pd.DataFrame(self._rows(weights), columns=COLUMNS)}
 
-    def _keep(self, part: Part, kind: str, layer: int, logits: Tensor) -> None:
-        self._logits.setdefault((part.model, kind, layer), PerClip(self._study)).put(part.batch, logits)
-
     def _rows(self, weights: np.ndarray) -> Iterator[dict[str, object]]:
         layers = self._study.layers
         log_p = {
-            (model, kind, layer): log_softmax(kept.compute(f"lens of model {model}, layer {layer}"), axis=-1)
-            for (model, kind, layer), kept in self._logits.items()
+            (model, *lens): of_lens
+            for model, kept in self._logits.items()
+            for lens, of_lens in zip(
+                self._lenses,
+                log_softmax(kept.compute(f"lens of model {model}"), axis=-1).transpose(1, 0, 2),
+                strict=True,
+            )
         }
         for model in self._study.models:
             if (model, "final", layers) not in log_p:

@@ -114,34 +114,66 @@ class Batch:
         """`rows` as numbers of the host."""
         return self.rows.tolist()
 
+    @cached_property
+    def is_full(self) -> bool:
+        """Whether every frame holds speech; known to the host."""
+        return min(self.lengths) >= self.frames
+
+    @cached_property
+    def speech_frames(self) -> Tensor:
+        """Where among all frames of all clips those lie that hold speech, [frames that do], int64."""
+        return self._frames_of(speech=True).to(self.valid.device)
+
+    @cached_property
+    def padding_frames(self) -> Tensor:
+        """Where the others lie."""
+        return self._frames_of(speech=False).to(self.valid.device)
+
+    def _frames_of(self, speech: bool) -> Tensor:
+        held = torch.arange(self.frames)[None, :] < torch.tensor(self.lengths)[:, None]
+        return (held == speech).flatten().nonzero()[:, 0]
+
+    @cached_property
+    def _shares(self) -> dict[torch.dtype, Tensor]:
+        return {}
+
+    def shares(self, dtype: torch.dtype) -> Tensor:
+        """What each frame weighs in its clip's mean over the valid ones, [clips, 1, frames]."""
+        if dtype not in self._shares:
+            weights = self.mask.to(dtype)
+            self._shares[dtype] = (weights / weights.sum(dim=1, keepdim=True))[:, None]
+        return self._shares[dtype]
+
     def to(self, device: torch.device | str) -> Batch:
         """The same on a device; on its way there, if it is a GPU, while the host goes on, and nothing that the host knows is asked of the device."""
         pinned = torch.device(device).type == "cuda"
-        names = ("rows", "features", "valid", "labels")
-        here = {name: getattr(self, name) for name in names}
+        fields = ("rows", "features", "valid", "labels")
+        known = ("speech_frames", "padding_frames")
         there = {
             name: (tensor.pin_memory() if pinned else tensor).to(device, non_blocking=pinned)
-            for name, tensor in here.items()
+            for name, tensor in ((name, getattr(self, name)) for name in (*fields, *known))
         }
-        moved = replace(self, **there)
-        vars(moved).update(lengths=self.lengths, numbers=self.numbers)
+        moved = replace(self, **{name: there[name] for name in fields})
+        vars(moved).update(lengths=self.lengths, numbers=self.numbers, **{name: there[name] for name in known})
         return moved
 
     def speech(self, tensor: Tensor) -> Tensor:
         """The frames of [clips, frames, width] that hold speech, clip after clip, [frames of all clips, width]."""
-        return torch.cat([clip[:length] for clip, length in zip(tensor, self.lengths, strict=True)])
+        return tensor.flatten(0, 1) if self.is_full else tensor.flatten(0, 1).index_select(0, self.speech_frames)
 
     def padding(self, tensor: Tensor) -> Tensor:
         """All other frames, [frames of all clips, width]."""
-        return torch.cat([clip[length:] for clip, length in zip(tensor, self.lengths, strict=True)])
+        return tensor.flatten(0, 1).index_select(0, self.padding_frames)
+
+    def silenced(self, tensor: Tensor) -> Tensor:
+        """[clips, frames, width] with 0 in the frames that hold no speech."""
+        return tensor if self.is_full else tensor * self.mask[..., None].to(tensor.dtype)
 
     def mean(self, tensor: Tensor, valid: bool) -> Tensor:
         """Mean of [clips, frames, width] over each clip's valid frames, or over all, [clips, width]."""
         if not valid and self.windowed:
             return tensor.mean(dim=1)
-        weights = self.mask.to(tensor.dtype)
-        weights = weights / weights.sum(dim=1, keepdim=True)
-        return torch.bmm(weights[:, None], tensor)[:, 0]
+        return torch.bmm(self.shares(tensor.dtype), tensor)[:, 0]
 
     def pool(self, tensor: Tensor) -> Tensor:
         """Mean of [clips, frames, width] over the frames that the model's own head pools over, [clips, width]."""
@@ -152,7 +184,8 @@ class Batch:
 class Part:
     """One named tensor of one batch in one model.
 
-    `tensor` is [clips, frames, width] (rank for the A-side), or [clips, classes] for `logits`; detached; float32 or float64.
+    `tensor` is [clips, frames, width] (rank for the A-side), or [clips, classes] for `logits`; detached; float32 or float64. `raw` is the same as the model gave it, which
+    under autocast takes half the memory and loses nothing (`native`, where that is another tensor).
     `layer` counts blocks from 0; `module` names the adapted linear layer for `lora_*` parts, else it is None. `final_norm(x)` applies the encoder's last
     LayerNorm and `head(pooled)` the model's own head to [clips, width], giving [clips, classes].
     """
@@ -165,6 +198,12 @@ class Part:
     batch: Batch
     final_norm: Callable[[Tensor], Tensor]
     head: Callable[[Tensor], Tensor]
+    native: Tensor | None = None
+
+    @property
+    def raw(self) -> Tensor:
+        """The tensor in the precision in which the model computed it."""
+        return self.tensor if self.native is None else self.native
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,14 @@ from collections.abc import Collection, Iterator
 
 import numpy as np
 import pandas as pd
-from sklearn import config_context
-from threadpoolctl import threadpool_limits
+import torch
 
 from .. import stats
+from ..environment import one_thread
+from ..statistics.clouds import Cloud, examined, side_by_side
+from ..statistics.separation import Separation, Wide, prepared
 from .clip_views import ClipViews, Place
 from .measure import Part, Replay, Study
-from .separation import Separation, Wide, embedding_2d, separation, standardised
 
 #: Depths that are shown, evenly spread from the first block to the last.
 DEPTHS = 5
@@ -62,10 +63,17 @@ class Ranks:
         study = self._study
         samples = stats.bootstrap_rows(study.clips["speaker"].to_numpy(), study.draws, study.seed)
         weights = stats.counts(samples, len(study.clips))
-        # what is computed of a hundred clips is small, and threads would wait for each other; sklearn's settings are the same every time
-        with threadpool_limits(1), config_context(assume_finite=True, skip_parameter_validation=True):
-            found = [self._cloud(weights, place, variant) for place, variant in self._clouds()]
-        points, scores = [frame for frame, _ in found], [row for _, row in found]
+        threads = torch.get_num_threads()
+        with one_thread():
+            clouds = list(self._clouds())
+            features = [prepared(self._features(*cloud), study.labels, study.seed) for cloud in clouds]
+            asked = [(of_cloud, study.labels, weights, study.seed) for of_cloud in features]
+            found = side_by_side(examined, asked, len(study.clips), threads)
+        points, scores = [], []
+        for (place, variant), of_cloud in zip(clouds, found, strict=True):
+            frame, row = self._told(place, variant, of_cloud)
+            points.append(frame)
+            scores.append(row)
         pictures = pd.concat(points, ignore_index=True) if points else pd.DataFrame(columns=POINTS)
         return {"ranks": pictures[POINTS], "rank_scores": pd.DataFrame(scores, columns=SCORES)}
 
@@ -76,10 +84,9 @@ class Ranks:
             if self._views.frames(place) is not None:
                 yield place, "released"
 
-    def _cloud(self, weights: np.ndarray, place: Place, variant: str) -> tuple[pd.DataFrame, dict[str, object]]:
-        """Points and numbers of one place and variant; `weights` [draws, clips] are bootstrap counts."""
+    def _told(self, place: Place, variant: str, cloud: Cloud) -> tuple[pd.DataFrame, dict[str, object]]:
+        """Points and numbers of one place and variant."""
         study, (model, layer, module, _) = self._study, place
-        features = self._features(place, variant)
         where = {
             "model": model,
             "rank": study.factors[model][layer, module].a.shape[0],
@@ -87,22 +94,19 @@ class Ranks:
             "module": module,
             "variant": variant,
         }
-        cloud = standardised(features)
-        picture, perplexity, no_picture = embedding_2d(cloud)
-        numbers, missing = separation(features, cloud, study.labels, weights, study.seed)
-        note = "; ".join(dict.fromkeys(text for text in (no_picture, missing) if text))
         who = {name: study.clips[name].to_numpy() for name in ("clip", "speaker", "emotion")}
-        scores = {**where, "clips": len(study.clips), **numbers._asdict(), "perplexity": perplexity, "note": note}
-        return pd.DataFrame({**where, **who, "x": picture[:, 0], "y": picture[:, 1]}), scores
+        numbers = cloud.numbers._asdict()
+        scores = {**where, "clips": len(study.clips), **numbers, "perplexity": cloud.perplexity, "note": cloud.note}
+        return pd.DataFrame({**where, **who, "x": cloud.picture[:, 0], "y": cloud.picture[:, 1]}), scores
 
     def _features(self, place: Place, variant: str) -> np.ndarray | Wide:
         """[clips, columns] float64."""
         frames = self._views.frames(place)
         if variant == "corrected" or frames is None:
-            return self._views.means(place)
+            return self._views.means(place).cpu().numpy()
 
-        def flat() -> Iterator[np.ndarray]:
+        def flat() -> Iterator[torch.Tensor]:
             for piece in frames.pieces():
-                yield piece.reshape(len(piece), -1).astype(np.float64)
+                yield piece.flatten(1).double()
 
-        return Wide(flat) if frames.longest * frames.width > frames.clips else np.concatenate(list(flat()), axis=1)
+        return Wide(flat) if frames.longest * frames.width > frames.clips else torch.cat(list(flat()), 1).cpu().numpy()

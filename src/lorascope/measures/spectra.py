@@ -9,10 +9,12 @@ The other two matrices are linear images of these two, so B-out and dLoss/dA-out
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
 from .. import stats
@@ -22,7 +24,14 @@ from .per_clip import PerClip
 #: A direction of ΔW below this share of its largest singular value is rounding of float32 factors: the balanced gauge leaves it out.
 NEGLIGIBLE = 1e-6
 
+#: Places whose spectra a GPU takes together.
+PLACES_AT_ONCE = 256
+
+#: What has intervals, by resampled clips.
+SIDES = ("a_out", "b_out", "a_grad")
+
 KEYS = ["model", "layer", "module", "factor", "quantity", "variant"]
+SUMMARY = ["k90", "participation", "entropy_rank", "rank", "note", "k90_low", "k90_high", "trained_ratio"]
 
 
 @dataclass(frozen=True)
@@ -79,13 +88,15 @@ class Spectra:
         assert part.module is not None
         key = (part.model, part.layer, part.module, part.name)
         batch = part.batch
-        # a frame is in one of the two sums, and all frames are their total: each costs as much as a twelfth of its block's forward
-        self._grams.setdefault((*key, True), stats.Gram()).update(batch.speech(part.tensor))
-        if batch.windowed:
-            self._grams.setdefault((*key, False), stats.Gram()).update(batch.padding(part.tensor))
-        kept = part.tensor if part.name == "lora_a" else part.tensor @ self._b_like(key[:3], part.tensor)
-        valid = kept * batch.mask[..., None].to(kept.dtype)
-        self._clips.setdefault(key, PerClip(self._study)).put(batch, (valid.transpose(1, 2) @ valid).float())
+        kept = part.tensor
+        if part.name == "grad_lora_b":
+            # a frame is in one of the two sums, and all frames are their total: each costs as much as a twelfth of its block's forward
+            self._grams.setdefault((*key, True), stats.Gram()).update(batch.speech(part.raw))
+            kept = part.tensor @ self._b_like(key[:3], part.tensor)
+        if batch.windowed and not batch.is_full:
+            self._grams.setdefault((*key, False), stats.Gram()).update(batch.padding(part.raw))
+        valid = batch.silenced(kept)
+        self._clips.setdefault(key, PerClip(self._study)).put(batch, valid.mT @ valid)
 
     def replay(self, replay: Replay) -> None:
         """Nothing to do."""
@@ -96,32 +107,26 @@ class Spectra:
         weights = stats.counts(
             stats.bootstrap_rows(study.clips["speaker"].to_numpy(), study.draws, study.seed), len(study.clips)
         )
-        curves, summaries = [], []
-        for model, adapters in study.factors.items():
-            for (layer, module), factors in adapters.items():
-                for view in self._views(model, layer, module, factors, weights):
-                    key = dict(zip(KEYS, (model, layer, module, view.factor, view.quantity, view.variant), strict=True))
-                    energy = stats.energy(view.power)
-                    curves.append(pd.DataFrame({**key, "index": np.arange(1, len(energy) + 1), "energy": energy}))
-                    summaries.append({**key, **_summary(view), "rank": factors.a.shape[0]})
-        columns = [
-            *KEYS,
-            "k90",
-            "participation",
-            "entropy_rank",
-            "rank",
-            "note",
-            "k90_low",
-            "k90_high",
-            "trained_ratio",
-        ]
-        summary = pd.DataFrame(summaries, columns=columns)
+        places = [(model, *place) for model, adapters in study.factors.items() for place in adapters]
+        # a GPU is busy only with many spectra at once; elsewhere their matrices, one place after the other, take less memory
+        step = PLACES_AT_ONCE if any(kept.on_gpu for kept in self._clips.values()) else 1
+        views: list[tuple[tuple[str, int, str], _View]] = []
+        for first in range(0, len(places), step):
+            some = places[first : first + step]
+            for place, of_place in zip(some, self._views(some, weights), strict=True):
+                views += [(place, view) for view in of_place]
+        summary = pd.DataFrame(
+            [
+                {**_key(place, view), **_summary(view), "rank": study.factors[place[0]][place[1:]].a.shape[0]}
+                for place, view in views
+            ],
+            columns=[*KEYS, *SUMMARY],
+        )
         trained = summary[summary["model"] == "trained"].set_index(KEYS[1:])["k90"]
         summary["trained_ratio"] = (
             trained.reindex(pd.MultiIndex.from_frame(summary[KEYS[1:]])).to_numpy() / summary["k90"]
         )
-        empty = pd.DataFrame(columns=[*KEYS, "index", "energy"])
-        return {"spectra": pd.concat(curves, ignore_index=True) if curves else empty, "spectra_summary": summary}
+        return {"spectra": _curves(views), "spectra_summary": summary}
 
     def _b_like(self, key: tuple[str, int, str], tensor: Tensor) -> Tensor:
         if key not in self._b:
@@ -129,52 +134,97 @@ class Spectra:
             self._b[key] = self._study.factors[model][layer, module].b.to(tensor)
         return self._b[key]
 
-    def _views(self, model: str, layer: int, module: str, factors: Factors, weights: np.ndarray) -> list[_View]:
-        key = (model, layer, module)
-        b = factors.b.numpy()
-        r = np.linalg.qr(b).R
-        zero = "" if np.any(b) else "B is 0, so this matrix is exactly 0 and has no spectrum"
+    def _views(self, places: list[tuple[str, int, str]], weights: np.ndarray) -> list[list[_View]]:
+        """All matrices of some places; their spectra are computed together."""
+        asked = [self._matrices(place, weights) for place in places]
+        powers = iter(stats.power_spectra([gram for grams in asked for gram in grams.values()]))
+        return [
+            self._views_of(place, {name: next(powers) for name in grams})
+            for place, grams in zip(places, asked, strict=True)
+        ]
+
+    def _matrices(self, place: tuple[str, int, str], weights: np.ndarray) -> dict[str, Tensor]:
+        """Gram matrices whose spectra make up the views of one place: by the side that they are of, over all frames and over the valid ones, `*_draws` those of the bootstrap samples."""
+        factors = self._study.factors[place[0]][place[1:]]
+        m, balanced = balanced_gauge(factors)
+        clips = self._clips[*place, "lora_a"].gathered(_what("lora_a", place)).double()
+
+        def here(array: np.ndarray | Tensor) -> Tensor:
+            return torch.as_tensor(array).to(clips)
+
+        r, b, drawn = here(np.linalg.qr(factors.b.numpy()).R), here(factors.b), here(weights)
+        g = self._grams_of(place, "lora_a", clips.sum(dim=0))
+        found: dict[str, Tensor] = {}
+        for frames, gram in g.items():
+            found |= {f"a_out, {frames}": gram, f"b_out, {frames}": r @ gram @ r.T}
+        samples = torch.tensordot(drawn, clips, 1)
+        found |= {"a_out, draws": samples, "b_out, draws": r @ samples @ r.T}
+        if len(m):
+            found["a_out, balanced"] = here(m) @ g["valid"] @ here(m).T
+        if place[0] in self._study.headless:
+            return found
+        h = self._grams_of(place, "grad_lora_b", self._grams[*place, "grad_lora_b", True].total)
+        for frames, gram in h.items():
+            found |= {f"b_grad, {frames}": gram, f"a_grad, {frames}": b.T @ gram @ b}
+        clips = self._clips[*place, "grad_lora_b"].gathered(_what("grad_lora_b", place)).double()
+        found["a_grad, draws"] = torch.tensordot(drawn, clips, 1)
+        if len(m):
+            found["a_grad, balanced"] = here(balanced).T @ h["valid"] @ here(balanced)
+        return found
+
+    def _views_of(self, place: tuple[str, int, str], power: Mapping[str, np.ndarray]) -> list[_View]:
+        """The views of one place from the squared singular values of its matrices."""
+        model, layer, module = place
+        factors = self._study.factors[model][layer, module]
+        zero = "" if factors.b.any() else "B is 0, so this matrix is exactly 0 and has no spectrum"
         has_loss = model not in self._study.headless
-        clip_g = self._resampled(key, "lora_a", weights)
-        clip_h = self._resampled(key, "grad_lora_b", weights) if has_loss else None
         views = []
-        for valid, variants in ((False, ("paper", "released")), (True, ("corrected",))):
-            g = self._gram(key, "lora_a", valid)
-            a_out, b_out = stats.power_spectrum(g), stats.power_spectrum(r @ g @ r.T)
-            h = a_grad = b_grad = None
-            if has_loss:
-                h = self._gram(key, "grad_lora_b", valid)
-                a_grad, b_grad = stats.power_spectrum(b.T @ h @ b), stats.power_spectrum(h)
-            draws: dict[str, np.ndarray] = {}
-            if valid:
-                draws = {"a_out": stats.power_spectrum(clip_g), "b_out": stats.power_spectrum(r @ clip_g @ r.T)}
-                if clip_h is not None:
-                    draws["a_grad"] = stats.power_spectrum(clip_h)
+        # where there is no padding, all frames are the valid ones
+        every = "all" if "a_out, all" in power else "valid"
+        for frames, variants in ((every, ("paper", "released")), ("valid", ("corrected",))):
             for variant in variants:
+                draws = {side: power.get(f"{side}, draws") if variant == "corrected" else None for side in SIDES}
                 views += [
-                    _View("A", "activation", variant, a_out, draws.get("a_out")),
-                    _View("B", "activation", variant, b_out, draws.get("b_out"), zero),
+                    _View("A", "activation", variant, power[f"a_out, {frames}"], draws["a_out"]),
+                    _View("B", "activation", variant, power[f"b_out, {frames}"], draws["b_out"], zero),
                 ]
-                if a_grad is None or b_grad is None:
+                if not has_loss:
                     continue
+                a_grad, b_grad = power[f"a_grad, {frames}"], power[f"b_grad, {frames}"]
                 views += [
-                    _View("A", "gradient", variant, a_grad, draws.get("a_grad"), zero),
+                    _View("A", "gradient", variant, a_grad, draws["a_grad"], zero),
                     _View("B", "gradient", variant, a_grad, None, "A's gradient, as the released notebook shows")
                     if variant == "released"
                     else _View("B", "gradient", variant, b_grad),
                 ]
-        return views + _balanced_views(factors, g, h, b_out, b_grad, zero)
+        return views + _balanced_views(factors.a.shape[0], power, zero)
 
-    def _gram(self, key: tuple[str, int, str], name: str, valid: bool) -> np.ndarray:
-        """Gram matrix over the valid frames or over all, [width, width]."""
-        held = self._grams[*key, name, True].compute()
-        padding = self._grams.get((*key, name, False))
-        return held if valid or padding is None else held + padding.compute()
+    def _grams_of(self, place: tuple[str, int, str], name: str, valid: Tensor) -> dict[str, Tensor]:
+        """Gram matrices over the valid frames and, where there are others, over all."""
+        padding = self._grams.get((*place, name, False))
+        return {"valid": valid} if padding is None else {"valid": valid, "all": valid + padding.total}
 
-    def _resampled(self, key: tuple[str, int, str], name: str, weights: np.ndarray) -> np.ndarray:
-        """Gram matrices of the bootstrap samples, [draws, rank, rank]."""
-        clips = self._clips[*key, name].compute(f"{name} of model {key[0]}, layer {key[1]}, {key[2]}")
-        return np.tensordot(weights, clips, axes=1)
+
+def _what(name: str, place: tuple[str, int, str]) -> str:
+    model, layer, module = place
+    return f"{name} of model {model}, layer {layer}, {module}"
+
+
+def _key(place: tuple[str, int, str], view: _View) -> dict[str, object]:
+    return dict(zip(KEYS, (*place, view.factor, view.quantity, view.variant), strict=True))
+
+
+def _curves(views: list[tuple[tuple[str, int, str], _View]]) -> pd.DataFrame:
+    """The table `spectra`."""
+    if not views:
+        return pd.DataFrame(columns=[*KEYS, "index", "energy"])
+    lengths = [len(view.power) for _, view in views]
+    keys = pd.DataFrame([_key(place, view) for place, view in views], columns=KEYS)
+    repeated = keys.loc[keys.index.repeat(lengths)].reset_index(drop=True)
+    return repeated.assign(
+        index=np.concatenate([np.arange(1, length + 1) for length in lengths]),
+        energy=np.concatenate([stats.energy(view.power) for _, view in views]),
+    )
 
 
 def balanced_gauge(factors: Factors) -> tuple[np.ndarray, np.ndarray]:
@@ -191,32 +241,26 @@ def balanced_gauge(factors: Factors) -> tuple[np.ndarray, np.ndarray]:
     return (u.T @ r_b) / root[:, None], q_b @ u * root
 
 
-def _balanced_views(
-    factors: Factors,
-    g: np.ndarray,
-    h: np.ndarray | None,
-    b_out: np.ndarray,
-    b_grad: np.ndarray | None,
-    zero: str,
-) -> list[_View]:
-    m, b = balanced_gauge(factors)
-    rank = factors.a.shape[0]
-    note = "" if len(m) == rank else f"ΔW has {len(m)} of {rank} directions above {NEGLIGIBLE:g} of its largest"
+def _balanced_views(rank: int, power: Mapping[str, np.ndarray], zero: str) -> list[_View]:
     variant = "corrected-balanced"
 
-    def spectrum(gram: np.ndarray) -> np.ndarray:
-        return np.concatenate([stats.power_spectrum(gram) if len(m) else np.zeros(0), np.zeros(rank - len(m))])
+    def spectrum(side: str) -> np.ndarray:
+        known = power.get(f"{side}, balanced", np.zeros(0))
+        return np.concatenate([known, np.zeros(rank - len(known))])
 
+    kept = len(power.get("a_out, balanced", ()))
+    note = "" if kept == rank else f"ΔW has {kept} of {rank} directions above {NEGLIGIBLE:g} of its largest"
+    same = zero or "the same in every gauge: the spectrum of ΔW·x"
     views = [
-        _View("A", "activation", variant, spectrum(m @ g @ m.T), note=note),
-        _View("B", "activation", variant, b_out, note=zero or "the same in every gauge: the spectrum of ΔW·x"),
+        _View("A", "activation", variant, spectrum("a_out"), note=note),
+        _View("B", "activation", variant, power["b_out, valid"], note=same),
     ]
-    if h is None or b_grad is None:
+    if "b_grad, valid" not in power:
         return views
     return [
         *views,
-        _View("A", "gradient", variant, spectrum(b.T @ h @ b), note=zero or note),
-        _View("B", "gradient", variant, b_grad, note="the same in every gauge"),
+        _View("A", "gradient", variant, spectrum("a_grad"), note=zero or note),
+        _View("B", "gradient", variant, power["b_grad, valid"], note="the same in every gauge"),
     ]
 
 

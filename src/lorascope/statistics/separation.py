@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.spatial.distance import pdist, squareform
 from sklearn.decomposition import KernelPCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.manifold import TSNE
@@ -14,7 +15,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from .. import kernels, stats
+from .. import stats
 
 NEIGHBOURS = 5
 FOLDS = 5
@@ -47,20 +48,39 @@ class Separation(NamedTuple):
 
 @dataclass(frozen=True)
 class Wide:
-    """Features with more columns than clips, some columns at a time: `pieces()` gives [clips, some columns] until all have come, every time it is called."""
+    """Features with more columns than clips, some columns at a time: `pieces()` gives [clips, some columns] until all have come, every time it is called.
 
-    pieces: Callable[[], Iterable[np.ndarray]]
+    A piece is an array, or a tensor where it lies.
+    """
+
+    pieces: Callable[[], Iterable[Any]]
 
 
-def standardised(features: np.ndarray | Wide) -> np.ndarray:
+class Products(NamedTuple):
+    """Inner products of wide features, which is all that is needed of them: standardised by all clips, and by each training set of the probe, [clips, clips] float64."""
+
+    whole: np.ndarray
+    trained: tuple[np.ndarray, ...] = ()
+
+
+def prepared(features: np.ndarray | Wide, labels: np.ndarray, seed: int) -> np.ndarray | Products:
+    """What `standardised` and `separation` need of features [clips, columns]; those wide are read once, and are small afterwards."""
+    if isinstance(features, np.ndarray) and features.shape[1] <= len(features):
+        return features
+    pieces = features.pieces if isinstance(features, Wide) else lambda: (features,)
+    return _products(pieces(), [train for train, _ in probe_folds(labels, seed)])
+
+
+def standardised(features: np.ndarray | Products) -> np.ndarray:
     """Columns of [clips, columns] at mean 0 and variance 1, [clips, at most clips]; constant columns become 0.
 
     With more columns than clips the cloud is turned into as many dimensions as its clips span, which leaves all distances as they are.
     """
-    features = _as_wide(features)
-    if isinstance(features, Wide):
-        return _row_space().fit_transform(_inner_products(features, [slice(None)])[0])
-    return StandardScaler().fit_transform(kernels.centred_columns(features))
+    if isinstance(features, Products):
+        return _row_space().fit_transform(features.whole)
+    # the mean of equal numbers is not always that number, and the leftover would be blown up to a signal
+    centred = np.where(np.ptp(features, axis=0) > 0, features - features.mean(axis=0), 0.0)
+    return StandardScaler().fit_transform(centred)
 
 
 def embedding_2d(cloud: np.ndarray) -> tuple[np.ndarray, float, str]:
@@ -87,11 +107,11 @@ def embedding_2d(cloud: np.ndarray) -> tuple[np.ndarray, float, str]:
 
 
 def separation(
-    features: np.ndarray | Wide, cloud: np.ndarray, labels: np.ndarray, weights: np.ndarray, seed: int
+    features: np.ndarray | Products, cloud: np.ndarray, labels: np.ndarray, weights: np.ndarray, seed: int
 ) -> tuple[Separation, str]:
     """How well `labels` [clips] are told apart, and a note on what could not be had.
 
-    `features` [clips, columns] are the raw ones, on which the probe standardises each of its own training sets; `cloud` the same
+    `features` [clips, columns] are the raw ones as `prepared` gives them, on which the probe standardises each of its own training sets; `cloud` the same
     standardised. `weights` [draws, clips] are bootstrap counts; there are as many shuffles of the labels.
     """
     classes, labels = np.unique(labels, return_inverse=True)
@@ -100,7 +120,7 @@ def separation(
         return Separation(), "all clips are alike: there is nothing to separate"
     if len(classes) < 2:
         return Separation(), "all clips are of one class: there is nothing to separate"
-    distances = np.sqrt(kernels.squared_distances(cloud @ cloud.T))
+    distances = squareform(pdist(cloud))
     rng = np.random.default_rng(seed)
     shuffled = np.stack([labels, *(rng.permutation(labels) for _ in range(len(weights)))])
     found = {}
@@ -113,7 +133,7 @@ def separation(
     if sizes.min() < 2:
         note = "a class has a single clip: no cross-validated probe"
     else:
-        predicted = probe_predictions(features, labels, min(FOLDS, int(sizes.min())), seed)
+        predicted = probe_predictions(features, labels, seed)
         found["probe_uar"] = stats.unweighted_average_recall(labels, predicted, len(classes))
         draws = stats.weighted_recall(labels, predicted, weights, len(classes))
         found["probe_low"], found["probe_high"] = stats.percentile_interval(draws)
@@ -150,42 +170,45 @@ def knn_accuracy(distances: np.ndarray, labelings: np.ndarray) -> np.ndarray:
     return (predicted == labelings).mean(axis=-1)
 
 
-def probe_predictions(features: np.ndarray | Wide, labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """Each clip's class by a logistic regression fitted on the other folds, [clips].
+def probe_folds(labels: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Clips to train the probe on, and those to try it on: stratified, five or as many as the smallest class has clips; none where that is one."""
+    fewest = int(np.unique(labels, return_counts=True)[1].min())
+    if fewest < 2:
+        return []
+    return list(StratifiedKFold(min(FOLDS, fewest), shuffle=True, random_state=seed).split(labels, labels))
 
-    Stratified `folds` over clips; standardised on the training folds; scikit-learn's default penalty. With more columns than clips the training cloud is turned
+
+def probe_predictions(features: np.ndarray | Products, labels: np.ndarray, seed: int) -> np.ndarray:
+    """Each clip's class by a logistic regression fitted on the other folds (`probe_folds`), [clips].
+
+    Standardised on the training folds; scikit-learn's default penalty. With more columns than clips the training cloud is turned
     into its own row space first, where the penalised solution lies anyway, so that the result is the same and soon there.
     """
-    split = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    split = probe_folds(labels, seed)
     probe = LogisticRegression(max_iter=5000, solver="newton-cholesky")
-    features = _as_wide(features)
-    if not isinstance(features, Wide):
+    if not isinstance(features, Products):
         return np.asarray(cross_val_predict(make_pipeline(StandardScaler(), probe), features, labels, cv=split))
     predicted = np.empty_like(labels)
-    parts = list(split.split(labels, labels))
-    for (train, test), products in zip(parts, _inner_products(features, [train for train, _ in parts]), strict=True):
+    for (train, test), products in zip(split, features.trained, strict=True):
         space = _row_space()
         probe.fit(space.fit_transform(products[np.ix_(train, train)]), labels[train])
         predicted[test] = probe.predict(space.transform(products[np.ix_(test, train)]))
     return predicted
 
 
-def _as_wide(features: np.ndarray | Wide) -> np.ndarray | Wide:
-    """In one piece those that have more columns than clips; others as they are."""
-    if isinstance(features, Wide) or features.shape[1] <= len(features):
-        return features
-    return Wide(lambda: (features,))
+def _products(pieces: Iterable[Any], trained: Sequence[np.ndarray]) -> Products:
+    """Inner products of all clips, standardised by all of them and by each of several sets; no more than a piece of the columns is held."""
+    # processes that only draw and probe need no torch, which takes longer to import than they work
+    from .. import kernels
 
-
-def _inner_products(features: Wide, by: Sequence[np.ndarray | slice]) -> list[np.ndarray]:
-    """Inner products of all clips, standardised by each of several sets of them, [clips, clips]; no more than a piece of the columns is held."""
-    totals: list[Any] = [0.0] * len(by)
-    for piece in features.pieces():
-        centred = kernels.centred_columns(piece)
-        for number, rows in enumerate(by):
-            scaled = StandardScaler().fit(centred[rows]).transform(centred)
-            totals[number] = totals[number] + scaled @ np.transpose(scaled)
-    return totals
+    totals: list[Any] = [0.0] * (1 + len(trained))
+    for piece in pieces:
+        centred = kernels.centred_columns(kernels.tensor_of(piece))
+        for number, rows in enumerate([slice(None), *trained]):
+            scaled = kernels.standardised_by(centred, rows)
+            totals[number] = totals[number] + scaled @ scaled.mT
+    whole, *rest = (total.cpu().numpy() for total in totals)
+    return Products(whole, tuple(rest))
 
 
 def _row_space() -> KernelPCA:

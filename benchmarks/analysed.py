@@ -12,7 +12,6 @@ import torch
 from material import material
 from torch import Tensor, nn
 
-from lorascope.config import AnalysisConfig
 from lorascope.experiment import device
 from lorascope.features import Features
 from lorascope.measures import MEASURES
@@ -22,13 +21,11 @@ from lorascope.models.backbone import Backbone
 from lorascope.models.families import parts_of
 from lorascope.models.methods import adapt
 from lorascope.models.states import ModelStates
-from lorascope.tracing import batches_of, study_of, trace
+from lorascope.tracing import batch_limits, batches_of, study_of, trace
 from lorascope.training.data import context_frames
 
 #: The five analyses; the erasure, which reruns the model by design, is not one of them.
 FIVE = ("contribution", "lens", "ranks", "spectra", "cka")
-#: An analysis' own: clips a batch, and frames a batch at most.
-BATCH, FRAMES = AnalysisConfig().batch_size, AnalysisConfig().batch_frames
 #: The models: what the paper compares.
 RANDOM = ("gaussian",)
 HEAD = ("projector.weight", "projector.bias", "classifier.weight", "classifier.bias")
@@ -44,11 +41,13 @@ class Analysed:
         features: Mapping[str, Features],
         classes: Sequence[str],
         context: str,
-        batch_size: int = BATCH,
+        batch_size: int | None = None,
         rank: int = 32,
         draws: int = 500,
         memory_mib: int = 512,
+        precision: str = "fp32",
     ) -> None:
+        self.precision = precision
         self.draws, self.memory_mib, self.classes, self.features = draws, memory_mib, tuple(classes), features
         model: Any = adapt(backbone.model, LoraConfig(rank=rank), 0)
         torch.manual_seed(0)
@@ -82,18 +81,20 @@ class Analysed:
             rank=rank,
             draws=arguments.draws,
             memory_mib=arguments.memory_mib,
+            precision=getattr(arguments, "precision", "fp32"),
         )
 
-    def one_by_one(self, context: str, size: int = BATCH) -> Iterator[Batch]:
+    def one_by_one(self, context: str, size: int | None = None) -> Iterator[Batch]:
         """The clips in batches of so many, each made when it is asked for."""
         windowed = self.parts.classifier.has_window
 
         def window(clip: str, frames: int) -> Any:
             return self.features[clip].window(frames)
 
-        return batches_of(self.clips, window, self.contexts, size, context == "trim", device(), windowed, FRAMES)
+        limits = batch_limits(self.parts, self.precision, size)
+        return batches_of(self.clips, window, self.contexts, limits, context == "trim", device(), windowed)
 
-    def in_batches(self, context: str, size: int) -> list[Batch]:
+    def in_batches(self, context: str, size: int | None = None) -> list[Batch]:
         """The same, all at once, so that no clock sees them made."""
         return list(self.one_by_one(context, size))
 
@@ -124,17 +125,18 @@ class Analysed:
 
     def loss(self, batch: Batch) -> Tensor:
         """Cross-entropy summed over a batch's clips."""
-        logits = self.model(batch.features, valid=batch.valid if batch.pools_valid else None).logits
-        return nn.functional.cross_entropy(logits, batch.labels, reduction="sum")
+        with torch.autocast(batch.features.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            logits = self.model(batch.features, valid=batch.valid if batch.pools_valid else None).logits
+        return nn.functional.cross_entropy(logits.float(), batch.labels, reduction="sum")
 
-    def traced(self, names: tuple[str, ...] = FIVE, precision: str = "fp32") -> dict[str, Any]:
+    def traced(self, names: tuple[str, ...] = FIVE, precision: str | None = None) -> dict[str, Any]:
         """Measures after one pass over the clips."""
         study = self.study()
         measures = {name: MEASURES[name](study) for name in names}
-        trace(self.states, iter(self.batches), list(measures.values()), None, precision)
+        trace(self.states, iter(self.batches), list(measures.values()), None, precision or self.precision)
         return measures
 
-    def analysed(self, precision: str = "fp32") -> dict[str, pd.DataFrame]:
+    def analysed(self, precision: str | None = None) -> dict[str, pd.DataFrame]:
         """All tables."""
         return {
             stem: table

@@ -12,7 +12,7 @@ from lorascope.models.backbone import load_backbone
 from lorascope.models.parts import WhisperParts
 from lorascope.models.prefix import SharedPrefix
 from lorascope.models.states import ModelStates
-from lorascope.tracing import batches_of, study_of, trace
+from lorascope.tracing import BatchLimits, batches_of, study_of, trace
 
 from .tiny import CLASSES, mels, plain_adapter, tiny_whisper
 
@@ -69,7 +69,7 @@ def clips():
 
 
 def batches(clips, size=3, pools_valid=True):
-    return batches_of(clips, lambda clip, frames: SOUNDS[clip][:, : 2 * frames], FRAMES, size, pools_valid)
+    return batches_of(clips, lambda clip, frames: SOUNDS[clip][:, : 2 * frames], FRAMES, BatchLimits(size), pools_valid)
 
 
 def test_batches_hold_every_clip_once_and_one_length(clips):
@@ -80,10 +80,13 @@ def test_batches_hold_every_clip_once_and_one_length(clips):
 
 
 def test_long_clips_come_in_smaller_batches(clips):
-    found = batches_of(clips, lambda clip, frames: SOUNDS[clip][:, : 2 * frames], FRAMES, 4, True, batch_frames=200)
+    found = batches_of(clips, lambda clip, frames: SOUNDS[clip][:, : 2 * frames], FRAMES, BatchLimits(4, 200), True)
     sizes = [(batch.frames, len(batch.rows)) for batch in found]
     assert sizes == [(60, 3), (60, 2), (100, 2), (100, 2), (100, 1)]
-    alone = batches_of(clips, lambda clip, frames: SOUNDS[clip][:, : 2 * frames], FRAMES, 4, True, batch_frames=10)
+    # nine clips that need three batches of four come as three of three
+    nine = [len(part) for part in np.array_split(range(9), BatchLimits(4).batches(9, 60))]
+    assert nine == [3, 3, 3]
+    alone = batches_of(clips, lambda clip, frames: SOUNDS[clip][:, : 2 * frames], FRAMES, BatchLimits(4, 10), True)
     assert {len(batch.rows) for batch in alone} == {1}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -26,7 +25,7 @@ from .models.families import parts_of
 from .models.opening import Adapted, Source, open_adapted
 from .models.states import ModelStates
 from .models.tuned import TunedModel
-from .tracing import batches_of, clips_a_batch, study_of, trace
+from .tracing import batch_limits, batches_of, study_of, trace
 from .training.data import context_frames
 
 
@@ -77,14 +76,10 @@ def analyse(
     def batches() -> Any:
         windowed = parts.classifier.has_window
         pools_valid = context == "trim"
-        return batches_of(
-            table, window, contexts, config.batch_size, pools_valid, device, windowed, config.batch_frames
-        )
+        return batches_of(table, window, contexts, limits, pools_valid, device, windowed)
 
-    total = sum(
-        math.ceil(count / clips_a_batch(frames, config.batch_size, config.batch_frames))
-        for frames, count in Counter(contexts.values()).items()
-    )
+    limits = batch_limits(parts, config.precision, config.batch_size, config.batch_frames)
+    total = sum(limits.batches(count, frames) for frames, count in Counter(contexts.values()).items())
     study = study_of(states, table, classes, config.seed, config.draws, config.memory_mib)
     measures = {name: MEASURES[name](study) for name in config.measures if name not in left_out}
     trace(states, batches(), list(measures.values()), total, config.precision)

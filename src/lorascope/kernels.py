@@ -6,7 +6,7 @@ kernels can be computed of many pairs of them at once, [..., clips, clips].
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Literal
 

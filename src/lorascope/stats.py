@@ -13,7 +13,6 @@ import torch
 from scipy import stats as scipy_stats
 from torch import Tensor
 
-
 # ---------------------------------------------------------------------------------------------------- spectra
 
 

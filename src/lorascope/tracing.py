@@ -6,9 +6,13 @@ held beside the autograd graph. Importing nnsight replaces `torch.Tensor.backwar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -24,17 +28,54 @@ from .progress import bar
 BLOCK_PARTS = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post")
 
 
+#: What a batch holds on a CPU: two windows of 30 s, since more take more memory and no less time.
+ON_CPU = (8, 3000)
+#: What it holds at most on a GPU, where small batches take as long as large ones: 16 windows of 30 s are as fast as more.
+ON_GPU = (64, 24_000)
+#: The part of a GPU's free memory that a batch may take, and that which frames of clips may that measures keep.
+OF_MEMORY = (0.4, 0.3)
+#: Bytes that a frame takes a layer and unit of width, while the graph of a batch is held and measures reduce its parts.
+BYTES = {"fp32": 64, "bf16": 44}
+
+
+class BatchLimits(NamedTuple):
+    """What a batch holds at most: `clips`, and `frames` of all its clips together (but one clip at least)."""
+
+    clips: int
+    frames: int | None = None
+
+    def of(self, frames: int) -> int:
+        """How many clips of so many frames each."""
+        return self.clips if self.frames is None else max(1, min(self.clips, self.frames // frames))
+
+    def batches(self, clips: int, frames: int) -> int:
+        """How many batches so many clips of so many frames make."""
+        return math.ceil(clips / self.of(frames))
+
+
+def batch_limits(
+    parts: EncoderParts, precision: str = "fp32", clips: int | None = None, frames: int | None = None
+) -> BatchLimits:
+    """The limits that were asked for; those that weren't, as the device of the model has room for."""
+    device = next(parts.peft.parameters()).device
+    most_clips, most_frames = ON_CPU
+    if device.type == "cuda":
+        most_clips, most_frames = ON_GPU
+        free = torch.cuda.mem_get_info(device)[0] * OF_MEMORY[0]
+        most_frames = min(most_frames, int(free / (BYTES[precision] * parts.layers * parts.width)))
+    return BatchLimits(most_clips if clips is None else clips, most_frames if frames is None else frames)
+
+
 def batches_of(
     clips: pd.DataFrame,
     window: Callable[[str, int], Any],
     contexts: Mapping[str, int],
-    batch_size: int,
+    limits: BatchLimits,
     pools_valid: bool,
     device: torch.device | str = "cpu",
     windowed: bool = True,
-    batch_frames: int | None = None,
 ) -> Iterator[Batch]:
-    """Batches of clips of one context length, shortest first: `batch_size` clips each, or as many as have `batch_frames` frames where these are fewer (one at least).
+    """Batches of clips of one context length, shortest first, within `limits`; those of one length are as even as may be.
 
     `clips` has columns `clip`, `label`, `frames` (one row a clip); `window(clip, frames)` gives a clip's features cut or padded to so many frames; `contexts` the frames
     that each clip's encoder input has. `windowed` says whether the encoder sees padding (`Batch.windowed`).
@@ -42,13 +83,11 @@ def batches_of(
     lengths = clips["clip"].map(contexts)
     for frames in sorted(lengths.unique()):
         rows = [row for row, length in enumerate(lengths) if length == frames]
-        size = clips_a_batch(int(frames), batch_size, batch_frames)
-        for first in range(0, len(rows), size):
-            chosen = rows[first : first + size]
+        for chosen in np.array_split(rows, limits.batches(len(rows), int(frames))):
             part = clips.iloc[chosen]
             features = torch.stack([torch.as_tensor(window(clip, int(frames))) for clip in part["clip"]])
             yield Batch(
-                rows=torch.tensor(chosen),
+                rows=torch.from_numpy(chosen),
                 features=features,
                 frames=int(frames),
                 valid=torch.tensor(part["frames"].to_numpy()),
@@ -58,16 +97,14 @@ def batches_of(
             ).to(device)
 
 
-def clips_a_batch(frames: int, batch_size: int, batch_frames: int | None) -> int:
-    """How many clips of so many frames a batch holds."""
-    return batch_size if batch_frames is None else max(1, min(batch_size, batch_frames // frames))
-
-
 def study_of(
     states: ModelStates, clips: pd.DataFrame, classes: Sequence[str], seed: int, draws: int, memory_mib: int = 512
 ) -> Study:
-    """Describe the models and clips of an analysis for the measures; `memory_mib` is what they may keep of frames before they go to a file."""
+    """Describe the models and clips of an analysis for the measures; `memory_mib` is what they may keep of frames before they go to a file, beside
+    what has room on a GPU."""
     keys = states.parts.adapted()
+    device = next(states.parts.peft.parameters()).device
+    on_device = int(torch.cuda.mem_get_info(device)[0] * OF_MEMORY[1]) if device.type == "cuda" else 0
     scales = {key: states.parts.factors(*key)[2] for key in keys}
     factors = {
         name: {
@@ -88,7 +125,7 @@ def study_of(
         post_norm=states.parts.post_norm,
         seed=seed,
         draws=draws,
-        space=Space(memory_mib << 20),
+        space=Space(memory_mib << 20, on_device),
     )
 
 
@@ -106,71 +143,107 @@ def trace(
     """
     from nnsight import NNsight
 
-    traced = NNsight(states.parts.peft)
-    streams = {model: [measure.replays(model) for measure in measures] for model in states.names}
-    of_any = frozenset().union(*(measure.parts(model) for measure in measures for model in states.names))
-    of_any |= {"resid_pre"} if any(any(of_one) for of_one in streams.values()) else set()
-    compared = any("frozen" in wanted for of_one in streams.values() for wanted in of_one)
-    prefix = SharedPrefix(states.parts)
-    for batch in bar(batches, "tracing", total):
-        prefix.forget()
-        reference: list[Tensor] | None = None
-        for model in states.names:
-            listeners = [(measure, measure.parts(model)) for measure in measures]
-            replaying = [measure for measure, wanted in zip(measures, streams[model], strict=True) if wanted]
-            keep = any("own" in wanted for wanted in streams[model]) or (model == "frozen" and compared)
-            if not keep and not replaying and not any(wanted for _, wanted in listeners):
-                continue
-            with states.enter(model) as parts:
-                resid_pre = _trace_one(traced, parts, model, batch, listeners, keep, prefix, of_any, precision)
-                if model == "frozen" and compared:
-                    reference = resid_pre
-                if replaying:
-                    _replay(parts, model, batch, replaying, resid_pre, reference, prefix.alike, precision)
+    parts = states.parts
+    plans = {model: _plan(measures, model, parts) for model in states.names}
+    of_any = frozenset().union(*(plan.wanted for plan in plans.values()))
+    compared = any("frozen" in plan.streams for plan in plans.values())
+    prefix = SharedPrefix(parts)
+    run = _Run(NNsight(parts.peft), parts, prefix, of_any, precision)
+    with _no_gradients(parts):
+        for batch in bar(batches, "tracing", total):
+            prefix.forget()
+            reference: list[Tensor] | None = None
+            for model, plan in plans.items():
+                keep = "own" in plan.streams or (model == "frozen" and compared)
+                if not keep and not plan.replaying and not plan.wanted:
+                    continue
+                with states.enter(model):
+                    resid_pre = _trace_one(run, model, plan, batch, keep)
+                    if model == "frozen" and compared:
+                        reference = resid_pre
+                    if plan.replaying:
+                        _replay(parts, model, batch, plan.replaying, resid_pre, reference, prefix.alike, precision)
 
 
-def _trace_one(
-    traced: Any,
-    parts: EncoderParts,
-    model: str,
-    batch: Batch,
-    listeners: Sequence[tuple[Measure, frozenset[str]]],
-    keep: bool,
-    prefix: SharedPrefix,
-    of_any: frozenset[str],
-    precision: str,
-) -> list[Tensor]:
-    wanted = frozenset().union(*(names for _, names in listeners)) | ({"resid_pre"} if keep else set())
+class _Plan(NamedTuple):
+    """What is wanted of one model: by whom which parts, all of them, who replays on which streams, and the layers with factors."""
+
+    listeners: Sequence[tuple[Measure, frozenset[str]]]
+    wanted: frozenset[str]
+    replaying: Sequence[Measure]
+    streams: frozenset[str]
+    adapted: Sequence[tuple[int, str]]
+
+
+def _plan(measures: Sequence[Measure], model: str, parts: EncoderParts) -> _Plan:
+    listeners = [(measure, measure.parts(model)) for measure in measures]
+    streams = [measure.replays(model) for measure in measures]
+    replaying = [measure for measure, of_measure in zip(measures, streams, strict=True) if of_measure]
+    wanted = frozenset().union(*(names for _, names in listeners))
+    if replaying:
+        wanted |= {"resid_pre"}
+    return _Plan(
+        listeners, wanted, replaying, frozenset().union(*streams), [] if model == "frozen" else parts.adapted()
+    )
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What all models and batches of a pass share."""
+
+    traced: Any
+    parts: EncoderParts
+    prefix: SharedPrefix
+    of_any: frozenset[str]
+    precision: str
+
+
+@contextmanager
+def _no_gradients(parts: EncoderParts) -> Iterator[None]:
+    """No parameter takes gradients, until the block ends; then those do that did before."""
+    before = [(parameter, parameter.requires_grad) for parameter in parts.peft.parameters()]
+    for parameter, _ in before:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter, did in before:
+            parameter.requires_grad_(did)
+
+
+def _trace_one(run: _Run, model: str, plan: _Plan, batch: Batch, keep: bool) -> list[Tensor]:
+    parts, prefix = run.parts, run.prefix
+    wanted = plan.wanted | ({"resid_pre"} if keep else set())
     kept: list[Tensor] = []
+    again = prefix.filled
+    hearing = {name: [measure for measure, names in plan.listeners if name in names] for name in wanted}
 
     def give(name: str, layer: int, module: str | None, tensor: Any) -> None:
         if layer < prefix.depth and not again:
             prefix.kept[name, layer] = tensor.detach()
         if name not in wanted:
             return
-        tensor = _single(tensor.detach())
-        if keep and name == "resid_pre":
-            kept.append(tensor)
+        raw = tensor.detach()
         if not batch.windowed and name.startswith(("lora", "grad")):
             # what such an encoder computes on padding is no part of anything: Gram matrices and flattened clips must not see it
-            tensor = tensor * batch.mask[..., None].to(tensor.dtype)
+            raw = batch.silenced(raw)
+        tensor = _single(raw)
+        if keep and name == "resid_pre":
+            kept.append(tensor)
         with _autocast(batch, "fp32"):
-            for measure, names in listeners:
-                if name in names:
-                    measure.update(Part(model, name, layer, module, tensor, batch, parts.final_norm, parts.apply_head))
+            part = Part(model, name, layer, module, tensor, batch, parts.final_norm, parts.apply_head, raw)
+            for measure in hearing[name]:
+                measure.update(part)
 
-    adapted = [] if model == "frozen" else parts.adapted()
+    adapted = plan.adapted
     gradients = bool(wanted & set(GRADIENT_PARTS)) and bool(adapted)
     weights = [parts.factors(*key)[0] for key in adapted]
     # nothing but A's weights needs a graph: it begins at the first adapted layer, and the frozen encoder below costs no backward
-    for parameter in parts.peft.parameters():
-        parameter.requires_grad_(False)
     for weight in weights:
         weight.requires_grad_(gradients)
     adapter = str(parts.peft.active_adapter)
-    stack = parts.stack(parts.root(traced))
+    stack = parts.stack(parts.root(run.traced))
     valid = batch.valid if batch.pools_valid else None
-    again = prefix.filled
 
     def side(name: str, layer: int, module: str, tensor: Any) -> None:
         give(name, layer, module, tensor)
@@ -190,15 +263,15 @@ def _trace_one(
 
     # the autocast is one model's: it remembers weights that the next model exchanges in place
     # nested `with` statements: nnsight takes the traced block from the source, and knows one that stands alone
-    with torch.set_grad_enabled(gradients), prefix.shared(), _autocast(batch, precision):  # noqa: SIM117
-        with traced.trace(batch.features, valid=valid):
+    with torch.set_grad_enabled(gradients), prefix.shared(), _autocast(batch, run.precision):  # noqa: SIM117
+        with run.traced.trace(batch.features, valid=valid):
             for layer in range(parts.layers):
                 if layer < prefix.depth and again:
                     for name in BLOCK_PARTS:
                         give(name, layer, None, prefix.kept.get((name, layer)))
                     continue
                 block = stack.layers[layer]
-                here = wanted if layer >= prefix.depth else of_any
+                here = wanted if layer >= prefix.depth else run.of_any
                 if "resid_pre" in here or ("resid_mid" in here and not parts.post_norm):
                     stream = block.input
                     give("resid_pre", layer, None, stream)
@@ -219,12 +292,14 @@ def _trace_one(
                     give("resid_post", layer, None, stream)
             if "final_norm" in wanted:
                 give("final_norm", parts.layers, None, parts.final_norm(stream))
-            logits = traced.output.logits
+            logits = run.traced.output.logits
             give("logits", parts.layers, None, logits)
             if gradients:
                 with _autocast(batch, "fp32"):
                     loss = torch.nn.functional.cross_entropy(_single(logits), batch.labels, reduction="sum")
                 torch.autograd.grad(loss, weights, allow_unused=True)
+    for weight in weights:
+        weight.requires_grad_(False)
     return kept
 
 

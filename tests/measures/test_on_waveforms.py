@@ -13,7 +13,7 @@ from lorascope.measures import MEASURES
 from lorascope.models.backbone import load_backbone
 from lorascope.models.families import parts_of
 from lorascope.models.states import ModelStates
-from lorascope.tracing import batches_of, study_of, trace
+from lorascope.tracing import BatchLimits, batches_of, study_of, trace
 
 from ..tiny import CLASSES, plain_adapter
 from ..waveforms import KINDS, tiny_waveform_model, waves
@@ -62,7 +62,11 @@ def analysed(request, tmp_path_factory):
     study = study_of(states, clips, CLASSES, seed=42, draws=20)
     # the rank space costs most, and is no other in the two layouts
     measures = {name: m(study) for name, m in MEASURES.items() if name != "ranks" or layout == "large"}
-    trace(states, batches_of(clips, window, CONTEXTS, 5, pools_valid=True, windowed=False), list(measures.values()))
+    trace(
+        states,
+        batches_of(clips, window, CONTEXTS, BatchLimits(5), pools_valid=True, windowed=False),
+        list(measures.values()),
+    )
     tables = {stem: table for measure in measures.values() for stem, table in measure.compute().items()}
     assert study.post_norm == (layout == "base")
     return clips, stored, tables, layout == "base"

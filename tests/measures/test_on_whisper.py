@@ -16,7 +16,7 @@ from lorascope.measures import MEASURES
 from lorascope.models.classifier import WhisperClassifier
 from lorascope.models.parts import WhisperParts
 from lorascope.models.states import ModelStates
-from lorascope.tracing import batches_of, study_of, trace
+from lorascope.tracing import BatchLimits, batches_of, study_of, trace
 
 from ..tiny import CLASSES, mels, plain_adapter, tiny_whisper
 from .test_cka import cka, hsic_biased, hsic_unbiased
@@ -50,7 +50,7 @@ def analysed(tmp_path_factory):
     states = ModelStates(WhisperParts(peft), head, ("gaussian", "peft-init"))
     study = study_of(states, clips, CLASSES, seed=42, draws=20)
     measures = {name: measure(study) for name, measure in MEASURES.items()}
-    batches = batches_of(clips, lambda clip, _: features[clip], CONTEXTS, 5, pools_valid=True)
+    batches = batches_of(clips, lambda clip, _: features[clip], CONTEXTS, BatchLimits(5), pools_valid=True)
     trace(states, batches, list(measures.values()))
     tables = {stem: table for measure in measures.values() for stem, table in measure.compute().items()}
     return clips, stored, tables

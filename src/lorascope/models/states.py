@@ -115,9 +115,9 @@ class ModelStates:
         return [parameter for part in self.parts.head() for parameter in (part.weight, part.bias)]
 
     def _put(self, factors: Mapping[Key, Pair], head: list[Tensor]) -> None:
-        with torch.no_grad():
-            for key, pair in factors.items():
-                for parameter, value in zip(self._parameters[key], pair, strict=True):
-                    parameter.copy_(value)
-            for parameter, value in zip(self._head_parameters(), head, strict=True):
-                parameter.copy_(value)
+        # what a parameter holds is exchanged and not copied: on a GPU that is no work at all
+        for key, pair in factors.items():
+            for parameter, value in zip(self._parameters[key], pair, strict=True):
+                parameter.data = value
+        for parameter, value in zip(self._head_parameters(), head, strict=True):
+            parameter.data = value

@@ -21,7 +21,7 @@ from lorascope.models.backbone import Backbone
 from lorascope.models.families import parts_of
 from lorascope.models.methods import adapt
 from lorascope.models.states import ModelStates
-from lorascope.tracing import batch_limits, batches_of, study_of, trace
+from lorascope.tracing import batch_limits, batches_of, computed, study_of, trace
 from lorascope.training.data import context_frames
 
 #: The five analyses; the erasure, which reruns the model by design, is not one of them.
@@ -138,8 +138,4 @@ class Analysed:
 
     def analysed(self, precision: str | None = None) -> dict[str, pd.DataFrame]:
         """All tables."""
-        return {
-            stem: table
-            for measure in self.traced(precision=precision).values()
-            for stem, table in measure.compute().items()
-        }
+        return computed(self.traced(precision=precision))

@@ -25,7 +25,7 @@ from .models.families import parts_of
 from .models.opening import Adapted, Source, open_adapted
 from .models.states import ModelStates
 from .models.tuned import TunedModel
-from .tracing import batch_limits, batches_of, study_of, trace
+from .tracing import batch_limits, batches_of, computed, study_of, trace
 from .training.data import context_frames
 
 
@@ -83,10 +83,7 @@ def analyse(
     study = study_of(states, table, classes, config.seed, config.draws, config.memory_mib)
     measures = {name: MEASURES[name](study) for name in config.measures if name not in left_out}
     trace(states, batches(), list(measures.values()), total, config.precision)
-    tables: dict[str, list[pd.DataFrame]] = {}
-    for measure in measures.values():
-        for stem, part in measure.compute().items():
-            tables.setdefault(stem, []).append(part)
+    tables = {stem: [table] for stem, table in computed(measures).items()}
     if "ranks" in measures:
         for other in other_ranks:
             alone = ModelStates(parts_of(other), None, (), config.seed)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from .environment import one_thread
 from .measures.kept_frames import Space
 from .measures.measure import GRADIENT_PARTS, Batch, Factors, Measure, Part, Replay, Study
 from .models.parts import MODULES, Block, EncoderParts
@@ -126,6 +128,7 @@ def study_of(
         seed=seed,
         draws=draws,
         space=Space(memory_mib << 20, on_device),
+        threads=torch.get_num_threads(),
     )
 
 
@@ -163,6 +166,19 @@ def trace(
                         reference = resid_pre
                     if plan.replaying:
                         _replay(parts, model, batch, plan.replaying, resid_pre, reference, prefix.alike, precision)
+
+
+def computed(measures: Mapping[str, Measure]) -> dict[str, pd.DataFrame]:
+    """The tables of all measures after a pass.
+
+    Where the pass ran on a GPU, what comes after it is partly that one's, partly the host's, so it is done side by side; on the host alone it would only share its cores.
+    """
+    if not torch.cuda.is_available() or len(measures) < 2:
+        found = [measure.compute() for measure in measures.values()]
+    else:
+        with one_thread(), ThreadPoolExecutor(len(measures)) as pool:
+            found = [future.result() for future in [pool.submit(measure.compute) for measure in measures.values()]]
+    return {stem: table for tables in found for stem, table in tables.items()}
 
 
 class _Plan(NamedTuple):

@@ -60,6 +60,7 @@ class Study:
     residual stream, after attention and MLP.
     `factors[model][layer, module]` are the adapter's factors; "frozen" has none. `headless` names models with no trained head.
     `draws` is the number of bootstrap and of permutation draws. `space` has room for the frames that measures cannot reduce at once.
+    `threads` of the host may be used for what comes after the pass.
     """
 
     clips: pd.DataFrame
@@ -74,6 +75,7 @@ class Study:
     seed: int = 42
     draws: int = 500
     space: Space = field(default_factory=Space)
+    threads: int = 1
 
     @property
     def labels(self) -> np.ndarray:

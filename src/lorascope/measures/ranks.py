@@ -63,12 +63,11 @@ class Ranks:
         study = self._study
         samples = stats.bootstrap_rows(study.clips["speaker"].to_numpy(), study.draws, study.seed)
         weights = stats.counts(samples, len(study.clips))
-        threads = torch.get_num_threads()
         with one_thread():
             clouds = list(self._clouds())
             features = [prepared(self._features(*cloud), study.labels, study.seed) for cloud in clouds]
             asked = [(of_cloud, study.labels, weights, study.seed) for of_cloud in features]
-            found = side_by_side(examined, asked, len(study.clips), threads)
+            found = side_by_side(examined, asked, len(study.clips), study.threads)
         points, scores = [], []
         for (place, variant), of_cloud in zip(clouds, found, strict=True):
             frame, row = self._told(place, variant, of_cloud)

@@ -137,7 +137,7 @@ class Spectra:
     def _views(self, places: list[tuple[str, int, str]], weights: np.ndarray) -> list[list[_View]]:
         """All matrices of some places; their spectra are computed together."""
         asked = [self._matrices(place, weights) for place in places]
-        powers = iter(stats.power_spectra([gram for grams in asked for gram in grams.values()]))
+        powers = iter(stats.power_spectra([gram for grams in asked for gram in grams.values()], self._study.threads))
         return [
             self._views_of(place, {name: next(powers) for name in grams})
             for place, grams in zip(places, asked, strict=True)

@@ -17,7 +17,7 @@ from .separation import Products, Separation, embedding_2d, separation, standard
 #: Fewer threads than these are better spent without other processes, which take a second or two to start.
 FEWEST_THREADS = 4
 #: And so are fewer clips than these, of all clouds together.
-FEWEST_CLIPS = 400
+FEWEST_CLIPS = 200
 
 
 class Cloud(NamedTuple):

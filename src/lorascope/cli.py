@@ -180,6 +180,9 @@ def sweep_command(
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="local: processes; default: one a GPU, else cores / threads.")
     ] = None,
+    per_gpu: Annotated[
+        int | None, typer.Option("--workers-per-gpu", min=1, help="local: processes that share each GPU.")
+    ] = None,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="local: threads of each process.")] = None,
     address: Annotated[str, typer.Option("--address", help="ray: the cluster's address.")] = "auto",
     cpus: Annotated[float, typer.Option("--cpus-per-cell", min=0.1, help="ray: CPUs of a cell.")] = 1,
@@ -220,7 +223,10 @@ def sweep_command(
 
     quiet()
     logs, apart = out / "sweep" / "logs", engine == "ray" and storage == "node"
-    chosen = LocalEngine(workers, threads, logs) if engine == "local" else RayEngine(address, cpus, gpus, retries)
+    if engine == "local":
+        chosen: LocalEngine | RayEngine = LocalEngine(workers, threads, logs, per_gpu)
+    else:
+        chosen = RayEngine(address, cpus, gpus, retries)
     # nodes that don't see the folder can't report on it
     finisher = LocalEngine(1, threads, logs) if apart else None
     summary = run_sweep(sweep, out, chosen, finisher, apart, not cells_only, _Clock())

@@ -18,7 +18,7 @@ from .corpora import Corpus, load_corpus
 from .corpora.folds import Fold, make_folds
 from .corpora.joined import join
 from .errors import LorascopeError
-from .methods import LORA_KINDS, Method, is_shallow, same_words
+from .methods import LORA_KINDS, FrozenConfig, Method, is_shallow, same_words
 from .store import digest
 from .trainer_config import PLAIN, TrainerConfig
 
@@ -73,8 +73,9 @@ class Cell:
             "selection": self.fold.selection,
             "speakers": [self.fold.train_speakers, self.fold.validation_speakers, self.fold.test_speakers],
         }
-        if self.trainer.changing and not is_shallow(self.method):
-            settings["trainer"] = self.trainer.changing
+        changing = self.trainer.changing(blocks=not isinstance(self.method, FrozenConfig))
+        if changing and not is_shallow(self.method):
+            settings["trainer"] = changing
         return settings
 
     def identity(self, fingerprint: str, clips: Mapping[str, Clip], labels: Mapping[str, int]) -> str:

@@ -91,6 +91,9 @@ class TrainerConfig(Section):
     tf32: bool | None = None
     full_determinism: bool | None = None
 
+    torch_compile: bool | None = None
+    torch_compile_backend: str | None = None
+    torch_compile_mode: str | None = None
     gradient_accumulation_steps: Count | None = None
     gradient_checkpointing: bool | None = None
     gradient_checkpointing_kwargs: dict[str, Any] | None = None
@@ -149,11 +152,14 @@ class TrainerConfig(Section):
         """The arguments that are given, by name."""
         return self.model_dump(mode="json")
 
-    @property
-    def changing(self) -> dict[str, Any]:
-        """Those that are given and change what a training ends with."""
-        return {name: value for name, value in self.given.items() if name in CHANGING}
+    def changing(self, blocks: bool) -> dict[str, Any]:
+        """Those that are given and change what a training ends with; a head alone has no `blocks` that could be compiled."""
+        named = {name: value for name, value in self.given.items() if name in CHANGING}
+        return {name: value for name, value in named.items() if blocks or name not in COMPILING}
 
+
+#: Arguments that have the encoder's blocks compiled, which draws other dropout.
+COMPILING = ("torch_compile", "torch_compile_backend", "torch_compile_mode")
 
 #: Arguments that change the result of a training, and with it the identity of its cell.
 CHANGING = (
@@ -167,6 +173,7 @@ CHANGING = (
     "adam_epsilon",
     "tf32",
     "full_determinism",
+    *COMPILING,
 )
 
 #: Nothing beyond what lorascope decides.

@@ -122,3 +122,19 @@ def test_a_worker_ends_with_its_parent():
     except psutil.TimeoutExpired:
         worker.kill()
         raise
+
+
+def test_several_workers_share_a_gpu(monkeypatch):
+    with pytest.raises(LorascopeError, match="no GPU here"):
+        LocalEngine(per_gpu=3)
+    monkeypatch.setattr(local, "visible_gpus", lambda: ("0", "5"))
+    monkeypatch.setattr(local, "cores", lambda: 12)
+    given = []
+    monkeypatch.setattr(local, "_Worker", lambda threads, gpu, logs: given.append((threads, gpu)))
+    engine = LocalEngine(per_gpu=3)
+    assert (engine.workers, engine.threads) == (6, 2)
+    for slot in range(engine.workers):
+        engine._worker(slot)
+    assert given == [(2, "0"), (2, "5")] * 3
+    with pytest.raises(LorascopeError, match="give one of them"):
+        LocalEngine(workers=2, per_gpu=3)

@@ -14,6 +14,7 @@ from lorascope.models.adaptation import load_adapter
 from lorascope.models.backbone import load_backbone
 from lorascope.planning import Cell
 from lorascope.store import RunFolder
+from lorascope.trainer_config import PLAIN, TrainerConfig
 from lorascope.training import cell as cells
 from lorascope.training.cell import Inputs, run_cell
 from lorascope.training.passes import predict_clips
@@ -175,3 +176,24 @@ def test_the_same_cell_gives_the_same_numbers(setting, tmp_path):
     inputs, folds, fingerprint, _ = setting
     one, two = (run_cell(make(folds[0], LORA), inputs(), RunFolder(tmp_path / name), fingerprint) for name in "ab")
     assert one["loss"] == two["loss"] and one["candidates"] == two["candidates"]
+
+
+def test_compiled_blocks_train_alike_are_another_cell_and_run_as_they_are_afterwards(setting, tmp_path, monkeypatch):
+    inputs, folds, fingerprint, _ = setting
+    plain, eager = (
+        make(folds[0], LoraConfig(rank=4, alpha=8, learning_rate=1e-3, epochs=1, dropout=0.0), trainer=trainer)
+        for trainer in (PLAIN, TrainerConfig(torch_compile=True, torch_compile_backend="eager"))
+    )
+    compiled, found = [], torch.nn.Module.compile
+
+    def watched(block, *args, **kwargs):
+        compiled.append(block)
+        return found(block, *args, **kwargs)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", watched)
+    one, two = (run_cell(cell, inputs(), RunFolder(tmp_path), fingerprint) for cell in (plain, eager))
+    assert one["hash"] != two["hash"] and one["loss"] == pytest.approx(two["loss"], rel=1e-5)
+    assert compiled and all(block._compiled_call_impl is None for block in compiled)
+    # a head alone has nothing to compile
+    heads = [make(folds[0], FROZEN, trainer=cell.trainer).settings for cell in (plain, eager)]
+    assert heads[0] == heads[1]

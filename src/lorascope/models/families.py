@@ -42,6 +42,11 @@ def parts_of(adapted: Any) -> EncoderParts:
     return family_of(adapted.get_base_model()).parts(adapted)
 
 
+def blocks_of(model: Any) -> list[Any]:
+    """The encoder's blocks of a model that is trained; none of a head alone."""
+    return parts_of(model).blocks if hasattr(model, "get_base_model") else []
+
+
 def feature_settings(model: SpeechClassifier, normalise: bool = True) -> FeatureSettings:
     """What the encoder takes: Whisper's log-mels, or the waveform; `normalise` brings each clip to zero mean and unit variance."""
     if isinstance(model, WhisperClassifier):

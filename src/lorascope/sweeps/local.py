@@ -25,15 +25,27 @@ MOST_THREADS = 4
 
 
 class LocalEngine:
-    """Runs jobs in `workers` processes of `threads` threads. With GPUs each worker has one of them for itself.
+    """Runs jobs in `workers` processes of `threads` threads. With GPUs each worker has one, which it shares where there are more workers than GPUs.
 
-    By default a worker for each GPU, else as many as the cores allow. `logs` is the folder that gets what the workers say, else the terminal does. Raises
-    `LorascopeError` where workers times threads exceed the cores.
+    By default `per_gpu` workers for each GPU (one, where that isn't given), else as many as the cores allow. `logs` is the folder that gets what the workers say, else the terminal does.
+    Raises `LorascopeError` where workers times threads exceed the cores, and where workers a GPU are asked for without one.
     """
 
-    def __init__(self, workers: int | None = None, threads: int | None = None, logs: Path | None = None) -> None:
+    def __init__(
+        self,
+        workers: int | None = None,
+        threads: int | None = None,
+        logs: Path | None = None,
+        per_gpu: int | None = None,
+    ) -> None:
         count = cores()
         self.gpus = visible_gpus()
+        if per_gpu is not None:
+            if workers is not None:
+                raise LorascopeError("--workers and --workers-per-gpu say the same in two ways; give one of them")
+            if not self.gpus:
+                raise LorascopeError("--workers-per-gpu: there is no GPU here; give --workers")
+            workers = per_gpu * len(self.gpus)
         wished = int(os.environ.get("OMP_NUM_THREADS") or MOST_THREADS)
         self.threads = threads or (max(1, count // workers) if workers else min(count, wished))
         self.workers = workers or len(self.gpus) or max(1, count // self.threads)

@@ -5,18 +5,22 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
 import torch
 from pydantic import ValidationError
+from torch import nn
 from transformers import TrainingArguments
 
 from .. import processes
 from ..config import Experiment
 from ..errors import LorascopeError
 from ..methods import FrozenConfig, OptimiserConfig
-from ..trainer_config import DECIDED, PLAIN, TrainerConfig
+from ..models.families import blocks_of
+from ..trainer_config import COMPILING, DECIDED, PLAIN, TrainerConfig
 
 #: What Trainer calls it to compute activations again instead of keeping them: the name changed in transformers 5.
 CHECKPOINTING = next(
@@ -55,7 +59,8 @@ def training_arguments(
         "lr_scheduler_type": "linear",
         "weight_decay": optimiser.weight_decay,
         "max_grad_norm": optimiser.max_grad_norm,
-        "optim": "adamw_torch",
+        # the same arithmetic; on a GPU in one operation instead of some for each matrix
+        "optim": "adamw_torch_fused" if on_gpu else "adamw_torch",
         "eval_strategy": "epoch",
         "save_strategy": "epoch",
         "logging_strategy": "epoch",
@@ -70,6 +75,8 @@ def training_arguments(
         "fp16": precision == "fp16",
         # else Trainer takes bfloat16 for a GPU's
         "use_cpu": torch.accelerator.current_accelerator() is None,
+        # else every step asks the GPU whether its loss is a number, and waits; a loss that isn't one is logged as such
+        "logging_nan_inf_filter": False,
         "report_to": "none",
         "remove_unused_columns": False,
         "label_names": ["labels", "weight"],
@@ -83,6 +90,9 @@ def training_arguments(
     if again and has_blocks:
         # nothing before an adapter requires gradients, which the older way of checkpointing cannot do
         given |= {CHECKPOINTING: True, f"{CHECKPOINTING}_kwargs": {"use_reentrant": False} | how}
+    # not Trainer's work but that of `compiled`
+    for name in COMPILING:
+        given.pop(name, None)
     try:
         arguments = TrainingArguments(**settings | given)
         # several GPUs without a launcher would each get a batch of their own
@@ -91,6 +101,22 @@ def training_arguments(
         raise LorascopeError(f"trainer: Trainer refuses its arguments ({error}); mend the section") from error
     arguments._n_gpu = min(1, arguments.n_gpu)
     return arguments
+
+
+@contextmanager
+def compiled(model: nn.Module, trainer: TrainerConfig) -> Iterator[None]:
+    """With the section's `torch_compile` the encoder's blocks run compiled until the block ends: alike as they are, they share one compilation a shape.
+
+    A head alone has no blocks, and runs as it is.
+    """
+    blocks = blocks_of(model) if trainer.torch_compile else []
+    for block in blocks:
+        block.compile(backend=trainer.torch_compile_backend or "inductor", mode=trainer.torch_compile_mode)
+    try:
+        yield
+    finally:
+        for block in blocks:
+            block._compiled_call_impl = None
 
 
 def check_arguments(experiment: Experiment) -> None:

@@ -213,7 +213,7 @@ def _train_head(
     )
     settings = (model, train, held_out, len(cell.classes), method, rate, cell.seed, cell.precision)
     log = folder / "log.jsonl"
-    if not cell.trainer.changing:
+    if not cell.trainer.changing(blocks=False):
         # so little arithmetic that several processes would wait for each other longer than it takes
         result = on_first(lambda: fit_head(*settings, log))
     else:

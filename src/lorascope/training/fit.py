@@ -20,7 +20,7 @@ from ..methods import OptimiserConfig
 from ..stats import unweighted_average_recall
 from ..trainer_config import PLAIN, TrainerConfig
 from .allocation import RankAllocation
-from .arguments import training_arguments
+from .arguments import compiled, training_arguments
 from .checkpoints import Checkpoints, Log, last_whole
 from .data import LengthBatches, ShareLoader, ShareOfBatches, Weighted, collate
 
@@ -153,7 +153,7 @@ def fit(
     )
     training.remove_callback(PrinterCallback)
     last = processes.on_first(lambda: last_whole(folder))
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), compiled(model, trainer):
         warnings.simplefilter("ignore")
         training.train(resume_from_checkpoint=None if last is None else str(last))
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

@@ -13,7 +13,7 @@ from material import material
 from torch import Tensor, nn
 
 from lorascope.config import AnalysisConfig
-from lorascope.experiment import device
+from lorascope.devices import device
 from lorascope.features import Features
 from lorascope.measures import MEASURES
 from lorascope.measures.measure import Batch, Study

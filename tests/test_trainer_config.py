@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import TrainingArguments
 
-from lorascope import processes
+from lorascope import devices
 from lorascope.config import dump_experiment, experiment_from
 from lorascope.errors import LorascopeError
 from lorascope.methods import LoraConfig
@@ -119,7 +119,7 @@ def test_what_a_launcher_chose_is_held_against_the_same_rules(experiment, monkey
 @pytest.mark.parametrize("by_launcher", [False, True])
 def test_deepspeed_is_refused_without_a_gpu(experiment, monkeypatch, by_launcher):
     """Accelerate would train without it, and nobody would know."""
-    monkeypatch.setattr(processes, "has_gpus", lambda: False)
+    monkeypatch.setattr(devices, "has_gpus", lambda: False)
     if by_launcher:
         monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
     given = {} if by_launcher else {"deepspeed": {"zero_optimization": {"stage": 2}}}

@@ -8,11 +8,10 @@ import tempfile
 from dataclasses import fields
 from pathlib import Path
 
-import torch
 from pydantic import ValidationError
 from transformers import TrainingArguments
 
-from .. import processes
+from .. import devices, processes
 from ..config import Experiment
 from ..errors import LorascopeError
 from ..methods import FrozenConfig, OptimiserConfig
@@ -44,7 +43,7 @@ def training_arguments(
     if "ACCELERATE_MIXED_PRECISION" in os.environ:
         # the launcher's choice, which Trainer would prefer to float32
         os.environ["ACCELERATE_MIXED_PRECISION"] = "no" if precision == "fp32" else precision
-    on_gpu = torch.cuda.is_available() and has_blocks
+    on_gpu = devices.has_cuda() and has_blocks
     settings = {
         "output_dir": str(folder.resolve()),
         "num_train_epochs": optimiser.epochs,
@@ -69,7 +68,7 @@ def training_arguments(
         "bf16": precision == "bf16",
         "fp16": precision == "fp16",
         # else Trainer takes bfloat16 for a GPU's
-        "use_cpu": torch.accelerator.current_accelerator() is None,
+        "use_cpu": devices.accelerator() is None,
         "report_to": "none",
         "remove_unused_columns": False,
         "label_names": ["labels", "weight"],
@@ -135,7 +134,7 @@ def _check_launcher(experiment: Experiment) -> None:
                 raise LorascopeError(
                     f"methods.{name}: AdaLoRA goes by whole gradients, which DeepSpeed doesn't keep; train it without DeepSpeed"
                 )
-        if not processes.has_gpus():
+        if not devices.has_gpus():
             # accelerate would leave DeepSpeed out and say nothing
             where, way = (
                 ("the launcher's --use_deepspeed", "launch without it")

@@ -29,8 +29,9 @@ def experiment(corpus, backbone_folder):
 
 def test_every_argument_is_one_of_trainers_own():
     own = {field.name for field in dataclasses.fields(TrainingArguments)}
-    # these go by other names from one version of transformers to the next
-    renamed = {"gradient_checkpointing", "gradient_checkpointing_kwargs", "activation_checkpointing", "group_by_length"}
+    # these go by other names from one version of transformers to the next, or are not there yet in the earliest
+    renamed = {"gradient_checkpointing", "gradient_checkpointing_kwargs", "activation_checkpointing"}
+    renamed |= {"group_by_length", "train_sampling_strategy", "ddp_static_graph"}
     passed = set(TrainerConfig.model_fields)
     assert passed - renamed <= own and set(DECIDED) - renamed <= own
     assert not passed & set(DECIDED) and set(CHANGING) <= passed

@@ -12,7 +12,7 @@ import torch
 from material import material
 from torch import Tensor, nn
 
-from lorascope.experiment import device
+from lorascope.devices import device
 from lorascope.features import Features
 from lorascope.measures import MEASURES
 from lorascope.measures.measure import Batch, Study

@@ -16,7 +16,7 @@ from material import backbone_of, corpus_of
 from measure import arguments, goal, in_turn
 
 from lorascope.audio import Clip, load_audio, prepare_clips
-from lorascope.experiment import device
+from lorascope.devices import device
 from lorascope.methods import LoraConfig
 from lorascope.models.methods import adapt
 from lorascope.training.data import ClipDataset, LengthBatches, collate

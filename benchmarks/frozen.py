@@ -25,7 +25,7 @@ from material import Material, material
 from measure import arguments, goal, settle
 
 from lorascope.corpora.folds import Fold, make_folds
-from lorascope.experiment import device
+from lorascope.devices import device
 from lorascope.methods import SHALLOW_HEADS, FrozenConfig
 from lorascope.models.classifier import Head, initialise_head
 from lorascope.planning import Cell

@@ -24,7 +24,7 @@ from arithmetic import flops, peak
 from material import CLASSES, SHAPES, WHISPER, backbone_of, config_of
 from measure import arguments, in_turn, peak_memory, resident, timed
 
-from lorascope.experiment import device
+from lorascope.devices import device
 from lorascope.features import SAMPLE_RATE
 from lorascope.methods import LoraConfig
 from lorascope.models.families import FAMILIES

@@ -27,7 +27,7 @@ from material import Material, material
 from measure import Timing, arguments, goal, in_turn, peak_memory, settle
 from torch import Tensor
 
-from lorascope.experiment import device
+from lorascope.devices import device
 from lorascope.methods import LoraConfig
 from lorascope.models.methods import adapt
 from lorascope.training.data import ClipDataset, LengthBatches, collate

@@ -62,4 +62,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .requirements import require
+
+    require("rich", "pydantic", "PyYAML")
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -20,8 +20,9 @@ from .corpora import DEFAULT_CLASSES, load_corpus
 from .corpora.corpus import Corpus
 from .corpora.folds import sample_from
 from .corpora.labels import match_classes
+from .devices import device
 from .errors import LorascopeError
-from .experiment import base_manifest, device, finish, prepare
+from .experiment import base_manifest, finish, prepare
 from .models.adaptation import load_frozen_head, read_record
 from .models.backbone import Backbone, load_backbone
 from .models.families import parts_of

@@ -12,6 +12,7 @@ import typer
 
 from . import __version__
 from .errors import LorascopeError
+from .requirements import require
 
 app = typer.Typer(
     name="lorascope",
@@ -295,6 +296,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Entry point: a `LorascopeError` becomes one line on standard error and exit code 2."""
     given = sys.argv[1:] if arguments is None else arguments
     try:
+        require("typer", "rich", "pydantic", "PyYAML")
         app(args=given)
     except LorascopeError as error:
         if "--debug" in given:

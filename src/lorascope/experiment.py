@@ -23,6 +23,7 @@ from .config import Experiment, dump_experiment
 from .context import no_window
 from .corpora import Corpus
 from .corpora.folds import sample_clips
+from .devices import device
 from .environment import hardware, versions
 from .errors import LorascopeError
 from .methods import FrozenConfig
@@ -177,13 +178,6 @@ def base_manifest(
         },
         "clips": {name: clip.hash for name, clip in clips.items()},
     }
-
-
-def device() -> str:
-    """Where models run: a CUDA device where there is one, else the CPU."""
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _analyse_fold(

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
-import torch
 import torch.distributed as dist
 
+from .devices import has_gpus
 from .errors import LorascopeError
 
 Result = TypeVar("Result")
@@ -35,12 +35,6 @@ def join() -> None:
             os.environ["ACCELERATE_USE_CPU"] = "true"
         PartialState(timeout=PATIENCE)
         _group = dist.new_group(backend="gloo", timeout=PATIENCE)
-
-
-def has_gpus() -> bool:
-    """Whether several processes could train on GPUs here: not without one, and not on Apple's."""
-    accelerator = torch.accelerator.current_accelerator()
-    return accelerator is not None and accelerator.type != "mps"
 
 
 def refuse_several(verb: str) -> None:

@@ -25,6 +25,7 @@ from .models.parts import MODULES, Block, EncoderParts
 from .models.prefix import SharedPrefix
 from .models.states import ModelStates
 from .progress import bar
+from .requirements import require
 
 #: Forward parts of a block that are there in every model.
 BLOCK_PARTS = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post")
@@ -144,6 +145,7 @@ def trace(
     One forward for each model and batch, and one backward for those models whose gradients a measure asks for; what lies below the first adapted block is run for the first
     model and repeated for the others. With `precision` bf16 the models run under autocast; what they give is cast to float32 before any measure sees it.
     """
+    require("nnsight")
     from nnsight import NNsight
 
     parts = states.parts

@@ -78,7 +78,7 @@ def by_hooks(peft, clips, features):
             ("resid_pre", block, lambda inputs, _: inputs[0]),
             ("attn_out", block.self_attn, lambda _, output: output[0]),
             ("mlp_out", block.fc2, lambda _, output: output),
-            ("resid_post", block, lambda _, output: output),
+            ("resid_post", block, lambda _, output: output[0] if isinstance(output, tuple) else output),
             ("lora_a", linear.lora_A["default"], lambda _, output: output),
             ("lora_b", linear.lora_B["default"], lambda _, output: output),
         ):

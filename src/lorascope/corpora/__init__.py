@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LorascopeError
+from ..requirements import require
+
+require("numpy", "pandas", "pyarrow", "soundfile", "soxr")
+
 from . import (
     audformat_database,
     audiofolder,

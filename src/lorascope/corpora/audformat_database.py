@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from ..errors import LorascopeError
+from ..requirements import require
 from .corpus import About, Recordings, named_speakers
 from .files import ANY_SUFFIX, clip_ids, without_label
 from .labels import suggestion
@@ -50,6 +51,7 @@ def read(
 
 
 def _load(root: Path) -> Any:
+    require("audformat")
     try:
         import audformat
     except ImportError as error:

@@ -15,6 +15,7 @@ import pandas as pd
 
 from ..cache import cache_folder
 from ..errors import LorascopeError
+from ..requirements import require
 from .corpus import About, Recordings
 from .labels import canonical
 
@@ -159,6 +160,7 @@ def _transcriptions(session: Path) -> dict[str, str]:
 
 
 def _hub(target: str) -> Iterator[dict[str, object]]:
+    require("datasets")
     try:
         import datasets
     except ImportError as error:

@@ -34,6 +34,7 @@ import pandas as pd
 
 from ..cache import cache_folder
 from ..errors import LorascopeError
+from ..requirements import require
 from ..store import digest
 from .corpus import About, Recordings
 
@@ -136,6 +137,7 @@ def _check_whole(option: str, value: object, least: int, most: int | None) -> No
 
 
 def _loader() -> tuple[Any, str]:
+    require("espeakng-loader")
     try:
         return importlib.import_module("espeakng_loader"), importlib.metadata.version("espeakng-loader")
     except ImportError as error:

@@ -1,5 +1,10 @@
 """A file per measure: each an accumulator with `update` and `compute` (see `measure.py`)."""
 
+from ..requirements import require
+
+require("torch", "scipy", "scikit-learn", "threadpoolctl", "pandas")
+
+
 from .cka import Cka
 from .contribution import Contribution
 from .erasure import Erasure

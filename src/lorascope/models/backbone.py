@@ -82,6 +82,9 @@ def load_backbone(name: str, classes: Sequence[str] | None = None, seed: int = 4
     if is_converted_folder(folder):
         return _from_weights(name, "CTranslate2 folder", read_converted_folder(folder), classes, seed, projection)
     if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            # transformers 5.0 guesses the family from the folder's name then
+            raise LorascopeError(f"backbone {name}: the folder has no config.json; give one that save_pretrained wrote")
         return _from_pretrained(name, "folder", classes, seed, projection, local_files_only=True)
     if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise LorascopeError(

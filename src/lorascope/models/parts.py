@@ -92,8 +92,8 @@ class EncoderParts(ABC):
         return getattr(block, self.middle_norm).output
 
     def block_output(self, output: Any) -> Any:
-        """resid_post, given what a block returns."""
-        return output
+        """resid_post, given what a block returns: with it, in WavLM, the position bias; in early versions of transformers 5, attention's weights."""
+        return output[0] if isinstance(output, tuple) else output
 
     # What follows from them ----------------------------------------------------------------------------------------
 

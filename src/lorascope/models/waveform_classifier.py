@@ -64,9 +64,12 @@ class ModularWavLMAttention(WavLMAttention):
     """WavLM's attention, the same arithmetic, with its projections called as modules, so that adapters on them count."""
 
     def torch_multi_head_self_attention(
-        self, hidden_states: Tensor, attention_mask: Tensor | None, gated_position_bias: Tensor
+        self, hidden_states: Tensor, attention_mask: Tensor | None, gated_position_bias: Tensor, *_: Any
     ) -> tuple[Tensor, Tensor]:
-        """attn_out [clips, frames, width] (no attention weights) of [clips, frames, width]; the mask [clips, frames] is true on speech."""
+        """attn_out [clips, frames, width] (no attention weights) of [clips, frames, width]; the mask [clips, frames] is true on speech.
+
+        Early versions of transformers 5 also tell whether attention weights are wanted.
+        """
         clips, frames, width = hidden_states.shape
 
         def heads(projection: nn.Module) -> Tensor:

@@ -53,18 +53,13 @@ class WaveformParts(EncoderParts):
 
     def attend(self, block: Any, hidden: Tensor, valid: Tensor | None) -> Tensor:
         """attn_out of a block on what its attention takes, [clips, frames, width]."""
-        mask = create_bidirectional_mask(
-            config=self.classifier.config, inputs_embeds=hidden, attention_mask=_mask(hidden, valid)
-        )
+        # by place: the second one's name is not the same in all versions of transformers
+        mask = create_bidirectional_mask(self.classifier.config, hidden, _mask(hidden, valid))
         return block.attention(hidden, attention_mask=mask)[0]
 
 
 class WavLMParts(WaveformParts):
     """The parts of a WavLM encoder, whose first block owns the position bias of all."""
-
-    def block_output(self, output: Any) -> Any:
-        """resid_post, given what a block returns (with it, the position bias)."""
-        return output[0]
 
     def attend(self, block: Any, hidden: Tensor, valid: Tensor | None) -> Tensor:
         """attn_out of a block on what its attention takes, [clips, frames, width]."""

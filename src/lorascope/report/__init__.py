@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..requirements import require
+
 __all__ = ["write_all"]
 
 
@@ -12,6 +14,7 @@ def write_all(run: Path) -> Path:
 
     What the folder lacks is left out and named in the report. Raises `LorascopeError` where it is no run folder.
     """
+    require("matplotlib", "plotly", "jinja2", "pandas", "pyarrow", "rich")
     # matplotlib and jinja2 cost a second: only who makes a report waits for them
     from lorascope.report.page import write_report
     from lorascope.report.tables import write_tables

@@ -13,6 +13,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
+from ..devices import visible_gpus
 from ..errors import LorascopeError
 from .jobs import Job, Outcome
 
@@ -138,15 +139,6 @@ class _Worker:
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def visible_gpus() -> tuple[str, ...]:
-    """The CUDA devices of this process, as `CUDA_VISIBLE_DEVICES` names them."""
-    import torch
-
-    count = torch.cuda.device_count()
-    named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
-    return tuple(named[:count] if named else map(str, range(count)))
 
 
 @contextlib.contextmanager

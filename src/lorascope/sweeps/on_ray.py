@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from ..errors import LorascopeError
+from ..requirements import require
 from .jobs import Job, Outcome
 
 
@@ -22,6 +23,7 @@ class RayEngine:
             raise LorascopeError(
                 "--engine ray: Ray is not installed; install it with `pip install 'lorascope[cluster]'` on every node"
             )
+        require("ray")
         self.address, self.cpus, self.gpus, self.retries = address, cpus, gpus, retries
         self._connected = False
 

@@ -10,12 +10,11 @@ from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
-import torch
 from pydantic import ValidationError
 from torch import nn
 from transformers import TrainingArguments
 
-from .. import processes
+from .. import devices, processes
 from ..config import Experiment
 from ..errors import LorascopeError
 from ..methods import FrozenConfig, OptimiserConfig
@@ -48,7 +47,7 @@ def training_arguments(
     if "ACCELERATE_MIXED_PRECISION" in os.environ:
         # the launcher's choice, which Trainer would prefer to float32
         os.environ["ACCELERATE_MIXED_PRECISION"] = "no" if precision == "fp32" else precision
-    on_gpu = torch.cuda.is_available() and has_blocks
+    on_gpu = devices.has_cuda() and has_blocks
     settings = {
         "output_dir": str(folder.resolve()),
         "num_train_epochs": optimiser.epochs,
@@ -74,7 +73,7 @@ def training_arguments(
         "bf16": precision == "bf16",
         "fp16": precision == "fp16",
         # else Trainer takes bfloat16 for a GPU's
-        "use_cpu": torch.accelerator.current_accelerator() is None,
+        "use_cpu": devices.accelerator() is None,
         # else every step asks the GPU whether its loss is a number, and waits; a loss that isn't one is logged as such
         "logging_nan_inf_filter": False,
         "report_to": "none",
@@ -161,7 +160,7 @@ def _check_launcher(experiment: Experiment) -> None:
                 raise LorascopeError(
                     f"methods.{name}: AdaLoRA goes by whole gradients, which DeepSpeed doesn't keep; train it without DeepSpeed"
                 )
-        if not processes.has_gpus():
+        if not devices.has_gpus():
             # accelerate would leave DeepSpeed out and say nothing
             where, way = (
                 ("the launcher's --use_deepspeed", "launch without it")

@@ -21,17 +21,19 @@ from ..errors import LorascopeError
 from ..features import SAMPLE_RATE
 from ..methods import ClassicConfig
 from ..progress import bar
+from ..requirements import require
 
 #: openSMILE's names of the feature sets, by the config's.
 SETS = {"egemaps": "eGeMAPSv02", "compare": "ComParE_2016"}
 
 
 def check_opensmile() -> None:
-    """Raise `LorascopeError` where openSMILE is not installed."""
+    """Raise `LorascopeError` where openSMILE is not installed, or too old."""
     if importlib.util.find_spec("opensmile") is None:
         raise LorascopeError(
             "methods: a classic method needs openSMILE, which is not installed; install it with `pip install 'lorascope[classic]'`, or take the method out"
         )
+    require("opensmile")
 
 
 def versions_of(method: ClassicConfig) -> dict[str, str]:

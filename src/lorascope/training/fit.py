@@ -16,6 +16,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalPrediction
 
 from .. import processes
+from ..devices import has_cuda
 from ..methods import OptimiserConfig
 from ..stats import unweighted_average_recall
 from ..trainer_config import PLAIN, TrainerConfig
@@ -67,7 +68,7 @@ class LengthTrainer(Trainer):
             Weighted(dataset),
             batch_sampler=ShareOfBatches(batches, processes.count(), processes.number(), steps, even),
             collate_fn=collate,
-            pin_memory=args.dataloader_pin_memory and torch.cuda.is_available(),
+            pin_memory=args.dataloader_pin_memory and has_cuda(),
             num_workers=args.dataloader_num_workers,
             persistent_workers=args.dataloader_persistent_workers,
             prefetch_factor=args.dataloader_prefetch_factor,

@@ -31,12 +31,12 @@ class Task(NamedTuple):
 def train(task: Any) -> tuple[float, float]:
     """One epoch in this process; the time of day at its steps' start and end."""
     from material import Material
-    from training import BATCH
 
     from lorascope.methods import LoraConfig
     from lorascope.models.methods import adapt
     from lorascope.training.data import ClipDataset
     from lorascope.training.fit import fit
+    from training import BATCH
 
     clips: Material = _material(str(task.given), task)
     names = list(clips.clips)

@@ -18,6 +18,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from .devices import has_cuda
 from .environment import one_thread
 from .measures.kept_frames import Space
 from .measures.measure import GRADIENT_PARTS, Batch, Factors, Measure, Part, Replay, Study
@@ -175,7 +176,7 @@ def computed(measures: Mapping[str, Measure]) -> dict[str, pd.DataFrame]:
 
     Where the pass ran on a GPU, what comes after it is partly that one's, partly the host's, so it is done side by side; on the host alone it would only share its cores.
     """
-    if not torch.cuda.is_available() or len(measures) < 2:
+    if not has_cuda() or len(measures) < 2:
         found = [measure.compute() for measure in measures.values()]
     else:
         with one_thread(), ThreadPoolExecutor(len(measures)) as pool:

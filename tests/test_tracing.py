@@ -1,5 +1,7 @@
 """Tracing against plain hooks and autograd on real (tiny) models, and the measures on what it gives."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,12 +9,14 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lorascope.devices import has_cuda
 from lorascope.measures import MEASURES
+from lorascope.measures.kept_frames import Space
 from lorascope.models.backbone import load_backbone
 from lorascope.models.parts import WhisperParts
 from lorascope.models.prefix import SharedPrefix
 from lorascope.models.states import ModelStates
-from lorascope.tracing import BatchLimits, batches_of, study_of, trace
+from lorascope.tracing import BatchLimits, batches_of, computed, study_of, trace
 
 from .tiny import CLASSES, mels, plain_adapter, tiny_whisper
 
@@ -410,3 +414,38 @@ def test_nothing_is_shared_where_an_adapter_changes_what_lies_before_the_blocks(
     peft = get_peft_model(model, LoraConfig(r=2, **settings))
     prefix = SharedPrefix(WhisperParts(peft))
     assert prefix.depth == 0 and not prefix._modules
+
+
+@pytest.mark.skipif(not has_cuda(), reason="needs a GPU")
+@pytest.mark.parametrize("room", [0, 1 << 30], ids=["frames leave the GPU", "frames stay"])
+def test_a_gpu_gives_what_the_processor_gives(states, clips, room):
+    """All tables but the pictures of the rank space, to 1e-4; also where the frames of the flattened variants have no room on the GPU."""
+    tables = {}
+    for device in ("cpu", "cuda"):
+        states.parts.peft.to(device)
+        moved = ModelStates(states.parts, {name: tensor.to(device) for name, tensor in frozen_head(states).items()})
+        study = study_of(moved, clips, CLASSES, seed=0, draws=60)
+        study = replace(study, space=Space(on_device=room))
+        measures = {name: MEASURES[name](study) for name in MEASURES}
+        found = batches_of(
+            clips, lambda clip, frames: SOUNDS[clip][:, : 2 * frames], FRAMES, BatchLimits(4), True, device
+        )
+        trace(moved, found, list(measures.values()))
+        tables[device] = computed(measures)
+    states.parts.peft.to("cpu")
+    for stem, expected in tables["cpu"].items():
+        numbers = [column for column in expected.select_dtypes("number") if (stem, column) not in PICTURE]
+        np.testing.assert_allclose(tables["cuda"][stem][numbers], expected[numbers], rtol=1e-4, atol=1e-4, err_msg=stem)
+
+
+#: Where a t-SNE puts a clip depends on the last digit of what it is given.
+PICTURE = {("ranks", "x"), ("ranks", "y")}
+
+
+def frozen_head(states):
+    with states.parts.adapter(on=False):
+        return {
+            f"{name}.{kind}": tensor.detach().clone()
+            for name, part in zip(("projector", "classifier"), states.parts.head(), strict=True)
+            for kind, tensor in (("weight", part.weight), ("bias", part.bias))
+        }

@@ -17,7 +17,7 @@ test: $(VENV)/.ready
 
 # a Ray cluster of two nodes on loopback; one to two minutes, so it is not among the others (CI runs it where time is left)
 test-cluster: $(VENV)/.ready
-	$(BIN)/python -m pytest -m cluster tests/sweeps
+	$(BIN)/python -m pytest -m cluster tests/work
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -12,16 +12,16 @@ import torch
 from material import material
 from torch import Tensor, nn
 
-from lorascope.devices import device
-from lorascope.features import Features
-from lorascope.measures import MEASURES
-from lorascope.measures.measure import Batch, Study
-from lorascope.methods import LoraConfig
-from lorascope.models.backbone import Backbone
-from lorascope.models.families import parts_of
-from lorascope.models.methods import adapt
-from lorascope.models.states import ModelStates
-from lorascope.tracing import batch_limits, batches_of, computed, study_of, trace
+from lorascope.analysis.measure import Batch, Study
+from lorascope.analysis.measures import MEASURES
+from lorascope.analysis.one_pass import batch_limits, batches_of, computed, study_of, trace
+from lorascope.analysis.states import ModelStates
+from lorascope.experiment.methods import LoraConfig
+from lorascope.machine.devices import device
+from lorascope.models.adapters.building import adapt
+from lorascope.models.families.known import parts_of
+from lorascope.models.weights.backbone import Backbone
+from lorascope.sound.features import Features
 from lorascope.training.data import context_frames
 
 #: The five analyses; the erasure, which reruns the model by design, is not one of them.

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from measure import arguments, goal, settle
 
-from lorascope.sweeps.local import LocalEngine
+from lorascope.work.engines.local import LocalEngine
 
 
 class Task(NamedTuple):
@@ -32,8 +32,8 @@ def train(task: Any) -> tuple[float, float]:
     """One epoch in this process; the time of day at its steps' start and end."""
     from material import Material
 
-    from lorascope.methods import LoraConfig
-    from lorascope.models.methods import adapt
+    from lorascope.experiment.methods import LoraConfig
+    from lorascope.models.adapters.building import adapt
     from lorascope.training.data import ClipDataset
     from lorascope.training.fit import fit
     from training import BATCH

@@ -15,10 +15,10 @@ import torch
 from material import backbone_of, corpus_of
 from measure import arguments, goal, in_turn
 
-from lorascope.audio import Clip, load_audio, prepare_clips
-from lorascope.devices import device
-from lorascope.methods import LoraConfig
-from lorascope.models.methods import adapt
+from lorascope.experiment.methods import LoraConfig
+from lorascope.machine.devices import device
+from lorascope.models.adapters.building import adapt
+from lorascope.sound.decoding import Clip, load_audio, prepare_clips
 from lorascope.training.data import ClipDataset, LengthBatches, collate
 
 

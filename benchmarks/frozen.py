@@ -24,12 +24,12 @@ import torch
 from material import Material, material
 from measure import arguments, goal, settle
 
-from lorascope.corpora.folds import Fold, make_folds
-from lorascope.devices import device
-from lorascope.methods import SHALLOW_HEADS, FrozenConfig
+from lorascope.corpora.folds.folds import Fold, make_folds
+from lorascope.experiment.methods import SHALLOW_HEADS, FrozenConfig
+from lorascope.experiment.planning import Cell
+from lorascope.machine.devices import device
 from lorascope.models.classifier import Head, initialise_head
-from lorascope.planning import Cell
-from lorascope.store import RunFolder
+from lorascope.store.folder import RunFolder
 from lorascope.training.cell import Inputs, run_cell
 from lorascope.training.data import ClipDataset, PooledDataset
 from lorascope.training.fit import Fit, fit

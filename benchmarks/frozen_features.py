@@ -14,10 +14,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import lorascope
-from lorascope.experiment import prepare
-from lorascope.features import WINDOW
+from lorascope.api import prepare
 from lorascope.models.classifier import masked_mean
-from lorascope.stats import unweighted_average_recall
+from lorascope.sound.features import WINDOW
+from lorascope.statistics.stats import unweighted_average_recall
 from lorascope.training.data import context_frames
 
 corpus = lorascope.load_corpus(sys.argv[1] if len(sys.argv) > 1 else "emodb")

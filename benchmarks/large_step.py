@@ -16,7 +16,7 @@ from arithmetic import flops, peak
 from material import CLASSES, backbone_of
 from measure import arguments, goal, peak_memory, timed
 
-from lorascope.trainer_config import TrainerConfig
+from lorascope.experiment.trainer import TrainerConfig
 from lorascope.training.arguments import compiled
 from training import Batch, Steps
 

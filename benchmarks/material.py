@@ -19,10 +19,10 @@ import numpy as np
 from transformers.utils import logging
 
 import lorascope
-from lorascope.audio import Clip
+from lorascope.api import prepare
 from lorascope.corpora import Corpus
-from lorascope.experiment import prepare
-from lorascope.models.backbone import Backbone
+from lorascope.models.weights.backbone import Backbone
+from lorascope.sound.decoding import Clip
 
 logging.disable_progress_bar()
 CLASSES = ("anger", "happiness", "neutrality", "sadness")
@@ -76,7 +76,7 @@ def random_folder(shape: str) -> Path:
     """A random model of a shape as a Hugging Face folder, which goes with the process."""
     import torch
 
-    from lorascope.models.families import FAMILIES
+    from lorascope.models.families.known import FAMILIES
 
     folder = _temporary()
     config = config_of(shape)

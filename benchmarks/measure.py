@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 
-from lorascope.environment import hardware
+from lorascope.machine.environment import hardware
 
 KEEP = "LORASCOPE_BENCH_JSON"
 

@@ -18,7 +18,7 @@ import pandas as pd
 from analysed import Analysed
 from measure import arguments, goal, peak_memory, resident
 
-from lorascope.measures.measure import Batch
+from lorascope.analysis.measure import Batch
 
 #: Clips that each process analyses first.
 WARM = 64

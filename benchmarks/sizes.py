@@ -24,11 +24,11 @@ from arithmetic import flops, peak
 from material import CLASSES, SHAPES, WHISPER, backbone_of, config_of
 from measure import arguments, in_turn, peak_memory, resident, timed
 
-from lorascope.devices import device
-from lorascope.features import SAMPLE_RATE
-from lorascope.methods import LoraConfig
-from lorascope.models.families import FAMILIES
-from lorascope.models.methods import adapt
+from lorascope.experiment.methods import LoraConfig
+from lorascope.machine.devices import device
+from lorascope.models.adapters.building import adapt
+from lorascope.models.families.known import FAMILIES
+from lorascope.sound.features import SAMPLE_RATE
 from lorascope.training.data import context_frames
 
 CLIPS = 2

@@ -27,9 +27,9 @@ from material import Material, material
 from measure import Timing, arguments, goal, in_turn, peak_memory, settle
 from torch import Tensor
 
-from lorascope.devices import device
-from lorascope.methods import LoraConfig
-from lorascope.models.methods import adapt
+from lorascope.experiment.methods import LoraConfig
+from lorascope.machine.devices import device
+from lorascope.models.adapters.building import adapt
 from lorascope.training.data import ClipDataset, LengthBatches, collate
 from lorascope.training.fit import LengthTrainer, fit
 

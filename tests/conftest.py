@@ -78,8 +78,8 @@ def settings_of(manifest, backbone_folder, **changes):
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory, corpus, backbone_folder):
     """(experiment, results) of one small run."""
-    from lorascope.config import experiment_from
-    from lorascope.experiment import run
+    from lorascope.api import run
+    from lorascope.experiment.config import experiment_from
 
     experiment = experiment_from(settings_of(corpus, backbone_folder))
     return experiment, run(experiment, tmp_path_factory.mktemp("runs") / "small")

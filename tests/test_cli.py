@@ -14,7 +14,7 @@ import yaml
 from transformers import WhisperForAudioClassification
 
 from lorascope.cli import main
-from lorascope.models import offline
+from lorascope.models.weights import wheels as offline
 
 from .conftest import make_corpus, settings_of
 from .tiny import plain_adapter, tiny_config, tiny_whisper
@@ -42,7 +42,7 @@ def test_ctrl_c_tells_how_to_go_on(capsys, monkeypatch, tmp_path):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lorascope.config.load_experiment", interrupted)
+    monkeypatch.setattr("lorascope.experiment.config.load_experiment", interrupted)
     code, _, err = call(capsys, "run", "experiment.yaml", "--out", tmp_path)
     assert code == 130 and "the same command continues" in err
 
@@ -254,8 +254,8 @@ def test_a_wrong_hash_is_told(analyze, tmp_path, monkeypatch):
             return tmp_path / "model.bin"
 
     monkeypatch.setattr(offline, "distribution", lambda name: Distribution())
-    monkeypatch.setattr("lorascope.models.backbone._cached", lambda target: False)
-    monkeypatch.setattr("lorascope.models.backbone.hub_refuses", lambda target: "the hub cannot be reached")
+    monkeypatch.setattr("lorascope.models.weights.backbone._cached", lambda target: False)
+    monkeypatch.setattr("lorascope.models.weights.backbone.hub_refuses", lambda target: "the hub cannot be reached")
     line = analyze(backbone="whisper-tiny.en", labels="ang,hap,neu,sad")
     assert "SHA-256" in line and "force-reinstall" in line
 

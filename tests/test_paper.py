@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from lorascope.config import load_experiment
-from lorascope.experiment import run
-from lorascope.planning import describe
+from lorascope.api import run
+from lorascope.experiment.config import load_experiment
+from lorascope.experiment.planning import describe
 
 from .corpora.trees import iemocap_tree
 from .tiny import tiny_whisper
@@ -53,7 +53,7 @@ def test_the_released_variant_has_both_leaks_and_says_so(release):
     for cell in plan["cells"]:
         assert len(cell["optimistic"]) == 2
         assert cell["speakers"]["validation"] == [] and len(cell["speakers"]["train"]) == 9
-    from lorascope.planning import plan as cells_of
+    from lorascope.experiment.planning import plan as cells_of
 
     leaking = [
         cell

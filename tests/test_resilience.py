@@ -8,10 +8,12 @@ import pandas as pd
 import pytest
 from transformers import WhisperForAudioClassification
 
-from lorascope import analyze_several, store, tracing
-from lorascope.config import AnalysisConfig, experiment_from
-from lorascope.experiment import run
-from lorascope.store import RunFolder
+from lorascope import analyze_several
+from lorascope.analysis import one_pass as tracing
+from lorascope.api import run
+from lorascope.experiment.config import AnalysisConfig, experiment_from
+from lorascope.store import folder as store
+from lorascope.store.folder import RunFolder
 from lorascope.training import cell as cells
 from lorascope.training.checkpoints import Checkpoints, last_whole
 from lorascope.training.fit import LengthTrainer
@@ -96,7 +98,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(tmp_pat
 def test_an_analysis_of_adapters_that_is_killed_continues(tmp_path, corpus, backbone_folder, monkeypatch):
     # reports take most of the time, and are not what this is about
     monkeypatch.setattr("lorascope.report.write_all", lambda folder: folder)
-    monkeypatch.setattr("lorascope.report.side_by_side.write_page", lambda folder, *_: folder)
+    monkeypatch.setattr("lorascope.report.comparison.write_page", lambda folder, *_: folder)
     for seed, name in enumerate(("one", "two")):
         adapter = plain_adapter(WhisperForAudioClassification.from_pretrained(backbone_folder), seed)
         adapter.save_pretrained(tmp_path / name)

@@ -9,35 +9,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .adapters import analyze
-    from .config import Experiment, load_experiment
+    from .api import run
     from .corpora import Corpus, load_corpus, make_folds
     from .errors import LorascopeError
-    from .experiment import run
-    from .models.backbone import load_backbone
-    from .planning import plan
-    from .results import Results
-    from .side_by_side import analyze_several
-    from .sweeps.grid import load_sweep
-    from .sweeps.sweep import run_sweep
+    from .experiment.config import Experiment, load_experiment
+    from .experiment.grid import load_sweep
+    from .experiment.planning import plan
+    from .findings.compare import analyze_several
+    from .models.weights.backbone import load_backbone
+    from .store.results import Results
+    from .work.sources import analyze
+    from .work.sweep import run_sweep
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "analyze": "adapters",
-    "analyze_several": "side_by_side",
-    "Experiment": "config",
-    "load_experiment": "config",
+    "analyze": "work.sources",
+    "analyze_several": "findings.compare",
+    "Experiment": "experiment.config",
+    "load_experiment": "experiment.config",
     "Corpus": "corpora",
     "load_corpus": "corpora",
     "make_folds": "corpora",
     "LorascopeError": "errors",
-    "run": "experiment",
-    "load_sweep": "sweeps.grid",
-    "run_sweep": "sweeps.sweep",
-    "load_backbone": "models.backbone",
-    "plan": "planning",
-    "Results": "results",
+    "run": "api",
+    "load_sweep": "experiment.grid",
+    "run_sweep": "work.sweep",
+    "load_backbone": "models.weights.backbone",
+    "plan": "experiment.planning",
+    "Results": "store.results",
 }
 
 __all__ = [
@@ -62,7 +62,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from .requirements import require
+    from .machine.requirements import require
 
     require("rich", "pydantic", "PyYAML")
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)

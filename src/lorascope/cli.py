@@ -12,7 +12,7 @@ import typer
 
 from . import __version__
 from .errors import LorascopeError
-from .requirements import require
+from .machine.requirements import require
 
 app = typer.Typer(
     name="lorascope",
@@ -54,15 +54,15 @@ def run_command(
     debug: Debug = False,
 ) -> None:
     """Train and test every cell, analyse one fold, leave tables, figures and a report."""
-    from .config import load_experiment
+    from .experiment.config import load_experiment
 
     experiment = load_experiment(config, overrides or [])
-    from .environment import quiet
-    from .experiment import run
+    from .api import run
+    from .machine.environment import quiet
 
     quiet()
     results = run(experiment, out, _Clock())
-    from .processes import number
+    from .machine.processes import number
 
     if number() == 0:
         _show(results)
@@ -76,10 +76,10 @@ def plan_command(
     debug: Debug = False,
 ) -> None:
     """List every cell with its training, validation and test speakers and clip counts; nothing is trained."""
-    from .config import load_experiment
+    from .experiment.config import load_experiment
 
     experiment = load_experiment(config, overrides or [])
-    from .planning import describe, print_plan
+    from .experiment.planning import describe, print_plan
 
     description = describe(experiment)
     if as_json:
@@ -127,13 +127,13 @@ def analyze_command(
     debug: Debug = False,
 ) -> None:
     """Analyse adapters that were made anywhere; nothing is trained."""
-    from .config import analysis_from
+    from .experiment.config import analysis_from
 
     if context not in (None, "trim", "full"):
         raise LorascopeError(f"--context {context}: expected trim or full")
     config = analysis_from(overrides or [])
-    from .adapters import analyze, read_clip_ids
-    from .environment import quiet
+    from .machine.environment import quiet
+    from .work.sources import analyze, read_clip_ids
 
     quiet()
     options: dict[str, Any] = {
@@ -148,7 +148,7 @@ def analyze_command(
     if len(adapter) == 1:
         _show(analyze(backbone, adapter[0], out, corpus, **options))
         return
-    from .side_by_side import analyze_several
+    from .findings.compare import analyze_several
 
     for results in analyze_several(backbone, adapter, out, corpus, **options).values():
         _show(results)
@@ -160,7 +160,7 @@ def report_command(
 ) -> None:
     """Make tables, figures and report again from a folder of results."""
     from .report import write_all
-    from .results import Results
+    from .store.results import Results
 
     Results(folder)
     write_all(folder)
@@ -206,21 +206,21 @@ def sweep_command(
 
     Exit code: 0 when all is whole, 1 when a cell or a report failed, 2 for bad input.
     """
-    from .sweeps.grid import load_sweep
+    from .experiment.grid import load_sweep
 
     for option, value, known in (("engine", engine, ("local", "ray")), ("storage", storage, ("shared", "node"))):
         if value not in known:
             raise LorascopeError(f"--{option} {value}: expected {' or '.join(known)}")
     sweep = load_sweep(grid, overrides or [])
-    from .sweeps.show import print_end, show
-    from .sweeps.sweep import run_sweep
+    from .work.show import print_end, show
+    from .work.sweep import run_sweep
 
     if dry_run or status:
         show(sweep, out, dry_run, gflops, as_json)
         return
-    from .environment import quiet
-    from .sweeps.local import LocalEngine
-    from .sweeps.on_ray import RayEngine
+    from .machine.environment import quiet
+    from .work.engines.local import LocalEngine
+    from .work.engines.on_ray import RayEngine
 
     quiet()
     logs, apart = out / "sweep" / "logs", engine == "ray" and storage == "node"
@@ -246,7 +246,7 @@ app.add_typer(corpora_app, name="corpora")
 def corpora_command(context: typer.Context) -> None:
     """List the corpora that can be read; `check` compares one with what it should be."""
     if context.invoked_subcommand is None:
-        from .corpora.listing import print_readers
+        from .corpora.checking.show import print_readers
 
         print_readers()
 
@@ -267,8 +267,8 @@ def corpora_check_command(
 
     Exit code: 0 without faults (there may be warnings), 1 with faults, 2 where there is no such reader or folder.
     """
-    from .corpora.check import check_corpus
-    from .corpora.listing import print_check
+    from .corpora.checking.check import check_corpus
+    from .corpora.checking.show import print_check
 
     check = check_corpus(name, root, decode)
     if as_json:

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
+from lorascope.analysis.states import BASELINES, ModelStates, random_factors
 from lorascope.errors import LorascopeError
-from lorascope.models.backbone import load_backbone
 from lorascope.models.parts import WhisperParts
-from lorascope.models.states import BASELINES, ModelStates, random_factors
+from lorascope.models.weights.backbone import load_backbone
 
 from ..tiny import mels, plain_adapter, tiny_whisper
 

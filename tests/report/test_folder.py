@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lorascope.report.folder import RunFolder
-from lorascope.store import write_json
+from lorascope.store.folder import write_json
 
 
 def test_a_shared_cell_bears_the_name_of_its_own_experiment(tmp_path):

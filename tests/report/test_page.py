@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 
 from lorascope.errors import LorascopeError
+from lorascope.findings.scores import summarise
 from lorascope.report import write_all
-from lorascope.report.scores import summarise
 
 from .conftest import HOSTILE, OPTIMISTIC
 from .folders import make_analysis

@@ -13,7 +13,7 @@ from scipy import stats as scipy_stats
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix
 
 from lorascope.errors import LorascopeError
-from lorascope.report.scores import compare, confusion, per_fold, summarise
+from lorascope.findings.scores import compare, confusion, per_fold, summarise
 from lorascope.report.tables import comparison_lines
 
 from .folders import make_run

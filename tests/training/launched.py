@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import lorascope.report
-from lorascope.config import load_experiment
-from lorascope.experiment import run
+from lorascope.api import run
+from lorascope.experiment.config import load_experiment
 
 if __name__ == "__main__":
     file, out = map(Path, sys.argv[1:])

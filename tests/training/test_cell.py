@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 import torch
 
+from lorascope.api import prepare
 from lorascope.corpora import load_corpus, make_folds
-from lorascope.experiment import prepare
-from lorascope.methods import FrozenConfig, LoraConfig
-from lorascope.models.adaptation import load_adapter
-from lorascope.models.backbone import load_backbone
-from lorascope.planning import Cell
-from lorascope.store import RunFolder
-from lorascope.trainer_config import PLAIN, TrainerConfig
+from lorascope.experiment.methods import FrozenConfig, LoraConfig
+from lorascope.experiment.planning import Cell
+from lorascope.experiment.trainer import PLAIN, TrainerConfig
+from lorascope.models.adapters.folder import load_adapter
+from lorascope.models.weights.backbone import load_backbone
+from lorascope.store.folder import RunFolder
 from lorascope.training import cell as cells
 from lorascope.training.cell import Inputs, run_cell
 from lorascope.training.passes import predict_clips

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from lorascope.audio import Clip
-from lorascope.features import LogMel
+from lorascope.sound.decoding import Clip
+from lorascope.sound.features import LogMel
 from lorascope.training.data import BUCKETS, ClipDataset, LengthBatches, collate, context_frames
 
 

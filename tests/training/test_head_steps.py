@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lorascope.methods import FrozenConfig
+from lorascope.experiment.methods import FrozenConfig
 from lorascope.models.classifier import Head, initialise_head
 from lorascope.training.data import PooledDataset
 from lorascope.training.fit import fit

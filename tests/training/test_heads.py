@@ -10,14 +10,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from lorascope.api import prepare
 from lorascope.corpora import load_corpus, make_folds
 from lorascope.errors import LorascopeError
-from lorascope.experiment import prepare
-from lorascope.methods import FrozenConfig
-from lorascope.models.backbone import load_backbone
+from lorascope.experiment.methods import FrozenConfig
+from lorascope.experiment.planning import Cell
 from lorascope.models.classifier import Head, WhisperClassifier, initialise_head
-from lorascope.planning import Cell
-from lorascope.store import RunFolder
+from lorascope.models.weights.backbone import load_backbone
+from lorascope.store.folder import RunFolder
 from lorascope.training.cell import run_cell
 from lorascope.training.heads import LayerSum, load_head
 from lorascope.training.inputs import Inputs

@@ -7,15 +7,15 @@ import torch
 from peft import PeftModel
 from transformers import TrainerCallback
 
-from lorascope import methods
+from lorascope.api import prepare
 from lorascope.corpora import load_corpus, make_folds
 from lorascope.errors import LorascopeError
-from lorascope.experiment import prepare
-from lorascope.models.adaptation import load_adapter
-from lorascope.models.backbone import load_backbone
-from lorascope.models.methods import adapt
-from lorascope.planning import Cell
-from lorascope.store import RunFolder
+from lorascope.experiment import methods
+from lorascope.experiment.planning import Cell
+from lorascope.models.adapters.building import adapt
+from lorascope.models.adapters.folder import load_adapter
+from lorascope.models.weights.backbone import load_backbone
+from lorascope.store.folder import RunFolder
 from lorascope.training import cell as cells
 from lorascope.training.cell import Inputs, predict_clips, run_cell
 

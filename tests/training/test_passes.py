@@ -5,10 +5,10 @@ import pytest
 import torch
 from transformers import HubertConfig, HubertForSequenceClassification, WavLMConfig, WavLMForSequenceClassification
 
-from lorascope.audio import Clip
-from lorascope.features import LogMel
-from lorascope.models.backbone import load_backbone
 from lorascope.models.classifier import WhisperClassifier
+from lorascope.models.weights.backbone import load_backbone
+from lorascope.sound.decoding import Clip
+from lorascope.sound.features import LogMel
 from lorascope.training.passes import pooled_stream
 
 from ..tiny import mels, tiny_whisper

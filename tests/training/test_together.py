@@ -13,10 +13,11 @@ import pytest
 import torch
 import yaml
 
-from lorascope import analyze, processes
-from lorascope.config import experiment_from
+from lorascope import analyze
+from lorascope.api import run
 from lorascope.errors import LorascopeError
-from lorascope.experiment import run
+from lorascope.experiment.config import experiment_from
+from lorascope.machine import processes
 from lorascope.training.arguments import check_arguments
 from lorascope.training.data import LengthBatches, ShareOfBatches
 

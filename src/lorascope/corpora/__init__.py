@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LorascopeError
-from ..requirements import require
+from ..machine.requirements import require
 
 require("numpy", "pandas", "pyarrow", "soundfile", "soxr")
 
-from . import (
+from .corpus import DEFAULT_CLASSES, About, Corpus, Published, Recordings, corpus_from
+from .folds.folds import Fold, make_folds
+from .labels import suggestion
+from .readers import (
     audformat_database,
     audiofolder,
     cremad,
@@ -30,9 +33,6 @@ from . import (
     synthetic,
     tess,
 )
-from .corpus import DEFAULT_CLASSES, About, Corpus, Published, Recordings, corpus_from
-from .folds import Fold, make_folds
-from .labels import suggestion
 
 __all__ = ["CORPORA", "PUBLISHED", "READERS", "About", "Corpus", "Fold", "Published", "load_corpus", "make_folds"]
 

@@ -17,8 +17,8 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from ..errors import LorascopeError
+from .adapters.tuned import TunedModel
 from .classifier import SpeechClassifier, masked_mean
-from .tuned import TunedModel
 
 #: Adaptable linear layers of a block in the order in which the block runs them.
 MODULES = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..requirements import require
+from ..machine.requirements import require
 
 __all__ = ["write_all"]
 
@@ -16,8 +16,8 @@ def write_all(run: Path) -> Path:
     """
     require("matplotlib", "plotly", "jinja2", "pandas", "pyarrow", "rich")
     # matplotlib and jinja2 cost a second: only who makes a report waits for them
-    from lorascope.report.page import write_report
-    from lorascope.report.tables import write_tables
+    from .page import write_report
+    from .tables import write_tables
 
     write_tables(run)
     return write_report(run)

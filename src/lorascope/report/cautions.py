@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lorascope.report.figures import lens
-from lorascope.report.folder import RunFolder
-from lorascope.report.readings.words import at, capital
+from .figures import lens
+from .folder import RunFolder
+from .readings.words import at, capital
 
 #: The paper's number of analysed clips a class.
 CLIPS_PER_CLASS = 25

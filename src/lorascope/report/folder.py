@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from lorascope.errors import LorascopeError
+from ..errors import LorascopeError
 
 #: The tables of the analysis, by the stem of their file, and what each holds in plain words.
 ANALYSIS_TABLES = {

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from lorascope.report.figures.style import GRID, INK, MUTED
+from .figures.style import GRID, INK, MUTED
 
 #: Up to this size a table is embedded as CSV, up to the next as gzipped CSV; beyond, the page names the file instead. Bytes.
 PLAIN_LIMIT, PACKED_LIMIT = 200_000, 400_000

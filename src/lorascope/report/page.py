@@ -8,16 +8,16 @@ from typing import Any
 
 import pandas as pd
 
-from lorascope.report import inline
-from lorascope.report.cautions import cautions
-from lorascope.report.figures import draw
-from lorascope.report.folder import ANALYSIS_TABLES, RunFolder
-from lorascope.report.panels import panels
-from lorascope.report.rendering import render
-from lorascope.report.scores import compare, confusion, per_fold, summarise
-from lorascope.report.sections import SECTIONS, Section, Table, table
-from lorascope.report.tables import HEADS, comparison_lines, formatted, notes
-from lorascope.store import write_text
+from ..findings.scores import compare, confusion, per_fold, summarise
+from ..store.folder import write_text
+from . import inline
+from .cautions import cautions
+from .figures import draw
+from .folder import ANALYSIS_TABLES, RunFolder
+from .panels import panels
+from .rendering import render
+from .sections import SECTIONS, Section, Table, table
+from .tables import HEADS, comparison_lines, formatted, notes
 
 
 def write_report(run: Path) -> Path:

@@ -13,9 +13,9 @@ from typing import Any
 
 import pandas as pd
 
-from lorascope.report.figures import contribution, lens, rank_space, spectra
-from lorascope.report.figures.style import CYCLE, MODELS, VARIANTS
-from lorascope.report.folder import RunFolder
+from .figures import contribution, lens, rank_space, spectra
+from .figures.style import CYCLE, MODELS, VARIANTS
+from .folder import RunFolder
 
 Panel = dict[str, Any]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from lorascope.report import readings
-from lorascope.report.folder import RunFolder
+from . import readings
+from .folder import RunFolder
 
 Table = dict[str, Any]
 

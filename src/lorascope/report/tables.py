@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lorascope.report.folder import RunFolder, records
-from lorascope.report.scores import compare, summarise
+from ..findings.scores import compare, summarise
+from .folder import RunFolder, records
 
 __all__ = ["compare", "print_table1", "summarise", "write_tables"]
 

@@ -15,7 +15,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from .. import stats
+from . import stats
 
 NEIGHBOURS = 5
 FOLDS = 5
@@ -199,7 +199,7 @@ def probe_predictions(features: np.ndarray | Products, labels: np.ndarray, seed:
 def _products(pieces: Iterable[Any], trained: Sequence[np.ndarray]) -> Products:
     """Inner products of all clips, standardised by all of them and by each of several sets; no more than a piece of the columns is held."""
     # processes that only draw and probe need no torch, which takes longer to import than they work
-    from .. import kernels
+    from . import kernels
 
     totals: list[Any] = [0.0] * (1 + len(trained))
     for piece in pieces:

@@ -1,5 +1,5 @@
 """One cell = (backbone, method, corpus, fold, seed): train it, predict its test speaker, keep its numbers."""
 
-from ..requirements import require
+from ..machine.requirements import require
 
 require("torch", "transformers", "peft", "accelerate", "scikit-learn", "safetensors")

@@ -14,12 +14,12 @@ from pydantic import ValidationError
 from torch import nn
 from transformers import TrainingArguments
 
-from .. import devices, processes
-from ..config import Experiment
 from ..errors import LorascopeError
-from ..methods import FrozenConfig, OptimiserConfig
-from ..models.families import blocks_of
-from ..trainer_config import COMPILING, DECIDED, PLAIN, TrainerConfig
+from ..experiment.config import Experiment
+from ..experiment.methods import FrozenConfig, OptimiserConfig
+from ..experiment.trainer import COMPILING, DECIDED, PLAIN, TrainerConfig
+from ..machine import devices, processes
+from ..models.families.known import blocks_of
 
 #: What Trainer calls it to compute activations again instead of keeping them: the name changed in transformers 5.
 CHECKPOINTING = next(

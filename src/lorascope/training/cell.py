@@ -19,16 +19,16 @@ import torch
 from sklearn.metrics import confusion_matrix
 
 from .. import __version__
-from ..methods import ClassicConfig, FrozenConfig, OptimiserConfig, is_shallow
-from ..models.adaptation import Record, load_adapter
-from ..models.backbone import Backbone
+from ..experiment.methods import ClassicConfig, FrozenConfig, OptimiserConfig, is_shallow
+from ..experiment.planning import Cell
+from ..machine.processes import first_before_others, on_first
+from ..models.adapters.building import adapt, add_head_only, load_trained, save_trained
+from ..models.adapters.folder import Record, load_adapter
 from ..models.classifier import Head, initialise_head
-from ..models.families import parts_of
-from ..models.methods import adapt, add_head_only, load_trained, save_trained
-from ..planning import Cell
-from ..processes import first_before_others, on_first
-from ..stats import unweighted_average_recall
-from ..store import RunFolder, read_json, write_json
+from ..models.families.known import parts_of
+from ..models.weights.backbone import Backbone
+from ..statistics.stats import unweighted_average_recall
+from ..store.folder import RunFolder, read_json, write_json
 from .allocation import RankAllocation
 from .data import ClipDataset, PooledDataset
 from .fit import Fit, cross_entropy, fit

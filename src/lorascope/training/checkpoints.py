@@ -13,9 +13,9 @@ from typing import Any
 from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from .. import processes
 from ..errors import LorascopeError
-from ..store import read_json, write_json, write_text
+from ..machine import processes
+from ..store.folder import read_json, write_json, write_text
 
 LIST = "whole.json"
 STATE = "trainer_state.json"

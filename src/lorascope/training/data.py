@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ..audio import Clip
-from ..features import WINDOW
+from ..sound.decoding import Clip
+from ..sound.features import WINDOW
 
 #: Context lengths under `trim`, in frames of 20 ms: few, since every new length makes CPU kernels plan again.
 BUCKETS = (50, 100, 150, 200, 250, 300, 350, 400, 500, 600, 750, 1000, 1250, WINDOW)

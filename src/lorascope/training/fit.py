@@ -15,11 +15,11 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalPrediction
 
-from .. import processes
-from ..devices import has_cuda
-from ..methods import OptimiserConfig
-from ..stats import unweighted_average_recall
-from ..trainer_config import PLAIN, TrainerConfig
+from ..experiment.methods import OptimiserConfig
+from ..experiment.trainer import PLAIN, TrainerConfig
+from ..machine import processes
+from ..machine.devices import has_cuda
+from ..statistics.stats import unweighted_average_recall
 from .allocation import RankAllocation
 from .arguments import compiled, training_arguments
 from .checkpoints import Checkpoints, Log, last_whole

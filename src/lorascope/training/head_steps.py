@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..methods import OptimiserConfig
-from ..stats import unweighted_average_recall
+from ..experiment.methods import OptimiserConfig
+from ..statistics.stats import unweighted_average_recall
 from .data import LengthBatches, PooledDataset
 from .fit import Fit, cross_entropy, selection_score
 

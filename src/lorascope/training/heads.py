@@ -21,16 +21,16 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from .. import __version__
 from ..errors import LorascopeError
-from ..methods import ClassicConfig, FrozenConfig
-from ..models.adaptation import RECORD, Record
+from ..experiment.methods import ClassicConfig, FrozenConfig
+from ..experiment.planning import Cell
+from ..models.adapters.folder import RECORD, Record
 from ..models.classifier import Head
-from ..planning import Cell
-from ..stats import unweighted_average_recall
-from ..store import write_text
-from .classic import versions_of
+from ..sound.functionals import versions_of
+from ..statistics.shallow import Shallow, fit_logistic, fit_svc
+from ..statistics.stats import unweighted_average_recall
+from ..store.folder import write_text
 from .fit import cross_entropy, selection_score
 from .inputs import Inputs
-from .shallow import Shallow, fit_logistic, fit_svc
 
 TENSORS = "head.safetensors"
 

@@ -8,11 +8,11 @@ from functools import cached_property
 
 import numpy as np
 
-from ..audio import Clip
-from ..methods import ClassicConfig, FrozenConfig
-from ..models.backbone import Backbone
-from ..planning import Cell
-from .classic import functionals
+from ..experiment.methods import ClassicConfig, FrozenConfig
+from ..experiment.planning import Cell
+from ..models.weights.backbone import Backbone
+from ..sound.decoding import Clip
+from ..sound.functionals import functionals
 from .passes import pooled_stream
 
 

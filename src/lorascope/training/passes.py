@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..audio import Clip
-from ..cache import cache_folder, keep_array, read_array
-from ..models.backbone import Backbone
-from ..progress import bar
-from ..store import digest
+from ..machine.progress import bar
+from ..models.weights.backbone import Backbone
+from ..sound.decoding import Clip
+from ..store.cache import cache_folder, keep_array, read_array
+from ..store.folder import digest
 from .data import ClipDataset, LengthBatches, collate
 
 

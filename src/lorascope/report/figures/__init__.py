@@ -6,8 +6,8 @@ from pathlib import Path
 
 import matplotlib
 
-from lorascope.report.figures import confusion, contribution, erasure, lens, rank_space, spectra, style
-from lorascope.report.folder import RunFolder
+from ..folder import RunFolder
+from . import confusion, contribution, erasure, lens, rank_space, spectra, style
 
 _MODULES = (contribution, lens, rank_space, spectra, erasure, confusion)
 

@@ -7,18 +7,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from lorascope.report.figures.style import (
-    BLUE,
-    GREEN,
-    INK,
-    MUTED,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILLION,
-    layer_axis,
-    marker_step,
-)
+from .style import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, SKY, VERMILLION, layer_axis, marker_step
 
 TRAINED = "A~B:trained"
 

@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lorascope.report.figures.style import TWO_COLUMNS, new_figure
-from lorascope.report.folder import RunFolder
-from lorascope.report.scores import confusion
+from ...findings.scores import confusion
+from ..folder import RunFolder
+from .style import TWO_COLUMNS, new_figure
 
 
 def figures(folder: RunFolder) -> dict[str, Figure]:

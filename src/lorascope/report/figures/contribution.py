@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lorascope.report.figures.style import INK, TWO_COLUMNS, VARIANTS, banded, layer_axis, legend_below, new_figure
-from lorascope.report.folder import RunFolder
+from ..folder import RunFolder
+from .style import INK, TWO_COLUMNS, VARIANTS, banded, layer_axis, legend_below, new_figure
 
 COMPONENTS = {"attn": "attention", "mlp": "MLP", "block": "attention + MLP"}
 

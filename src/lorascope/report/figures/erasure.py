@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from lorascope.report.figures.style import INK, MODELS, TWO_COLUMNS, banded, layer_axis, legend_below, new_figure
-from lorascope.report.folder import RunFolder
+from ..folder import RunFolder
+from .style import INK, MODELS, TWO_COLUMNS, banded, layer_axis, legend_below, new_figure
 
 QUANTITIES = {
     "delta_uar": "change in UAR",

@@ -6,18 +6,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lorascope.report.figures.style import (
-    GRID,
-    INK,
-    MUTED,
-    TWO_COLUMNS,
-    VARIANTS,
-    banded,
-    layer_axis,
-    legend_below,
-    new_figure,
-)
-from lorascope.report.folder import RunFolder
+from ..folder import RunFolder
+from .style import GRID, INK, MUTED, TWO_COLUMNS, VARIANTS, banded, layer_axis, legend_below, new_figure
 
 #: A lens that gives this share of the clips one class says nothing (METHODS section 3).
 CONSTANT_SHARE = 0.95

@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lorascope.report.figures.style import CYCLE, MARKERS, TWO_COLUMNS, legend_below, new_figure
-from lorascope.report.folder import RunFolder, records
+from ..folder import RunFolder, records
+from .style import CYCLE, MARKERS, TWO_COLUMNS, legend_below, new_figure
 
 VARIANT_TITLES = {
     "corrected": "corrected: mean over speech frames, t-SNE",

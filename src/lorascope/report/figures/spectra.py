@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from lorascope.report.figures import cka
-from lorascope.report.figures.rank_space import main_module_first
-from lorascope.report.figures.style import BLUE, MODELS, MUTED, TWO_COLUMNS, legend_below, letter, new_figure
-from lorascope.report.folder import RunFolder
+from ..folder import RunFolder
+from . import cka
+from .rank_space import main_module_first
+from .style import BLUE, MODELS, MUTED, TWO_COLUMNS, legend_below, letter, new_figure
 
 VARIANT = "corrected"
 

@@ -6,8 +6,8 @@ the intervals do not touch. Every sentence is computed from the tables that the 
 
 from __future__ import annotations
 
-from lorascope.report.readings.adapter import cka_reading, ranks_reading, spectra_reading
-from lorascope.report.readings.encoder import contribution_reading, erasure_reading, lens_reading
+from .adapter import cka_reading, ranks_reading, spectra_reading
+from .encoder import contribution_reading, erasure_reading, lens_reading
 
 __all__ = [
     "cka_reading",

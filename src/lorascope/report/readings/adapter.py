@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from lorascope.report.figures import cka, rank_space, spectra
-from lorascope.report.folder import RunFolder, records
-from lorascope.report.readings.words import at
+from ..figures import cka, rank_space, spectra
+from ..folder import RunFolder, records
+from .words import at
 
 
 def ranks_reading(folder: RunFolder) -> list[str]:

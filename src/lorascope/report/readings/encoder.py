@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lorascope.report.figures import contribution, lens
-from lorascope.report.folder import RunFolder, records
-from lorascope.report.readings.words import at, capital, signed
+from ..figures import contribution, lens
+from ..folder import RunFolder, records
+from .words import at, capital, signed
 
 
 def contribution_reading(folder: RunFolder) -> list[str]:

@@ -1,0 +1,164 @@
+"""The five analyses and the erasure on one adapted model: choose clips, trace, compute, and say what could not be done."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from peft import PeftModel
+from torch import Tensor
+
+from ..errors import LorascopeError
+from ..experiment.config import AnalysisConfig
+from ..models.adapters.opening import Adapted, Source, open_adapted
+from ..models.adapters.tuned import TunedModel
+from ..models.families.known import parts_of
+from ..models.weights.backbone import Backbone
+from ..sound.decoding import Clip
+from ..sound.features import Features
+from ..training.data import context_frames
+from .measures import MEASURES
+from .measures.ranks import Ranks
+from .one_pass import batch_limits, batches_of, computed, study_of, trace
+from .states import ModelStates
+
+
+@dataclass
+class Analysis:
+    """Tables by the stem of their file, the clips that they were computed on, the measures that could not be had and why, and notes for the reader."""
+
+    tables: dict[str, pd.DataFrame]
+    clips: pd.DataFrame
+    models: tuple[str, ...]
+    left_out: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def analyse(
+    model: PeftModel | TunedModel,
+    frozen_head: Mapping[str, Tensor] | None,
+    clips: pd.DataFrame,
+    features: Mapping[str, Clip],
+    classes: Sequence[str],
+    context: str,
+    config: AnalysisConfig,
+    other_ranks: Sequence[PeftModel | TunedModel] = (),
+    has_head: bool = True,
+) -> Analysis:
+    """Measure one adapted model against its frozen self and the random baselines.
+
+    `clips` has columns `clip`, `speaker`, `emotion`; `features` their log-mels by id. `frozen_head` is the frozen baseline's head
+    (None: what needs it is left out). `other_ranks` are adapters of other ranks, for the rank space alone.
+    Without `has_head`, and for an adapter that is not low-rank pairs, what cannot be had is left out with a note.
+    """
+    start = time.perf_counter()
+    labels = {name: index for index, name in enumerate(classes)}
+    table = clips.assign(
+        label=clips["emotion"].map(labels), frames=[features[clip].features.valid for clip in clips["clip"]]
+    )
+    table = table.reset_index(drop=True)
+    contexts = {clip: context_frames(features[clip].features.valid, context) for clip in table["clip"]}
+    parts = parts_of(model)
+    device = next(model.parameters()).device
+    states = ModelStates(parts, frozen_head, config.baselines, config.seed, has_head)
+    left_out = cannot_be_had(config.measures, bool(parts.adapted()), has_head)
+
+    def window(clip: str, frames: int) -> Any:
+        return features[clip].features.window(frames)
+
+    def batches() -> Any:
+        windowed = parts.classifier.has_window
+        pools_valid = context == "trim"
+        return batches_of(table, window, contexts, limits, pools_valid, device, windowed)
+
+    limits = batch_limits(parts, config.precision, config.batch_size, config.batch_frames)
+    total = sum(limits.batches(count, frames) for frames, count in Counter(contexts.values()).items())
+    study = study_of(states, table, classes, config.seed, config.draws, config.memory_mib)
+    measures = {name: MEASURES[name](study) for name in config.measures if name not in left_out}
+    trace(states, batches(), list(measures.values()), total, config.precision)
+    tables = {stem: [table] for stem, table in computed(measures).items()}
+    if "ranks" in measures:
+        for other in other_ranks:
+            alone = ModelStates(parts_of(other), None, (), config.seed)
+            ranks = Ranks(study_of(alone, table, classes, config.seed, config.draws, config.memory_mib))
+            trace(alone, batches(), [ranks], total, config.precision)
+            for stem, part in ranks.compute().items():
+                tables[stem].append(part)
+    return Analysis(
+        tables={stem: pd.concat(parts, ignore_index=True) for stem, parts in tables.items()},
+        clips=table,
+        models=states.names,
+        left_out=left_out,
+        notes=[*_left_out_notes(left_out, measures, has_head), *_notes(states, table, classes, has_head)],
+        seconds=time.perf_counter() - start,
+    )
+
+
+def open_adapter(backbone: Backbone, adapter: Source | Path, clip: Features, context: str, device: str) -> Adapted:
+    """Load an adapter and prove on a real clip that the encoder's parts are what they are called.
+
+    Raises `LorascopeError` as `open_adapted` does, and where the parts don't add up.
+    """
+    features = torch.as_tensor(clip.window(context_frames(clip.valid, context)))[None].to(device)
+    valid = torch.tensor([clip.valid], device=device) if context == "trim" else None
+    backbone.model.to(device)  # pyright: ignore[reportArgumentType]
+    with torch.no_grad():
+        bare = backbone.model.encode(features, valid)
+    adapted = open_adapted(backbone, adapter)
+    parts_of(adapted.model).prove(features, valid, bare)
+    return adapted
+
+
+def cannot_be_had(measures: Sequence[str], pairs: bool, has_head: bool) -> dict[str, str]:
+    """Which of these measures an adapter doesn't allow, and why: without a trained head, or where it is not low-rank pairs.
+
+    Raises `LorascopeError` where nothing remains.
+    """
+    reasons: dict[str, str] = {}
+    if not pairs:
+        reasons |= dict.fromkeys(
+            ("ranks", "spectra", "cka"), "the adapter is not plain low-rank pairs, so it has no A and B"
+        )
+    if not has_head:
+        reasons |= dict.fromkeys(
+            ("lens", "erasure"), "the adapter has no trained head, so there is no answer to measure"
+        )
+    left_out = {name: reasons[name] for name in measures if name in reasons}
+    if len(left_out) == len(measures):
+        name, reason = next(iter(left_out.items()))
+        raise LorascopeError(
+            f"analysis.measures: {name} cannot be had ({reason}), and nothing else is asked for; add contribution"
+        )
+    return left_out
+
+
+def _left_out_notes(left_out: Mapping[str, str], measures: Collection[str], has_head: bool) -> list[str]:
+    """A sentence for each reason why measures are left out, and one for the gradients of those that run without a head."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in left_out.items():
+        by_reason.setdefault(reason, []).append(name)
+    notes = [f"Left out: {', '.join(names)}; {reason}." for reason, names in by_reason.items()]
+    without = [name for name in ("spectra", "cka") if name in measures]
+    if without and not has_head:
+        notes.append(f"Without a head there is no loss: the gradients of {' and '.join(without)} are left out.")
+    return notes
+
+
+def _notes(states: ModelStates, table: pd.DataFrame, classes: Sequence[str], has_head: bool) -> list[str]:
+    notes = []
+    if "frozen" in states.headless and has_head:
+        notes.append(
+            "No frozen baseline with a trained head was given: lens and erasure of the frozen model are left out."
+        )
+    counts = table["emotion"].value_counts().reindex(list(classes), fill_value=0)
+    few = [f"{name} {count}" for name, count in counts.items() if count < 10]
+    if few:
+        notes.append(f"Few clips a class ({', '.join(few)}): intervals are wide, and small differences mean nothing.")
+    return notes

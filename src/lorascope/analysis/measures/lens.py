@@ -1,0 +1,145 @@
+"""What the model's own head would say of each layer's residual stream (METHODS section 3; the paper's Figure 2a)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.special import log_softmax
+from torch import Tensor
+
+from ...statistics import stats
+from ..measure import Part, Replay, Study
+from ..per_clip import PerClip
+
+#: From this share of one class on, a lens says the same of nearly every clip and its overlap means nothing.
+DOMINANT = 0.95
+
+COLUMNS = ["model", "layer", "variant", "kl", "jsd", "overlap", "accuracy", "uar", "entropy", "top_class_share"]
+INTERVALS = [f"{name}_{end}" for name in ("kl", "overlap", "accuracy", "uar") for end in ("low", "high")]
+COLUMNS += [*INTERVALS, "chance_overlap", "top_class", "clips", "warning"]
+
+
+class Lens:
+    """The logit lens: z_l = head(h_l) against the model's own final prediction, for l = 0 (embedding) to L.
+
+    π_l = softmax(z_l), π_L the model's own final softmax. The head is linear, then pooled, so it is given the pooled stream. Variants:
+
+    - `paper`: no final LayerNorm on h_l, KL(π_l ‖ π_L);
+    - `released`: no final LayerNorm, KL(π_L ‖ π_l), as the swapped arguments in the authors' code have it;
+    - `corrected`: the final LayerNorm before the head, KL(π_l ‖ π_L); so layer L is the model's own output, with KL 0 and overlap 1.
+
+    `compute` gives `lens`: model, layer, variant; kl and jsd (nats), overlap (share of clips with the same class), accuracy and uar
+    against the gold label, entropy (nats, mean over clips), top_class_share; 95 % bootstrap intervals over clips, hierarchical over
+    speakers; chance_overlap, the overlap if the lens's classes had nothing to do with the final ones, Σ_c p_l(c) p_L(c); top_class, clips, and a
+    warning where one class takes 95 % of the clips or more. Models without a trained head (`Study.headless`) are left out.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        #: model -> logits of every kind of lens and layer, the model's own last, [clips, lenses, classes]
+        self._logits: dict[str, PerClip] = {}
+        self._lenses: list[tuple[str, int]] = []
+        # of one model on one batch, until its logits come
+        self._pooled: dict[tuple[str, int], Tensor] = {}
+
+    def parts(self, model: str) -> frozenset[str]:
+        """The residual stream after each block (the last one's output, the others' as the next one's input) and the logits."""
+        return frozenset() if model in self._study.headless else frozenset({"resid_pre", "resid_post", "logits"})
+
+    def replays(self, model: str) -> frozenset[str]:
+        """Never."""
+        return frozenset()
+
+    def update(self, part: Part) -> None:
+        """Pool each layer's stream with and without the final LayerNorm; with the logits, which come last, apply the head to all of them at once."""
+        layers = self._study.layers
+        if part.name == "logits":
+            self._ask(part)
+            return
+        if part.name == "resid_post" and part.layer < layers - 1:
+            return  # the next block's input is the same tensor
+        layer = part.layer if part.name == "resid_pre" else layers
+        with torch.no_grad():
+            self._pooled["plain", layer] = part.batch.pool(part.tensor)
+            self._pooled["normed", layer] = part.batch.pool(part.final_norm(part.tensor))
+
+    def _ask(self, part: Part) -> None:
+        pooled, self._pooled = self._pooled, {}
+        with torch.no_grad():
+            logits = part.head(torch.stack(list(pooled.values())))
+        self._lenses = [*pooled, ("final", self._study.layers)]
+        together = torch.cat([logits, part.tensor[None]]).transpose(0, 1)
+        self._logits.setdefault(part.model, PerClip(self._study)).put(part.batch, together)
+
+    def replay(self, replay: Replay) -> None:
+        """Nothing to do."""
+
+    def compute(self) -> dict[str, pd.DataFrame]:
+        """The table `lens`."""
+        study = self._study
+        samples = stats.bootstrap_rows(study.clips["speaker"].to_numpy(), study.draws, study.seed)
+        weights = stats.counts(samples, len(study.clips))
+        return {"lens": pd.DataFrame(self._rows(weights), columns=COLUMNS)}
+
+    def _rows(self, weights: np.ndarray) -> Iterator[dict[str, object]]:
+        layers = self._study.layers
+        log_p = {
+            (model, *lens): of_lens
+            for model, kept in self._logits.items()
+            for lens, of_lens in zip(
+                self._lenses,
+                log_softmax(kept.compute(f"lens of model {model}"), axis=-1).transpose(1, 0, 2),
+                strict=True,
+            )
+        }
+        for model in self._study.models:
+            if (model, "final", layers) not in log_p:
+                continue
+            final = log_p[model, "final", layers]
+            for layer in range(layers + 1):
+                for variant in ("paper", "released", "corrected"):
+                    kind = "normed" if variant == "corrected" else "plain"
+                    row = self._row(log_p[model, kind, layer], final, variant == "released", weights)
+                    yield {"model": model, "layer": layer, "variant": variant, **row}
+
+    def _row(self, lens: np.ndarray, final: np.ndarray, swapped: bool, weights: np.ndarray) -> dict[str, object]:
+        """All numbers of one layer from the log probabilities of lens and model, [clips, classes] each."""
+        study = self._study
+        n, classes = lens.shape
+        predicted, output = lens.argmax(axis=1), final.argmax(axis=1)
+        middle = np.logaddexp(lens, final) - np.log(2)
+        shares, output_shares = (np.bincount(x, minlength=classes) / n for x in (predicted, output))
+        per_clip = {
+            "kl": kl_divergence(final, lens) if swapped else kl_divergence(lens, final),
+            "jsd": (kl_divergence(lens, middle) + kl_divergence(final, middle)) / 2,
+            "overlap": (predicted == output).astype(float),
+            "accuracy": (predicted == study.labels).astype(float),
+            "entropy": -(np.exp(lens) * lens).sum(axis=1),
+        }
+        replicates = {name: weights @ per_clip[name] / weights.sum(axis=1) for name in ("kl", "overlap", "accuracy")}
+        replicates["uar"] = stats.weighted_recall(study.labels, predicted, weights, classes)
+        ends = [end for name in replicates for end in stats.percentile_interval(replicates[name])]
+        top = int(shares.argmax())
+        warning = (
+            f"{shares[top]:.0%} of the clips get {study.classes[top]}: overlap and accuracy say nothing here"
+            if shares[top] >= DOMINANT
+            else ""
+        )
+        return {
+            **{name: float(values.mean()) for name, values in per_clip.items()},
+            **dict(zip(INTERVALS, ends, strict=True)),
+            "uar": stats.unweighted_average_recall(study.labels, predicted, classes),
+            "top_class_share": float(shares[top]),
+            "chance_overlap": float(shares @ output_shares),
+            "top_class": study.classes[top],
+            "clips": n,
+            "warning": warning,
+        }
+
+
+def kl_divergence(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
+    """KL(p ‖ q) = Σ p (log p - log q) in nats, of log probabilities [..., classes], [...]."""
+    return (np.exp(log_p) * (log_p - log_q)).sum(axis=-1)

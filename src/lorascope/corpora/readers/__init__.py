@@ -1,0 +1,1 @@
+"""A reader a corpus: its files as a table of recordings."""

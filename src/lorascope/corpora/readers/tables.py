@@ -1,0 +1,107 @@
+"""Label files as tables of text with the place of every row: CSV, TSV, JSON lines and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from ...errors import LorascopeError
+from ..labels import suggestion
+
+
+def read_table(file: Path, needed: tuple[str, ...] = (), quotes: bool = True) -> tuple[pd.DataFrame, list[str]]:
+    """Rows of a .csv, .tsv, .jsonl or .parquet file by its suffix, and where each stands ("file line 7"), for errors.
+
+    Text files give text cells, missing (NaN) where empty; `quotes=False` takes quotation marks as they stand. Raises `LorascopeError` naming file and line where the file can't be read, has no
+    column of `needed`, or a row has other cells than the header.
+    """
+    suffix = file.suffix.lower()
+    if suffix == ".parquet":
+        table, where = _from_parquet(file)
+    elif suffix == ".jsonl":
+        table, where = _from_json_lines(file)
+    else:
+        table, where = _from_text(file, needed, quotes)
+    for column in needed:
+        if column not in table:
+            raise LorascopeError(
+                f"{file}: no column {column!r}{suggestion(column, [str(name) for name in table.columns])}; needed are {', '.join(needed)}"
+            )
+    return table, where
+
+
+def filled(column: pd.Series, name: str, where: list[str]) -> pd.Series:
+    """A column as text without spaces around it. Raises `LorascopeError` naming the row where a cell is empty."""
+    text = column.astype(str).str.strip()
+    empty = (column.isna() | (text == "")).to_numpy()
+    if empty.any():
+        raise LorascopeError(f"{where[int(empty.argmax())]}: {name} is empty; fill it in or delete the line")
+    return text
+
+
+def _from_text(file: Path, needed: tuple[str, ...], quotes: bool) -> tuple[pd.DataFrame, list[str]]:
+    """Rows as text with the line of each; by Python's csv and not pandas, which shifts or fills rows that don't fit the header."""
+    rows, where = [], []
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            separator = "\t" if file.suffix.lower() == ".tsv" else ","
+            quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+            lines = csv.reader(stream, delimiter=separator, strict=True, quoting=quoting)
+            header = [cell.strip() for cell in next(lines, [])]
+            line = lines.line_num + 1
+            for row in lines:
+                if row and len(row) != len(header):
+                    raise LorascopeError(
+                        f"{file} line {line}: {len(row)} cells, but the header has {len(header)}; mend the line"
+                    )
+                if row:
+                    rows.append([cell.strip() or None for cell in row])
+                    where.append(f"{file} line {line}")
+                line = lines.line_num + 1
+    except (csv.Error, UnicodeDecodeError, OSError) as error:
+        raise _unreadable(file, error) from error
+    if not header:
+        raise LorascopeError(f"{file}: empty; begin with a line of column names: {', '.join(needed)}")
+    for column in header:
+        if header.count(column) > 1:
+            raise LorascopeError(f"{file} line 1: column {column!r} is there twice; take one out")
+    return pd.DataFrame(rows, columns=header), where
+
+
+def _from_json_lines(file: Path) -> tuple[pd.DataFrame, list[str]]:
+    rows, where = [], []
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (UnicodeDecodeError, OSError) as error:
+        raise _unreadable(file, error) from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise LorascopeError(f"{file} line {number}: not JSON ({error.msg}); write one object a line") from error
+        if not isinstance(row, dict):
+            raise LorascopeError(f"{file} line {number}: not an object; write one object a line")
+        rows.append(row)
+        where.append(f"{file} line {number}")
+    # objects, or a missing number would make the others fractions
+    return pd.DataFrame(rows, dtype=object), where
+
+
+def _from_parquet(file: Path) -> tuple[pd.DataFrame, list[str]]:
+    try:
+        table = pd.read_parquet(file).reset_index()
+    except (ValueError, OSError) as error:  # pyarrow's errors are ValueErrors
+        raise _unreadable(file, error) from error
+    return table, [f"{file} row {number}" for number in range(1, len(table) + 1)]
+
+
+def _unreadable(file: Path, error: Exception) -> LorascopeError:
+    told = " ".join(str(error).split())[:200]
+    return LorascopeError(
+        f"{file}: cannot be read as a table ({told}); save it as UTF-8 CSV with a header line, or as Parquet"
+    )

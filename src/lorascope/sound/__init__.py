@@ -1,0 +1,1 @@
+"""From sound files to what an encoder takes."""

@@ -1,0 +1,139 @@
+"""From a file to an encoder's features: decode, check, resample, Whisper's own feature extractor or the waveform, cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import LorascopeError
+from ..machine.progress import bar
+from ..store.cache import cache_folder
+from .features import FRAMES_PER_SECOND, SAMPLE_RATE, Features, FeatureSettings
+
+#: Peak amplitude under which a clip counts as silence: one step of 16-bit audio.
+SILENCE = 1 / 32768
+WAY_OUT = "mend the file, or leave the clip out with `corpus.exclude`"
+
+
+def load_audio(path: str | Path, start: float | None = None, end: float | None = None) -> np.ndarray:
+    """Mono samples of a file at 16 kHz, [samples], float32; `start` and `end` in seconds cut a piece out of it.
+
+    Any format, rate and channel count that soundfile reads; channels are averaged, soxr (high quality) resamples. Raises `LorascopeError`, naming the file, where it
+    cannot be read, is empty, holds NaN or infinite samples, or nothing but silence, or does not hold the piece (an end may lie a frame, 20 ms, beyond the file's).
+    """
+    import soxr
+
+    if not Path(path).is_file():
+        raise LorascopeError(f"{path}: no such file; mend the path, or leave the clip out with `corpus.exclude`")
+    piece = (
+        "" if start is None and end is None else f" from {start or 0.0} s to {'the end' if end is None else f'{end} s'}"
+    )
+    samples, rate = _read(path, start, end, piece)
+    mono = samples.mean(axis=1)
+    if not np.isfinite(mono).all():
+        wrong = f"{int((~np.isfinite(samples)).sum())} samples{piece} are NaN or infinite"
+    elif len(mono) and np.abs(mono).max() < SILENCE:
+        wrong = f"nothing but silence{piece}"
+    else:
+        if rate != SAMPLE_RATE:
+            mono = soxr.resample(mono, rate, SAMPLE_RATE, quality="HQ").astype(np.float32)
+        # after resampling, in which the only sample of a clip may vanish
+        if len(mono):
+            return mono
+        wrong = f"no samples{piece}"
+    raise LorascopeError(f"{path}: {wrong}; {WAY_OUT}")
+
+
+def _read(path: str | Path, start: float | None, end: float | None, piece: str) -> tuple[np.ndarray, int]:
+    """Samples [samples, channels], float32, of a file or a piece of it, and its rate in hertz."""
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(path) as file:
+            rate, length = file.samplerate, len(file)
+            first, last = start or 0.0, length / rate if end is None else end
+            within = 0 <= first < last <= length / rate + 1 / FRAMES_PER_SECOND and first * rate < length
+            if piece and not within:
+                raise LorascopeError(
+                    f"{path}: no piece{piece} in a file {length / rate:g} s long; mend its start and end, or leave the clip out with `corpus.exclude`"
+                )
+            file.seek(round(first * rate))
+            count = min(round(last * rate), length) - file.tell()
+            return file.read(count, dtype="float32", always_2d=True), rate
+    except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
+        raise LorascopeError(f"{path}: cannot be read as audio ({str(error).splitlines()[0]}); {WAY_OUT}") from error
+
+
+def content_hash(path: str | Path, start: float | None = None, end: float | None = None) -> str:
+    """SHA-256 of a clip: its file's bytes and, for a piece of it, the piece's bounds."""
+    try:
+        digest = hashlib.sha256(Path(path).read_bytes())
+    except OSError as error:
+        raise LorascopeError(
+            f"{path}: {error.strerror}; mend the path, or leave the clip out with `corpus.exclude`"
+        ) from error
+    if start is not None or end is not None:
+        digest.update(f"[{start}, {end}]".encode())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip's features with its content hash and its length in seconds (before the 30 s cut)."""
+
+    hash: str
+    seconds: float
+    features: Features
+
+
+def prepare_clip(path: str, settings: FeatureSettings, start: float | None = None, end: float | None = None) -> Clip:
+    """Features of one clip, from the cache where its content was seen before, else computed and cached.
+
+    Raises `LorascopeError` as `load_audio` does.
+    """
+    digest = content_hash(path, start, end)
+    key = hashlib.sha256(json.dumps([digest, *settings.key, _versions()]).encode()).hexdigest()
+    stored = cache_folder() / "features" / key[:2] / f"{key}.npz"
+    try:
+        with np.load(stored) as arrays:
+            return Clip(digest, float(arrays["seconds"]), settings.restore(arrays))
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        pass  # not there, or damaged: it is computed again
+    samples = load_audio(path, start, end)
+    seconds = len(samples) / SAMPLE_RATE
+    try:
+        features = settings.extract(samples)
+    except ValueError as error:
+        raise LorascopeError(f"{path}: {error}; {WAY_OUT}") from error
+    stored.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=stored.parent, suffix=".partial", delete=False) as file:
+        try:
+            np.savez(file, seconds=seconds, **settings.arrays(features))
+        except BaseException:
+            Path(file.name).unlink()
+            raise
+    Path(file.name).replace(stored)
+    return Clip(digest, seconds, features)
+
+
+@cache
+def _versions() -> tuple[str, ...]:
+    # looked up once: three files to find and parse took as long as reading a clip from the cache
+    from importlib.metadata import version
+
+    return tuple(version(package) for package in ("transformers", "soxr", "soundfile"))
+
+
+def prepare_clips(
+    clips: Sequence[tuple[str, str, float | None, float | None]], settings: FeatureSettings
+) -> dict[str, Clip]:
+    """Features of many clips, (id, path, start, end) each, by id."""
+    return {name: prepare_clip(path, settings, start, end) for name, path, start, end in bar(clips, "reading clips")}

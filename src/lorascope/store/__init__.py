@@ -1,0 +1,1 @@
+"""What lies on the disk: run folders, the cache, locks, results."""

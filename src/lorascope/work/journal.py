@@ -1,0 +1,151 @@
+"""The folder of a sweep: cells that all its experiments share, what is known of each, and a journal of who computed what.
+
+grid.yaml                    the grid with its base experiment
+cells/<hash>/                finished cells, as in any run
+experiments/<name>/          a run folder each, whose cells are those above
+sweep/cells/<key>.json       what became of a planned cell: its hash, or its error
+sweep/running/<hash>.lock    who computes a cell
+sweep/journal/*.jsonl        a line when a cell is started, whole or failed; a file for each process, so that no two write one
+table1.{csv,md}              Table 1 of all experiments
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import socket
+import tarfile
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import LorascopeError
+from ..experiment.config import dump_experiment
+from ..experiment.grid import Sweep, Variant
+from ..store.folder import RunFolder, read_json, write_json, write_text
+from ..store.locks import holder, now
+
+Kind = Literal["whole", "running", "failed", "missing"]
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a planned cell stands. `about` is what is known: `error` of a failed cell, `host`, `pid` and `since` of a running one, `hash` where it has one."""
+
+    kind: Kind
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+class SweepFolder:
+    """Reads and writes a sweep's folder; any number of processes may do so at once."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        self.run = RunFolder(root)
+
+    @property
+    def grid(self) -> Path:
+        """The grid with its base experiment."""
+        return self.root / "grid.yaml"
+
+    @property
+    def logs(self) -> Path:
+        """What the workers of this machine say."""
+        return self.root / "sweep" / "logs"
+
+    def experiment(self, slug: str) -> RunFolder:
+        """The run folder of one experiment."""
+        return RunFolder(self.root / "experiments" / slug)
+
+    def lock(self, cell: str) -> Path:
+        """The lock of a cell, by its hash."""
+        return self.root / "sweep" / "running" / f"{cell}.lock"
+
+    def create(self, sweep: Sweep) -> None:
+        """Make the folder, or go on with it: the grid, and a run folder for each experiment. Raises `LorascopeError` where it holds something else."""
+        if self.root.exists() and not self.root.is_dir():
+            raise LorascopeError(f"--out {self.root}: is a file; give a folder")
+        if self.root.is_dir() and any(self.root.iterdir()) and not self.grid.is_file():
+            raise LorascopeError(f"--out {self.root}: is not empty and holds no sweep of lorascope; give a new folder")
+        write_text(self.grid, sweep.text)
+        (self.root / "cells").mkdir(exist_ok=True)
+        for variant in sweep.variants:
+            self._create_experiment(variant)
+
+    def _create_experiment(self, variant: Variant) -> None:
+        folder = self.experiment(variant.slug)
+        text = dump_experiment(variant.experiment)
+        if not folder.config.is_file() or folder.config.read_text(encoding="utf-8") != text:
+            write_text(folder.config, text)
+        link = folder.root / "cells"
+        if not link.is_symlink():
+            try:
+                link.symlink_to(Path("..", "..", "cells"), target_is_directory=True)
+            except OSError as error:
+                raise LorascopeError(
+                    f"{link}: {error.strerror}; give an --out where links can be made, since the experiments share their cells"
+                ) from error
+
+    def state(self, key: str) -> State:
+        """Where a planned cell stands, by its key (`Planned.key`)."""
+        file = self._record(key)
+        if not file.is_file():
+            return State("missing")
+        about = read_json(file)
+        if "hash" in about:
+            if self.run.is_whole(about["hash"]):
+                return State("whole", about)
+            other = holder(self.lock(about["hash"]))
+            if other is not None:
+                return State("running", about | {"host": other.host, "pid": other.pid, "since": other.since})
+        return State("failed" if "error" in about else "missing", about)
+
+    def record(self, key: str, about: dict[str, Any]) -> None:
+        """Keep what is known of a planned cell: `hash`, or `error`."""
+        write_json(self._record(key), about)
+
+    def _record(self, key: str) -> Path:
+        return self.root / "sweep" / "cells" / f"{key}.json"
+
+    def note(self, event: str, cell: str | None, key: str, **more: Any) -> None:
+        """Add a line to the journal: `event` is started, whole or failed; `at`, `host` and `pid` are this moment and process unless `more` has them."""
+        line = {"event": event, "cell": cell, "key": key, "at": now(), "host": socket.gethostname(), "pid": os.getpid()}
+        file = self.root / "sweep" / "journal" / f"{socket.gethostname()}-{os.getpid()}.jsonl"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("a", encoding="utf-8") as journal:
+            journal.write(json.dumps(line | more, ensure_ascii=False) + "\n")
+
+    def journal(self) -> list[dict[str, Any]]:
+        """Every line of the journal by time; a line that was cut off when its process was killed is left out."""
+        lines = []
+        for file in (self.root / "sweep" / "journal").glob("*.jsonl"):
+            for text in file.read_text(encoding="utf-8").splitlines():
+                try:
+                    lines.append(json.loads(text))
+                except json.JSONDecodeError:
+                    continue
+        return sorted(lines, key=lambda line: line["at"])
+
+    def pack(self, cell: str) -> bytes:
+        """A finished cell as bytes (tar)."""
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as tar:
+            tar.add(self.run.cell(cell), arcname=".")
+        return buffer.getvalue()
+
+    def land(self, cell: str, packed: bytes) -> bool:
+        """Put a cell that another machine packed in its place; False where it is whole already."""
+        if self.run.is_whole(cell):
+            return False
+        landing = self.root / "cells" / f".partial-landing-{uuid.uuid4().hex}"
+        try:
+            with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+                tar.extractall(landing, filter="data")
+            landing.replace(self.run.cell(cell))
+        finally:
+            shutil.rmtree(landing, ignore_errors=True)
+        shutil.rmtree(self.root / "cells" / f".partial-{cell}", ignore_errors=True)
+        return True

@@ -1,0 +1,161 @@
+"""A sweep as people and programs read it: its experiments with their cells, what they may cost, where they stand."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..experiment.grid import Sweep
+from .estimate import GFLOPS, Estimate, estimates
+from .journal import SweepFolder
+from .sweep import Planned, Summary, status
+
+#: States in the order in which they are told.
+KINDS = ("whole", "running", "failed", "missing")
+
+
+def show(sweep: Sweep, out: Path, dry_run: bool, gflops: float | None = None, as_json: bool = False) -> None:
+    """Print where every cell stands, and for a `dry_run` what the rest may cost; nothing is written."""
+    summary, rate = status(sweep, out), gflops or GFLOPS
+    costs = estimates(summary.planned, summary.states, SweepFolder(out), rate) if dry_run else None
+    if as_json:
+        print(json.dumps(described(sweep, summary, costs), indent=2, ensure_ascii=False))
+    else:
+        print_summary(sweep, summary, costs, rate)
+
+
+def described(sweep: Sweep, summary: Summary, costs: dict[str, Estimate] | None = None) -> dict[str, Any]:
+    """A sweep and the state of its cells as plain data; with `costs` also the seconds that each may take on one worker."""
+    cells = []
+    for one in summary.planned:
+        state = summary.states[one.key]
+        # the traceback is in the folder, and no program wants it
+        about = {key: value for key, value in state.about.items() if key not in ("trace", "words")}
+        cell = {"key": one.key, "experiments": list(one.slugs), "label": one.cell.label, "fold": one.cell.fold.name}
+        cell |= {"backbone": one.cell.backbone, "role": one.cell.role, "state": state.kind} | about
+        if costs and one.key in costs:
+            cell |= {"seconds": costs[one.key].seconds, "estimate": costs[one.key].source}
+        cells.append(cell)
+    return {
+        "name": sweep.name,
+        "axes": list(sweep.axes),
+        "experiments": [
+            {"name": variant.slug, "values": dict(variant.values), "cells": _counts(summary, variant.slug)}
+            for variant in sweep.variants
+        ],
+        "cells": cells,
+    }
+
+
+def print_summary(sweep: Sweep, summary: Summary, costs: dict[str, Estimate] | None = None, gflops: float = 0) -> None:
+    """Print a line an experiment: how many of its cells are whole, running, failed, missing, and with `costs` the estimate for the rest; before them a line a cell with its own."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console()
+    if costs is not None:
+        _print_cells(console, summary, costs)
+    table = Table(box=None, pad_edge=False)
+    for head in ("experiment", "cells", *KINDS, *(["estimate"] if costs is not None else [])):
+        table.add_column(head, justify="left" if head == "experiment" else "right", no_wrap=head != "experiment")
+    told: set[str] = set()
+    for variant in sweep.variants:
+        counts = _counts(summary, variant.slug)
+        row = [variant.slug, str(sum(counts.values())), *(str(counts[kind]) for kind in KINDS)]
+        if costs is not None:
+            # a shared cell is counted where it comes first
+            own = [cell for cell in summary.planned if variant.slug in cell.slugs and cell.key not in told]
+            told |= {cell.key for cell in own}
+            row.append(_span(own, costs))
+        table.add_row(*map(escape, row))
+    console.print(table)
+    total = Counter(state.kind for state in summary.states.values())
+    counted = ", ".join(f"{total[kind]} {kind}" for kind in KINDS)
+    console.print(f"{len(summary.planned)} cells, each once: {counted}", highlight=False)
+    if costs is not None:
+        _print_costs(console, summary.planned, costs, gflops)
+    for cell in summary.planned:
+        about = summary.states[cell.key].about
+        if summary.states[cell.key].kind == "running":
+            words = f"{cell.words}, on {about['host']} (process {about['pid']}) since {about['since']}"
+            console.print(f"running: {escape(words)}", highlight=False, soft_wrap=True)
+    for line in summary.errors:
+        console.print(f"failed: {escape(line)}", highlight=False, soft_wrap=True)
+
+
+def print_end(summary: Summary, out: Path) -> None:
+    """Print the combined table's place and what failed."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console()
+    for line in summary.errors:
+        console.print(f"failed: {escape(line)}", highlight=False, soft_wrap=True)
+    unfinished = Counter(state.kind for state in summary.states.values())
+    if unfinished["running"]:
+        console.print(f"{unfinished['running']} cells are being computed by another sweep", highlight=False)
+    if summary.errors:
+        console.print(f"{len(summary.errors)} failed; the same command tries them again", highlight=False)
+    if summary.table is not None:
+        console.print(f"table: {summary.table}", soft_wrap=True, highlight=False)
+    else:
+        console.print(f"cells: {out / 'cells'}", soft_wrap=True, highlight=False)
+
+
+def _print_cells(console: Any, summary: Summary, costs: dict[str, Estimate]) -> None:
+    """A line a cell. Plain text, as wide as it is: rich's table would cut it to the terminal's width."""
+    rows = [("experiment", "cell", "fold", "state", "estimate")]
+    for one in summary.planned:
+        more = f" (+{len(one.slugs) - 1})" if len(one.slugs) > 1 else ""
+        rows.append(
+            (
+                one.variant.slug + more,
+                one.cell.label,
+                one.cell.fold.name,
+                summary.states[one.key].kind,
+                _span([one], costs) if one.key in costs else "",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for *words, estimate in rows:
+        line = "  ".join(word.ljust(width) for word, width in zip(words, widths, strict=False))
+        console.print(f"{line}  {estimate.rjust(widths[-1])}", highlight=False, markup=False, soft_wrap=True)
+    if any(len(one.slugs) > 1 for one in summary.planned):
+        console.print("(+n): n other experiments share the cell", highlight=False)
+    console.print()
+
+
+def _print_costs(console: Any, planned: Sequence[Planned], costs: dict[str, Estimate], gflops: float) -> None:
+    sources = Counter(estimate.source for estimate in costs.values())
+    told = {
+        "finished": "from the seconds of finished cells of their encoder and method, in proportion to the work",
+        "arithmetic": f"the encoder's operations at {gflops:g} GFLOP/s (--gflops)",
+        "unknown": "not estimated until one like it is whole: the encoder's shape is not known, or there is no encoder",
+    }
+    console.print(f"on one worker: {_span(planned, costs)}", highlight=False)
+    for source, words in told.items():
+        if sources[source]:
+            console.print(f"  {sources[source]} cells: {words}", highlight=False)
+
+
+def _counts(summary: Summary, slug: str) -> dict[str, int]:
+    counts = Counter(summary.states[cell.key].kind for cell in summary.planned if slug in cell.slugs)
+    return {kind: counts[kind] for kind in KINDS}
+
+
+def _span(cells: Sequence[Planned], costs: dict[str, Estimate]) -> str:
+    own = [costs[cell.key].seconds for cell in cells if cell.key in costs]
+    known = [seconds for seconds in own if seconds is not None]
+    if own and not known:
+        return "?"
+    seconds = sum(known)
+    if known and seconds < 1:
+        return "<1 s"
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s"

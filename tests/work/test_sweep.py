@@ -1,0 +1,327 @@
+"""Sweeps with real cells of a small model: each cell once, whatever fails, stops or happens beside it, and reports as a run writes them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import Counter
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import yaml
+
+from lorascope.api import run
+from lorascope.cli import main
+from lorascope.errors import LorascopeError
+from lorascope.store.locks import held
+from lorascope.store.results import Results
+from lorascope.training import cell as cells
+from lorascope.work.journal import SweepFolder
+from lorascope.work.sweep import plan_sweep, run_sweep, status
+
+from ..conftest import make_corpus, settings_of
+from .here import QUICK, RANKS, Here, small
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, corpus, backbone_folder):
+    """(sweep, its folder, its summary, what it said): two ranks in two folds, whole, with reports."""
+    out, said = tmp_path_factory.mktemp("sweeps") / "out", []
+    sweep = small(corpus, backbone_folder, RANKS)
+    return sweep, SweepFolder(out), run_sweep(sweep, out, Here(), say=said.append), said
+
+
+@pytest.fixture
+def copied(done, tmp_path):
+    """The same, to be broken."""
+    sweep, folder, *_ = done
+    shutil.copytree(folder.root, tmp_path / "out", symlinks=True)
+    return sweep, SweepFolder(tmp_path / "out")
+
+
+def counts(summary):
+    return Counter(state.kind for state in summary.states.values())
+
+
+def lose(folder, key):
+    """Remove a cell as if it had never been computed."""
+    shutil.rmtree(folder.run.cell(folder.state(key).about["hash"]))
+
+
+def times(folder):
+    return {path: path.stat().st_mtime_ns for path in (folder.root / "cells").rglob("*") if path.is_file()}
+
+
+def test_every_cell_is_computed_once_and_shared(done):
+    sweep, folder, summary, _ = done
+    assert counts(summary) == {"whole": 6} and not summary.errors
+    shared = [cell for cell in summary.planned if len(cell.slugs) == 2]
+    assert [cell.cell.kind for cell in shared] == ["frozen", "frozen"]
+    whole = Counter(line["cell"] for line in folder.journal() if line["event"] == "whole")
+    assert set(whole.values()) == {1} and set(whole) == {path.name for path in (folder.root / "cells").iterdir()}
+    assert status(sweep, folder.root).states == summary.states
+
+
+def test_an_experiment_is_what_a_run_of_it_gives(done, tmp_path):
+    sweep, folder, *_ = done
+    variant = sweep.variants[1]
+    alone, swept = run(variant.experiment, tmp_path / "alone"), Results(folder.experiment(variant.slug).root)
+    pd.testing.assert_frame_equal(swept.table1, alone.table1)
+    pd.testing.assert_frame_equal(swept.predictions, alone.predictions)
+    assert (folder.root / "experiments" / variant.slug / "cells").readlink().parts[0] == ".."
+
+
+def test_the_combined_table_is_the_experiments_tables(done):
+    sweep, folder, summary, _ = done
+    table = pd.read_csv(folder.root / "table1.csv")
+    for variant in sweep.variants:
+        # Table 1 has a column of this name already
+        rows = table[table["axis rank"] == variant.values["rank"]]
+        own = Results(folder.experiment(variant.slug).root).table1
+        assert list(rows["pooled_uar"]) == list(own["pooled_uar"]) and list(rows["label"]) == list(own["label"])
+    text = summary.table.read_text()
+    assert text.startswith("| rank | Backbone") and text.count("LoRA r=") == 2 and "Guessing gives" in text
+
+
+def test_the_same_call_redoes_nothing(copied, monkeypatch):
+    sweep, folder = copied
+    before, journal = times(folder), folder.journal()
+    monkeypatch.setattr(cells, "_train_and_test", None)
+    engine = Here()
+    summary = run_sweep(sweep, folder.root, engine)
+    assert counts(summary) == {"whole": 6} and engine.jobs == [] and engine.closed
+    assert times(folder) == before and folder.journal() == journal
+
+
+def test_only_what_is_missing_is_computed(copied):
+    sweep, folder = copied
+    key = plan_sweep(sweep)[3].key
+    lose(folder, key)
+    assert counts(status(sweep, folder.root)) == {"whole": 5, "missing": 1}
+    before, engine = times(folder), Here()
+    assert counts(run_sweep(sweep, folder.root, engine, reports=False)) == {"whole": 6}
+    assert [job.key for job in engine.jobs] == [key] and before.items() <= times(folder).items()
+
+
+def test_an_interrupted_sweep_goes_on(done, tmp_path):
+    _, undisturbed, *_ = done
+    sweep = replace(done[0], variants=done[0].variants[:1])
+    out, engine = tmp_path / "out", Here(KeyboardInterrupt(), 2)
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(sweep, out, engine)
+    assert engine.closed and counts(status(sweep, out)) == {"whole": 2, "missing": 2}
+    again = Here()
+    run_sweep(sweep, out, again, reports=False)
+    assert len(again.jobs) == 2
+    for cell in plan_sweep(sweep):
+        name = undisturbed.state(cell.key).about["hash"]
+        assert SweepFolder(out).state(cell.key).about["hash"] == name
+        ours, theirs = (
+            pd.read_parquet(root / "cells" / name / "predictions.parquet") for root in (out, undisturbed.root)
+        )
+        pd.testing.assert_frame_equal(ours, theirs)
+
+
+def test_a_grid_that_grew_finds_its_cells(copied, corpus, backbone_folder):
+    _, folder = copied
+    axes = {"rank": {"r2": RANKS["rank"]["r2"]}}
+    grown = small(corpus, backbone_folder, axes, folds={"only": ["ann", "bob", "cy"]})
+    engine = Here()
+    assert counts(run_sweep(grown, folder.root, engine, reports=False)) == {"whole": 6}
+    assert [job.words for job in engine.jobs] == ["r2: frozen, fold bob", "r2: LoRA r=2 v_proj, fold bob"]
+
+
+def test_a_failed_cell_is_told_and_stops_nothing(copied, monkeypatch):
+    sweep, folder = copied
+    bad = plan_sweep(sweep)[5]
+    for key in (plan_sweep(sweep)[1].key, bad.key):
+        lose(folder, key)
+    original = cells._train_and_test
+
+    def failing(cell, *rest):
+        if cell.rank == bad.cell.rank and cell.fold.name == bad.cell.fold.name:
+            raise ValueError("loss is\nnot a number")
+        return original(cell, *rest)
+
+    monkeypatch.setattr(cells, "_train_and_test", failing)
+    said = []
+    summary = run_sweep(sweep, folder.root, Here(), say=said.append)
+    assert counts(summary) == counts(status(sweep, folder.root)) == {"whole": 5, "failed": 1}
+    assert summary.errors == [f"{bad.words}: ValueError: loss is not a number"]
+    about = folder.state(bad.key).about
+    assert about["trace"].rstrip().endswith("not a number") and "failing" in about["trace"]
+    assert f"{bad.slugs[0]}: no report, 1 of its 4 cells are not whole" in said
+    # the experiment that lacks a cell is named below the table, and not in it
+    text = summary.table.read_text()
+    assert f"Not finished: {bad.slugs[0]}." in text and text.count("LoRA r=") == 1
+
+    monkeypatch.setattr(cells, "_train_and_test", original)
+    assert counts(run_sweep(sweep, folder.root, Here(), reports=False)) == {"whole": 6}
+    assert "error" not in folder.state(bad.key).about
+
+
+def test_a_cell_that_another_sweep_computes_is_left_to_it(copied):
+    sweep, folder = copied
+    cell = plan_sweep(sweep)[2]
+    name = folder.state(cell.key).about["hash"]
+    lose(folder, cell.key)
+    with held(folder.lock(name), "another sweep"):
+        state = status(sweep, folder.root).states[cell.key]
+        assert state.kind == "running" and state.about["pid"] == os.getpid()
+        summary = run_sweep(sweep, folder.root, Here(), reports=False)
+        assert counts(summary) == {"whole": 5, "running": 1} and not folder.run.is_whole(name)
+    assert counts(run_sweep(sweep, folder.root, Here(), reports=False)) == {"whole": 6}
+
+
+def test_cells_are_handed_back_where_the_worker_sees_no_folder(copied, tmp_path, monkeypatch):
+    sweep, folder = copied
+    key = plan_sweep(sweep)[3].key
+    name = folder.state(key).about["hash"]
+    theirs = pd.read_parquet(folder.run.cell(name) / "predictions.parquet")
+    lose(folder, key)
+
+    class Elsewhere(Here):
+        def outcomes(self, work, jobs):
+            for job, outcome in super().outcomes(work, jobs):
+                assert outcome.packed and not folder.run.is_whole(name)
+                yield job, outcome
+
+    monkeypatch.setenv("LORASCOPE_CACHE", str(tmp_path / "node"))
+    summary = run_sweep(sweep, folder.root, Elsewhere(), apart=True, reports=False)
+    assert counts(summary) == {"whole": 6} and summary.states[key].about["hash"] == name
+    pd.testing.assert_frame_equal(pd.read_parquet(folder.run.cell(name) / "predictions.parquet"), theirs)
+    assert {path.name for path in folder.run.cell(name).iterdir()} >= {"adapter", "metrics.json", "train.log"}
+    # nothing is left on the node, and the journal tells who did it
+    assert not list((tmp_path / "node" / "sweeps").glob("*/cells/*"))
+    last = [line["event"] for line in folder.journal() if line["cell"] == name][-2:]
+    assert last == ["started", "whole"]
+
+
+def test_a_packed_cell_never_replaces_a_whole_one(copied):
+    sweep, folder = copied
+    name = folder.state(plan_sweep(sweep)[0].key).about["hash"]
+    before = times(folder)
+    assert not folder.land(name, folder.pack(name)) and times(folder) == before
+
+
+def test_an_engine_that_loses_a_worker_is_told_of_it(copied):
+    sweep, folder = copied
+    cell = plan_sweep(sweep)[0]
+    lose(folder, cell.key)
+
+    class Losing(Here):
+        def outcomes(self, work, jobs):
+            yield from ((job, LorascopeError("its process was killed")) for job in jobs)
+
+    summary = run_sweep(sweep, folder.root, Losing(), reports=False)
+    assert summary.errors == [f"{cell.words}: its process was killed"]
+    assert status(sweep, folder.root).states[cell.key].kind == "failed"
+
+
+def test_a_corpus_that_differs_on_a_node_is_told(done, tmp_path, backbone_folder):
+    manifest = make_corpus(tmp_path / "corpus", clips_per_class=1)
+    sweep = small(manifest, backbone_folder, {"seed": {"s1": {"seed": 1}}}, folds={"only": ["ann"]})
+
+    class Other(Here):
+        def outcomes(self, work, jobs):
+            table = pd.read_csv(manifest)
+            table.iloc[1:].to_csv(manifest, index=False)
+            return super().outcomes(work, jobs)
+
+    summary = run_sweep(sweep, tmp_path / "out", Other(), reports=False)
+    assert len(summary.errors) == 2 and all(
+        "is another than where the sweep was started" in line for line in summary.errors
+    )
+
+
+def test_a_folder_that_the_node_does_not_see_is_told(done, tmp_path):
+    sweep, *_ = done
+
+    class Blind(Here):
+        def outcomes(self, work, jobs):
+            return super().outcomes(work, [replace(job, out=str(tmp_path / "nowhere")) for job in jobs])
+
+    summary = run_sweep(sweep, tmp_path / "out", Blind(), reports=False)
+    assert counts(summary) == {"missing": 6}
+
+
+def test_a_folder_with_other_things_in_it_is_refused(done, tmp_path):
+    (tmp_path / "thesis.docx").write_text("all of it")
+    with pytest.raises(LorascopeError, match="is not empty and holds no sweep"):
+        run_sweep(done[0], tmp_path, Here())
+
+
+def test_an_experiment_that_cannot_be_reported_is_told(copied, monkeypatch):
+    sweep, folder = copied
+    (folder.experiment("r2").root / "report.html").unlink()
+    monkeypatch.setattr("lorascope.report.write_all", lambda root: 1 / 0)
+    summary = run_sweep(sweep, folder.root, Here())
+    assert counts(summary) == {"whole": 6} and summary.errors == ["r2: ZeroDivisionError: division by zero"]
+
+
+def grid_file(tmp_path, manifest, backbone, **changes):
+    base = settings_of(manifest, backbone, analysis=None, methods=QUICK)
+    grid = {"name": "small", "experiment": base, "grid": {"seed": [1, 2]}} | changes
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid, sort_keys=False))
+    return tmp_path / "grid.yaml"
+
+
+def call(capsys, *arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(["sweep", *map(str, arguments)])
+        raise SystemExit(0)
+    captured = capsys.readouterr()
+    return caught.value.code or 0, captured.out, captured.err
+
+
+def test_a_dry_run_needs_no_weights_and_writes_nothing(tmp_path, corpus, capsys):
+    grid = grid_file(tmp_path, corpus, "openai/whisper-large-v3")
+    code, out, _ = call(capsys, grid, "--out", tmp_path / "out", "--dry-run", "--json", "--gflops", 1000)
+    told = json.loads(out)
+    assert code == 0 and not (tmp_path / "out").exists()
+    assert len(told["cells"]) == 8 and {cell["state"] for cell in told["cells"]} == {"missing"}
+    assert all(cell["seconds"] > 0 for cell in told["cells"] if cell["label"] != "frozen")
+    assert [experiment["name"] for experiment in told["experiments"]] == ["1", "2"]
+    code, out, _ = call(capsys, grid, "--out", tmp_path / "out", "--dry-run", "--gflops", 1000)
+    assert code == 0 and "8 cells, each once: 0 whole" in out and "at 1000 GFLOP/s (--gflops)" in out
+    lines = [line.split() for line in out.splitlines()]
+    of_cells = [line for line in lines if line[-3:-2] == ["missing"]]
+    assert len(of_cells) == 8 and {(line[0], line[-4]) for line in of_cells} == {
+        (name, fold) for name in "12" for fold in {cell["fold"] for cell in told["cells"]}
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--engine", "slurm"], "--engine slurm: expected local or ray"),
+        (["--engine", "ray", "--storage", "moon"], "--storage moon: expected shared or node"),
+        (["--set", "seed=3"], "grid.seed sets seed"),
+        (["--workers", "9999", "--threads", "9999"], "more than this machine's"),
+    ],
+)
+def test_wrong_options_are_told(tmp_path, corpus, backbone_folder, capsys, arguments, told):
+    grid = grid_file(tmp_path, corpus, backbone_folder)
+    code, _, err = call(capsys, grid, "--out", tmp_path / "out", *arguments)
+    assert code == 2 and told in err and err.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_ray_is_an_extra(tmp_path, corpus, backbone_folder, capsys, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: None if name == "ray" else object())
+    code, _, err = call(
+        capsys, grid_file(tmp_path, corpus, backbone_folder), "--out", tmp_path / "out", "--engine", "ray"
+    )
+    assert code == 2 and "pip install 'lorascope[cluster]'" in err
+
+
+def test_the_command_ends_with_1_where_something_failed(capsys, monkeypatch, backbone_folder, tmp_path):
+    monkeypatch.setattr("lorascope.work.engines.local.LocalEngine", lambda *_: Here())
+    manifest = make_corpus(tmp_path / "corpus", clips_per_class=1)
+    (tmp_path / "corpus" / "bob-anger-0.wav").write_bytes(b"RIFF nothing")
+    grid = grid_file(tmp_path, manifest, backbone_folder, grid={"seed": [1]})
+    code, out, _ = call(capsys, grid, "--out", tmp_path / "sweep", "--set", "folds.only=[ann]")
+    assert code == 1 and out.count("bob-anger-0.wav: cannot be read as audio") == 2
+    code, out, _ = call(capsys, grid, "--out", tmp_path / "sweep", "--set", "folds.only=[ann]", "--status")
+    assert code == 0 and "0 whole, 0 running, 2 failed, 0 missing" in out and "bob-anger-0.wav" in out

@@ -1,10 +1,10 @@
 """What a clip costs in encoders of every published size: forward, forward and backward, analyses; and how cost grows.
 
-    python benchmarks/sizes.py [tiny base small medium large-v2] [--full] [--growth] [--predict]
+    python benchmarks/sizes.py [tiny base small medium large-v2] [--full] [--growth] [--predict] [--measured]
 
 Each shape runs in a process of its own, with random weights: written as a Hugging Face folder, loaded as any backbone is, LoRA (r = 32) on v_proj, two clips of the mean length of IEMOCAP's
 (4.5 s; `--full`: also the window of 30 s), then the five analyses on eight clips of that length in batches of two. `--growth` varies layers, width, frames, clips and rank of a small shape. `--predict` counts the arithmetic of the paper's
-whole run and says what it would take on GPUs whose throughput is published (see docs/performance.md); nothing is computed for it.
+whole run and says what it would take on GPUs whose throughput is published (see docs/performance.md); nothing is computed for it. `--measured` says the same from steps that this machine's GPU takes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -190,37 +190,84 @@ def dispatch(given: Any) -> Callable[[int], tuple[float, float]]:
 
 def predict(given: Any) -> None:
     """The paper's whole run of LoRA: arithmetic by size and context, and hours on GPUs."""
-    clips, folds, epochs = (PAPER[key] for key in ("clips", "folds", "epochs"))
-    # leave one speaker out: a tenth is tested, once, and the session's other speaker chooses, every epoch
-    trained, chosen, tested = (round(clips * part) for part in (0.8, 0.1, 0.1))
     launched = dispatch(given)
-    print(
-        f"{clips} clips, {folds} folds, {epochs} epochs: a fold trains on {trained}, chooses on {chosen}, tests {tested}"
-    )
+    print(_folds_in_words())
     print(
         f"launching a step of 32 layers takes this machine {1000 * launched(32)[1]:.0f} ms, of 4 layers {1000 * launched(4)[1]:.0f} ms"
     )
     whole: dict[tuple[str, str], list[float]] = {}
+    for context, frames, shape in _runs(given):
+        forward, both = work_of(shape, frames)
+        steps, passes = _steps_and_passes()
+        work = PAPER["folds"] * BATCH * (steps * both + passes * forward)
+        told = []
+        for gpu, most in GPUS.items():
+            speed = most * REACHED[gpu]
+            bounds = [
+                max(BATCH * cost / speed, host)
+                for cost, host in zip((forward, both), launched(WHISPER[shape][1]), strict=True)
+            ]
+            fold = _hours_of_a_fold(*bounds)
+            whole.setdefault((context, gpu), []).extend([fold] * int(PAPER["folds"]))
+            told.append(f"{gpu} {work / speed / 3600:.3g} h by arithmetic, {PAPER['folds'] * fold:.3g} h")
+        print(
+            f"  {context}, {shape:8s} {frames:4d} frames: forward {forward / 1e9:7.4g} GFLOP a clip, with backward {both / 1e9:7.4g}; run {work / 1e15:7.4g} PFLOP: {'; '.join(told)}"
+        )
+    _print_whole(whole)
+
+
+def predict_from_steps(given: Any) -> None:
+    """The paper's whole run of LoRA from the time that a batch takes on this machine's GPU, forward and with backward, by size and context."""
+    print(_folds_in_words())
+    whole: dict[tuple[str, str], list[float]] = {}
+    for context, frames, shape in _runs(given):
+        with torch.device(device()):
+            model = adapt(FAMILIES[config_of(shape).model_type].classifier(config_of(shape)), LoraConfig(), 0)
+        batch = {key: tensor.to(device()) for key, tensor in batch_of(shape, frames, BATCH).items()}
+        taken = in_turn(calls(model, batch), 4)
+        forward, both = (taken[name].best for name in ("forward", "forward and backward"))
+        fold = _hours_of_a_fold(forward, both)
+        whole.setdefault((context, "of these GPUs"), []).extend([fold] * int(PAPER["folds"]))
+        print(
+            f"  {context}, {shape:8s} {frames:4d} frames: forward {BATCH / forward:.4g} clips/s, with backward {BATCH / both:.4g}; run {PAPER['folds'] * fold:.3g} h",
+            flush=True,
+        )
+        del model
+    _print_whole(whole)
+
+
+def _runs(given: Any) -> Iterator[tuple[str, int, str]]:
+    """Context, frames and shape of every run of the paper."""
     for context in ("trim", "full"):
-        frames = context_frames(round(PAPER["seconds"] * 50), context)
         for shape in ("mini",) if given.quick else PAPER_SIZES:
-            forward, both = work_of(shape, frames)
-            # batches of a fold: trained with backward, and those that only pass forward
-            steps, passes = epochs * math.ceil(trained / BATCH), epochs * chosen / BATCH + tested / BATCH
-            work = folds * BATCH * (steps * both + passes * forward)
-            told = []
-            for gpu, most in GPUS.items():
-                speed = most * REACHED[gpu]
-                bounds = [
-                    max(BATCH * cost / speed, host)
-                    for cost, host in zip((forward, both), launched(WHISPER[shape][1]), strict=True)
-                ]
-                fold = (steps * (bounds[1] + TRAINER) + passes * bounds[0]) / 3600
-                whole.setdefault((context, gpu), []).extend([fold] * folds)
-                told.append(f"{gpu} {work / speed / 3600:.3g} h by arithmetic, {folds * fold:.3g} h")
-            print(
-                f"  {context}, {shape:8s} {frames:4d} frames: forward {forward / 1e9:7.4g} GFLOP a clip, with backward {both / 1e9:7.4g}; run {work / 1e15:7.4g} PFLOP: {'; '.join(told)}"
-            )
+            yield context, context_frames(round(PAPER["seconds"] * 50), context), shape
+
+
+def _folds() -> tuple[int, int, int]:
+    """Clips that a fold trains on, chooses on and tests: leaving one speaker out, a tenth is tested, once, and the session's other speaker chooses, every epoch."""
+    trained, chosen, tested = (round(PAPER["clips"] * part) for part in (0.8, 0.1, 0.1))
+    return trained, chosen, tested
+
+
+def _folds_in_words() -> str:
+    clips, folds, epochs = (PAPER[key] for key in ("clips", "folds", "epochs"))
+    trained, chosen, tested = _folds()
+    return f"{clips} clips, {folds} folds, {epochs} epochs: a fold trains on {trained}, chooses on {chosen}, tests {tested}"
+
+
+def _steps_and_passes() -> tuple[float, float]:
+    """Batches of a fold: trained with backward, and those that only pass forward."""
+    trained, chosen, tested = _folds()
+    return PAPER["epochs"] * math.ceil(trained / BATCH), PAPER["epochs"] * chosen / BATCH + tested / BATCH
+
+
+def _hours_of_a_fold(forward: float, both: float) -> float:
+    """Hours, of the seconds that a batch takes forward, and with backward."""
+    steps, passes = _steps_and_passes()
+    return (steps * (both + TRAINER) + passes * forward) / 3600
+
+
+def _print_whole(whole: Mapping[tuple[str, str], list[float]]) -> None:
     for (context, gpu), hours in whole.items():
         print(
             f"  {context}, all sizes: {sum(hours):.3g} h on one {gpu}, {shared(hours, 8):.3g} h on eight (cells dealt out)"
@@ -242,14 +289,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     shapes = [word for word in argv if word in SHAPES]
     rest = [word for word in argv if word not in SHAPES]
     given = arguments(
-        __doc__ or "", rest, full=False, growth=False, predict=False, no_analyses=False, here=False, rounds=2
+        __doc__ or "",
+        rest,
+        full=False,
+        growth=False,
+        predict=False,
+        measured=False,
+        no_analyses=False,
+        here=False,
+        rounds=2,
     )
     if given.here:
         for shape in shapes:
             measure_shape(shape, given)
         return
-    if given.growth or given.predict:
-        for part in (growth,) * given.growth + (predict,) * given.predict:
+    if given.growth or given.predict or given.measured:
+        for part in (growth,) * given.growth + (predict,) * given.predict + (predict_from_steps,) * given.measured:
             part(given)
         return
     for shape in shapes or (["mini"] if given.quick else ["tiny", "base", "small", "medium", "large-v2"]):

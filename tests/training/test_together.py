@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -74,9 +75,11 @@ def test_a_launch_of_two_processes_gives_what_one_gives(tmp_path, corpus, backbo
     file = tmp_path / "experiment.yaml"
     trainer = {"gradient_accumulation_steps": 5, "gradient_checkpointing": True}
     file.write_text(yaml.safe_dump(settings | {"trainer": trainer}))
-    launch = "-m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 --mixed_precision bf16 --dynamo_backend no --main_process_port 0"
+    # before accelerate 1.7 the launcher finds no free port by itself
+    launch = f"-m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 --mixed_precision bf16 --dynamo_backend no --main_process_port {_free_port()}"
     command = [sys.executable, *launch.split(), "-m", "tests.training.launched", str(file), str(tmp_path / "two")]
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    # processes that never meet would wait for days
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     # one of them speaks
     assert sum("full fine-tuning, fold ann: UAR" in line for line in done.stdout.splitlines()) == 1
@@ -92,6 +95,12 @@ def test_a_launch_of_two_processes_gives_what_one_gives(tmp_path, corpus, backbo
     np.testing.assert_allclose(two.predictions[logits], one.predictions[logits], rtol=1e-5, atol=1e-6)
     rest = one.predictions.columns.difference([*logits])
     pd.testing.assert_frame_equal(two.predictions[rest], one.predictions[rest])
+
+
+def _free_port():
+    with socket.socket() as here:
+        here.bind(("127.0.0.1", 0))
+        return here.getsockname()[1]
 
 
 def _logged(folder):

@@ -1,4 +1,4 @@
-"""Kernels over clips and how far two of them agree: HSIC and CKA, with intervals over clips and nulls by shuffling them.
+"""Kernels over clips and how far two of them agree: HSIC and CKA, without some of the clips, and with clips shuffled.
 
 Everything here is float64: RBF kernels of tiny values break down in less.
 """
@@ -6,12 +6,11 @@ Everything here is float64: RBF kernels of tiny values break down in less.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 
-from .stats import percentile_interval
+from .shuffles import clip_orders
 
 Estimator = Literal["biased", "debiased"]
 
@@ -103,19 +102,23 @@ def permutation_null(
     estimator: Estimator,
     draws: int,
     seed: int,
+    speakers: Sequence[str] | np.ndarray | None = None,
 ) -> np.ndarray:
-    """CKA of two kernels [clips, clips] after shuffling the clips of the second, [draws]."""
-    return permutation_nulls([(first, second, estimator)], draws, seed)[0]
+    """CKA of two kernels [clips, clips] after shuffling the clips of the second within their speaker, [draws]."""
+    return permutation_nulls([(first, second, estimator)], draws, seed, speakers)[0]
 
 
 def permutation_nulls(
-    pairs: Sequence[tuple[np.ndarray, np.ndarray, Estimator]], draws: int, seed: int
+    pairs: Sequence[tuple[np.ndarray, np.ndarray, Estimator]],
+    draws: int,
+    seed: int,
+    speakers: Sequence[str] | np.ndarray | None = None,
 ) -> list[np.ndarray]:
     """`permutation_null` of several pairs of kernels of the same clips, all after the same shuffles."""
     if not pairs:
         return []
     n = len(pairs[0][0])
-    orders = _shuffles(n, draws, seed)
+    orders = clip_orders(speakers, n, draws, seed)
     # Centring commutes with a shuffle of the clips, so it is done once; a shuffle leaves the norm as it is. Kernels are
     # symmetric, so each pair of clips is looked up once, and where it is found serves all pairs of kernels.
     rows, columns = np.triu_indices(n, k=1)
@@ -134,32 +137,15 @@ def permutation_nulls(
     ]
 
 
-def half_sample_interval(
-    first: np.ndarray,
-    second: np.ndarray,
-    estimator: Estimator,
-    draws: int,
-    seed: int,
-    level: float = 0.95,
-) -> tuple[float, float]:
-    """Interval over clips for the CKA of two kernels [clips, clips], by the half-sample bootstrap.
+def cka_of_subsets(first: np.ndarray, second: np.ndarray, estimator: Estimator, subsets: np.ndarray) -> np.ndarray:
+    """CKA of the clips in each subset, [subsets], of kernels [clips, clips]; `subsets` [subsets, clips] holds 1 for the clips of each.
 
-    A bootstrap with replacement puts the same clip in several rows. Those pairs lie at distance 0 off the diagonal, which the
-    debiased estimator takes for dependence, so its replicates are biased upwards. Instead each draw takes
-    m = n/2 different clips. The mean of m of n clips drawn without replacement has variance (1/m - 1/n) S² = S²/n, that of
-    the mean of n clips, so the replicates' deviations from their own mean spread as the estimate does (Politis, Romano & Wolf
-    1999, on subsampling), and the bias that the smaller m brings cancels. The interval is the estimate plus the quantiles of these
-    deviations. It is not clamped: next to 1 its end may lie above 1. An RBF kernel keeps the γ of all clips. NaN where
-    the estimate or any replicate is.
+    An RBF kernel keeps the γ of all clips. NaN where a subset's clips are all alike on one side, or fewer than the estimator needs.
     """
-    halves = _halves(len(first), draws, seed)
-    # Centring all clips first changes no half's value, and leaves smaller sums to take from each other.
+    # Centring all clips first changes no subset's value, and leaves smaller sums to take from each other.
     a, b = centred(first, estimator), centred(second, estimator)
-    norms = np.sqrt(_hsic_of_subsets(a, a, halves, estimator) * _hsic_of_subsets(b, b, halves, estimator))
-    replicates = _hsic_of_subsets(a, b, halves, estimator, nan=False) / norms
-    low, high = percentile_interval(replicates - replicates.mean(), level)
-    value = float(cka(first, second, estimator))
-    return value + low, value + high
+    norms = np.sqrt(_hsic_of_subsets(a, a, subsets, estimator) * _hsic_of_subsets(b, b, subsets, estimator))
+    return _hsic_of_subsets(a, b, subsets, estimator, nan=False) / norms
 
 
 def _hsic_of_subsets(
@@ -167,10 +153,12 @@ def _hsic_of_subsets(
 ) -> np.ndarray:
     """HSIC, up to its constant, of the clips in each subset, [subsets]; NaN, if asked for, where it is but rounding.
 
-    `subsets` [subsets, clips] holds 1 for the clips of a subset, of which all have as many. Both estimators are sums of k_ij l_ij, of k_i l_i and of the two totals, where
+    `subsets` [subsets, clips] holds 1 for the clips of a subset. Both estimators are sums of k_ij l_ij, of k_i l_i and of the two totals, where
     k_i = Σ_j k_ij; over a subset each of them is a product with `subsets`, so no subset's own kernels are ever made.
     """
-    m = subsets[0].sum()
+    m = subsets.sum(axis=1)
+    # with fewer than four clips the debiased constants are 0 or infinite
+    m = np.where(m > 3, m, np.nan) if estimator == "debiased" else m
     if estimator == "debiased":
         first, second = (kernel - np.diag(np.diagonal(kernel)) for kernel in (first, second))
         rows_weigh, totals_weigh = 2 / (m - 2), 1 / ((m - 1) * (m - 2))
@@ -180,23 +168,6 @@ def _hsic_of_subsets(
     k, l = ((subsets @ kernel) * subsets for kernel in (first, second))  # noqa: E741
     found = products - rows_weigh * (k * l).sum(axis=1) + totals_weigh * k.sum(axis=1) * l.sum(axis=1)
     return np.where(found > 1e-12 * np.abs(products), found, np.nan) if nan else found
-
-
-@lru_cache(maxsize=4)
-def _shuffles(n: int, draws: int, seed: int) -> np.ndarray:
-    """Orders of `n` clips, [draws, n]."""
-    rng = np.random.default_rng(seed)
-    return np.stack([rng.permutation(n) for _ in range(draws)])
-
-
-@lru_cache(maxsize=4)
-def _halves(n: int, draws: int, seed: int) -> np.ndarray:
-    """Halves of `n` clips without repetition, 1 for those that are in, [draws, n]."""
-    rng = np.random.default_rng(seed)
-    member = np.zeros((draws, n))
-    for row in member:
-        row[rng.permutation(n)[: n // 2]] = 1.0
-    return member
 
 
 def _norm(centred_kernel: np.ndarray, kernel: np.ndarray) -> np.ndarray:

@@ -12,15 +12,16 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from .. import kernels, stats
+from ..intervals import CORRELATION, SPEAKERS, LeftOut
 from .clip_views import ClipViews
 from .kept_frames import KeptFrames
 from .measure import Part, Replay, Study
 
-#: With fewer clips a half of them is too few for the debiased estimator, which needs four.
+#: With fewer clips what is left without one speaker is too little for the debiased estimator, which needs four.
 FEWEST_CLIPS = 8
 
 COLUMNS = ["layer", "module", "pair", "quantity", "kernel", "estimator", "variant", "value"]
-COLUMNS += ["ci_low", "ci_high", "null_low", "null_high", "model", "clips", "draws", "note"]
+COLUMNS += ["ci_low", "ci_high", "interval_of", "null_low", "null_high", "model", "clips", "draws", "note"]
 
 Quantity = Literal["activation", "gradient"]
 PART_OF: dict[Quantity, str] = {"activation": "lora_a", "gradient": "grad_lora_b"}
@@ -68,8 +69,8 @@ class Cka:
     B-out and dLoss/dA-out are never asked for, being linear maps of A-out and dLoss/dB-out. For the flattened
     variants all frames of those two are kept, for the models in `flattened` only, in the study's `space` (memory up to a budget, past that a temporary file). Shorter clips are padded with 0.
 
-    `compute` gives `cka`: layer, module, pair, quantity (activation, gradient), kernel, estimator, variant, value, a 95 % interval over
-    clips (`kernels.half_sample_interval`), the central 95 % of the permutation null, model (the one after `:` or `~`), clips, draws and a
+    `compute` gives `cka`: layer, module, pair, quantity (activation, gradient), kernel, estimator, variant, value, its 95 % interval
+    (`intervals.LeftOut`, on Fisher's z) and what it speaks of, the central 95 % of the null in which clips are shuffled within speakers, model (the one after `:` or `~`), clips, draws and a
     note. Biased values of few clips with many columns lie near 1 whatever the data, and their null shows it; B-out being a
     linear map of A-out, even a random B comes near 1. Debiased values may be negative. A view that is the same in all clips, and
     fewer than eight clips, give NaN and a note.
@@ -79,6 +80,7 @@ class Cka:
         self._study = study
         self._flattened = frozenset(flattened)
         self._views = ClipViews(study, flattened)
+        self._left_out = LeftOut(study.clips["speaker"].to_numpy(), study.labels)
 
     def parts(self, model: str) -> frozenset[str]:
         """A-out of every model that has an adapter, and the gradient at B-out of those that have a head."""
@@ -113,7 +115,9 @@ class Cka:
     def _add_nulls(self, rows: list[_Row]) -> None:
         """Put the central 95 % of the permutation null into each row that has one: into all of one place at once, since they share their shuffles."""
         having = [(row, row.compared) for row in rows if row.compared is not None]
-        nulls = kernels.permutation_nulls([pair for _, pair in having], self._study.draws, self._study.seed)
+        study = self._study
+        speakers = study.clips["speaker"].to_numpy()
+        nulls = kernels.permutation_nulls([pair for _, pair in having], study.draws, study.seed, speakers)
         for (row, _), null in zip(having, nulls, strict=True):
             row.cells |= dict(zip(("null_low", "null_high"), stats.percentile_interval(null), strict=True))
 
@@ -157,8 +161,9 @@ class Cka:
         variant: str,
         note: str,
     ) -> _Row:
-        draws, seed, n = self._study.draws, self._study.seed, len(self._study.clips)
-        row = {**row, "kernel": kernel, "estimator": estimator, "variant": variant, "clips": n, "draws": draws}
+        n = len(self._study.clips)
+        row = {**row, "kernel": kernel, "estimator": estimator, "variant": variant, "clips": n}
+        row |= {"draws": self._study.draws, "interval_of": self._left_out.of}
         if n < FEWEST_CLIPS:
             return _Row(row | {"note": f"{n} clips are too few for CKA: it needs {FEWEST_CLIPS}"})
         first, second = kernel_of(pair.first), kernel_of(pair.second)
@@ -166,10 +171,12 @@ class Cka:
             if np.isnan(values).any() or not values.any():
                 note = f"{view.factor} of {view.model} is the same in all, or in most, clips: no CKA"
                 return _Row(row | {"note": note})
-        low, high = kernels.half_sample_interval(first, second, estimator, draws, seed)
         value = float(kernels.cka(first, second, estimator))
+        without = kernels.cka_of_subsets(first, second, estimator, self._left_out.left.astype(float))
+        low, high = self._left_out.interval(value, without, CORRELATION, weighted=False)
         if np.isnan(low):
-            note = f"{note}; " * bool(note) + "no interval: in some half of the clips all are alike"
+            unit = "speaker" if self._left_out.of == SPEAKERS else "clip"
+            note = f"{note}; " * bool(note) + f"no interval: without some {unit} the clips are all alike, or too few"
         cells = {"value": value, "ci_low": low, "ci_high": high, "note": note}
         return _Row(row | cells, (first, second, estimator))
 

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .. import stats
+from ..intervals import LeftOut
 from .measure import Batch, Part, Replay, Study
 from .per_clip import PerClip
 
@@ -17,7 +17,7 @@ from .per_clip import PerClip
 SMALLEST_NORM = 1e-6
 
 COLUMNS = ["model", "layer", "component", "variant", "frames", "ratio", "cosine"]
-COLUMNS += ["ratio_low", "ratio_high", "cosine_low", "cosine_high", "clips"]
+COLUMNS += ["ratio_low", "ratio_high", "cosine_low", "cosine_high", "interval_of", "clips"]
 
 #: (layer, component, variant, frames)
 _Key = tuple[int, str, str, str]
@@ -36,7 +36,7 @@ class Contribution:
       frozen model is what this layer's adapter does, and nothing that an earlier layer handed on.
 
     `compute` gives `contribution`: model, layer, component (attn, mlp, block), variant, frames (all, valid), ratio, cosine, their 95 %
-    bootstrap intervals over clips (hierarchical over speakers) and the number of clips. Model `difference` is trained less
+    intervals, what these speak of (`intervals.LeftOut`) and the number of clips. Model `difference` is trained less
     frozen, clip by clip (of `same-input`: less the frozen model's `corrected`), where both were traced.
     """
 
@@ -75,11 +75,15 @@ class Contribution:
     def compute(self) -> dict[str, pd.DataFrame]:
         """The table `contribution`."""
         study = self._study
-        samples = stats.bootstrap_rows(study.clips["speaker"].to_numpy(), study.draws, study.seed)
-        weights = stats.counts(samples, len(study.clips))
-        weights /= weights.sum(axis=1, keepdims=True)
+        left_out = LeftOut(study.clips["speaker"].to_numpy(), study.labels)
         rows = [
-            dict(zip(COLUMNS, (model, *key, *_mean_and_interval(values, weights), len(values)), strict=True))
+            dict(
+                zip(
+                    COLUMNS,
+                    (model, *key, *_mean_and_interval(values, left_out), left_out.of, len(values)),
+                    strict=True,
+                )
+            )
             for (model, key), values in self._per_clip()
         ]
         return {"contribution": pd.DataFrame(rows, columns=COLUMNS)}
@@ -149,8 +153,9 @@ def _ratio_and_cosine(added: Tensor, base: Tensor, dot: Tensor) -> Tensor:
     return torch.stack([added / base, dot / (clamped * base)], dim=-1)
 
 
-def _mean_and_interval(values: np.ndarray, weights: np.ndarray) -> list[float]:
+def _mean_and_interval(values: np.ndarray, left_out: LeftOut) -> list[float]:
     """Means of ratio and cosine, then both intervals, in the order of `COLUMNS`."""
-    replicates = weights @ values
-    ratio, cosine = (stats.percentile_interval(column) for column in replicates.T)
-    return [*values.mean(axis=0).tolist(), *ratio, *cosine]
+    means = values.mean(axis=0).tolist()
+    replicates = left_out.mean(values)
+    ends = [left_out.interval(mean, column) for mean, column in zip(means, replicates.T, strict=True)]
+    return [*means, *ends[0], *ends[1]]

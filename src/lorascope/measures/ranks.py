@@ -12,7 +12,7 @@ import pandas as pd
 from sklearn import config_context
 from threadpoolctl import threadpool_limits
 
-from .. import stats
+from ..intervals import LeftOut
 from .clip_views import ClipViews, Place
 from .measure import Part, Replay, Study
 from .separation import Separation, Wide, embedding_2d, separation, standardised
@@ -21,7 +21,18 @@ from .separation import Separation, Wide, embedding_2d, separation, standardised
 DEPTHS = 5
 
 POINTS = ["model", "rank", "layer", "clip", "x", "y", "module", "variant", "speaker", "emotion"]
-SCORES = ["model", "rank", "layer", "module", "variant", "clips", *Separation._fields, "perplexity", "note"]
+SCORES = [
+    "model",
+    "rank",
+    "layer",
+    "module",
+    "variant",
+    "clips",
+    *Separation._fields,
+    "interval_of",
+    "perplexity",
+    "note",
+]
 
 
 class Ranks:
@@ -32,7 +43,7 @@ class Ranks:
     `flattened` (none: the variant is left out), in the study's `space`.
 
     `compute` gives `ranks` (model, rank, layer, clip, x, y, module, variant, speaker, emotion) and `rank_scores` (model, rank, layer,
-    module, variant, clips, silhouette, knn, probe_uar with its interval, the nulls of the first two, perplexity, note;
+    module, variant, clips, silhouette, knn, probe_uar with its interval, the nulls of the first two, interval_of, perplexity, note;
     see `Separation`). Only A is looked at: B-out is a linear image of it.
     """
 
@@ -60,11 +71,10 @@ class Ranks:
     def compute(self) -> dict[str, pd.DataFrame]:
         """The tables `ranks` and `rank_scores`."""
         study = self._study
-        samples = stats.bootstrap_rows(study.clips["speaker"].to_numpy(), study.draws, study.seed)
-        weights = stats.counts(samples, len(study.clips))
+        interval_of = LeftOut(study.clips["speaker"].to_numpy(), study.labels).of
         # what is computed of a hundred clips is small, and threads would wait for each other; sklearn's settings are the same every time
         with threadpool_limits(1), config_context(assume_finite=True, skip_parameter_validation=True):
-            found = [self._cloud(weights, place, variant) for place, variant in self._clouds()]
+            found = [self._cloud(interval_of, place, variant) for place, variant in self._clouds()]
         points, scores = [frame for frame, _ in found], [row for _, row in found]
         pictures = pd.concat(points, ignore_index=True) if points else pd.DataFrame(columns=POINTS)
         return {"ranks": pictures[POINTS], "rank_scores": pd.DataFrame(scores, columns=SCORES)}
@@ -76,8 +86,8 @@ class Ranks:
             if self._views.frames(place) is not None:
                 yield place, "released"
 
-    def _cloud(self, weights: np.ndarray, place: Place, variant: str) -> tuple[pd.DataFrame, dict[str, object]]:
-        """Points and numbers of one place and variant; `weights` [draws, clips] are bootstrap counts."""
+    def _cloud(self, interval_of: str, place: Place, variant: str) -> tuple[pd.DataFrame, dict[str, object]]:
+        """Points and numbers of one place and variant; `interval_of` is what the probe's interval speaks of."""
         study, (model, layer, module, _) = self._study, place
         features = self._features(place, variant)
         where = {
@@ -89,10 +99,12 @@ class Ranks:
         }
         cloud = standardised(features)
         picture, perplexity, no_picture = embedding_2d(cloud)
-        numbers, missing = separation(features, cloud, study.labels, weights, study.seed)
+        speakers = study.clips["speaker"].to_numpy()
+        numbers, missing = separation(features, cloud, study.labels, speakers, study.draws, study.seed)
         note = "; ".join(dict.fromkeys(text for text in (no_picture, missing) if text))
         who = {name: study.clips[name].to_numpy() for name in ("clip", "speaker", "emotion")}
-        scores = {**where, "clips": len(study.clips), **numbers._asdict(), "perplexity": perplexity, "note": note}
+        scores = {**where, "clips": len(study.clips), **numbers._asdict(), "interval_of": interval_of}
+        scores |= {"perplexity": perplexity, "note": note}
         return pd.DataFrame({**where, **who, "x": picture[:, 0], "y": picture[:, 1]}), scores
 
     def _features(self, place: Place, variant: str) -> np.ndarray | Wide:

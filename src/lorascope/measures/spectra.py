@@ -16,6 +16,7 @@ import pandas as pd
 from torch import Tensor
 
 from .. import stats
+from ..intervals import LOG, LeftOut
 from .measure import Factors, Part, Replay, Study
 from .per_clip import PerClip
 
@@ -27,13 +28,13 @@ KEYS = ["model", "layer", "module", "factor", "quantity", "variant"]
 
 @dataclass(frozen=True)
 class _View:
-    """One of the four matrices in one variant: its squared singular values, and the same per bootstrap draw where known."""
+    """One of the four matrices in one variant: its squared singular values, and the same without each unit where known."""
 
     factor: str
     quantity: str
     variant: str
     power: np.ndarray
-    draws: np.ndarray | None = None
+    without: np.ndarray | None = None
     note: str = ""
 
 
@@ -48,8 +49,8 @@ class Spectra:
 
     `compute` gives `spectra` (model, layer, module, factor, quantity, variant, index from 1, energy E_k) and
     `spectra_summary` (the same keys; k90, participation, entropy_rank, rank (of the adapter), note, k90_low and k90_high,
-    trained_ratio). The interval is the estimate plus the 95 % spread of a bootstrap over clips,
-    hierarchical over speakers, around its own mean; it exists for the `corrected` variant, B's
+    interval_of, trained_ratio). The 95 % interval (`intervals.LeftOut`) is that of `stats.k90_crossing`, its ends rounded up: on the log
+    scale, and less its bias, since fewer speakers or clips show fewer directions. It exists for the `corrected` variant, B's
     gradient excepted, whose Gram matrices would be too large to keep per clip. `trained_ratio` is k90 of the trained adapter over
     that of the row's model, and its mean over layers the mean ratio (the released figure prints mean k90 random / mean k90 trained).
     Models without a trained head (`Study.headless`) have no loss and no gradients, so no rows of these.
@@ -93,17 +94,15 @@ class Spectra:
     def compute(self) -> dict[str, pd.DataFrame]:
         """The tables `spectra` and `spectra_summary`."""
         study = self._study
-        weights = stats.counts(
-            stats.bootstrap_rows(study.clips["speaker"].to_numpy(), study.draws, study.seed), len(study.clips)
-        )
+        left_out = LeftOut(study.clips["speaker"].to_numpy(), study.labels)
         curves, summaries = [], []
         for model, adapters in study.factors.items():
             for (layer, module), factors in adapters.items():
-                for view in self._views(model, layer, module, factors, weights):
+                for view in self._views(model, layer, module, factors, left_out.weights):
                     key = dict(zip(KEYS, (model, layer, module, view.factor, view.quantity, view.variant), strict=True))
                     energy = stats.energy(view.power)
                     curves.append(pd.DataFrame({**key, "index": np.arange(1, len(energy) + 1), "energy": energy}))
-                    summaries.append({**key, **_summary(view), "rank": factors.a.shape[0]})
+                    summaries.append({**key, **_summary(view, left_out), "rank": factors.a.shape[0]})
         columns = [
             *KEYS,
             "k90",
@@ -113,6 +112,7 @@ class Spectra:
             "note",
             "k90_low",
             "k90_high",
+            "interval_of",
             "trained_ratio",
         ]
         summary = pd.DataFrame(summaries, columns=columns)
@@ -135,8 +135,8 @@ class Spectra:
         r = np.linalg.qr(b).R
         zero = "" if np.any(b) else "B is 0, so this matrix is exactly 0 and has no spectrum"
         has_loss = model not in self._study.headless
-        clip_g = self._resampled(key, "lora_a", weights)
-        clip_h = self._resampled(key, "grad_lora_b", weights) if has_loss else None
+        clip_g = self._without_each(key, "lora_a", weights)
+        clip_h = self._without_each(key, "grad_lora_b", weights) if has_loss else None
         views = []
         for valid, variants in ((False, ("paper", "released")), (True, ("corrected",))):
             g = self._gram(key, "lora_a", valid)
@@ -145,20 +145,20 @@ class Spectra:
             if has_loss:
                 h = self._gram(key, "grad_lora_b", valid)
                 a_grad, b_grad = stats.power_spectrum(b.T @ h @ b), stats.power_spectrum(h)
-            draws: dict[str, np.ndarray] = {}
+            without: dict[str, np.ndarray] = {}
             if valid:
-                draws = {"a_out": stats.power_spectrum(clip_g), "b_out": stats.power_spectrum(r @ clip_g @ r.T)}
+                without = {"a_out": stats.power_spectrum(clip_g), "b_out": stats.power_spectrum(r @ clip_g @ r.T)}
                 if clip_h is not None:
-                    draws["a_grad"] = stats.power_spectrum(clip_h)
+                    without["a_grad"] = stats.power_spectrum(clip_h)
             for variant in variants:
                 views += [
-                    _View("A", "activation", variant, a_out, draws.get("a_out")),
-                    _View("B", "activation", variant, b_out, draws.get("b_out"), zero),
+                    _View("A", "activation", variant, a_out, without.get("a_out")),
+                    _View("B", "activation", variant, b_out, without.get("b_out"), zero),
                 ]
                 if a_grad is None or b_grad is None:
                     continue
                 views += [
-                    _View("A", "gradient", variant, a_grad, draws.get("a_grad"), zero),
+                    _View("A", "gradient", variant, a_grad, without.get("a_grad"), zero),
                     _View("B", "gradient", variant, a_grad, None, "A's gradient, as the released notebook shows")
                     if variant == "released"
                     else _View("B", "gradient", variant, b_grad),
@@ -171,8 +171,8 @@ class Spectra:
         padding = self._grams.get((*key, name, False))
         return held if valid or padding is None else held + padding.compute()
 
-    def _resampled(self, key: tuple[str, int, str], name: str, weights: np.ndarray) -> np.ndarray:
-        """Gram matrices of the bootstrap samples, [draws, rank, rank]."""
+    def _without_each(self, key: tuple[str, int, str], name: str, weights: np.ndarray) -> np.ndarray:
+        """Gram matrices without each unit that `weights` [units, clips] leave out, [units, rank, rank]."""
         clips = self._clips[*key, name].compute(f"{name} of model {key[0]}, layer {key[1]}, {key[2]}")
         return np.tensordot(weights, clips, axes=1)
 
@@ -220,12 +220,13 @@ def _balanced_views(
     ]
 
 
-def _summary(view: _View) -> dict[str, float | str]:
+def _summary(view: _View, left_out: LeftOut) -> dict[str, float | str]:
     low = high = float("nan")
-    if view.draws is not None:
-        # A resample repeats clips, so it has fewer directions and its k90 lies below: only the spread around their mean is used.
-        replicates = stats.k90(view.draws)
-        low, high = float(stats.k90(view.power)) + np.array(stats.percentile_interval(replicates - replicates.mean()))
+    if view.without is not None:
+        crossing, without = float(stats.k90_crossing(view.power)), stats.k90_crossing(view.without)
+        ends = left_out.interval(crossing, without, LOG, unbias=True)
+        # rounding must not push an end that is a whole number to the next
+        low, high = np.clip(np.ceil(np.array(ends) - 1e-9), 1, len(view.power)).tolist()
     note = view.note or ("" if np.any(view.power) else "this matrix is exactly 0 and has no spectrum")
     return {
         "note": note,
@@ -234,4 +235,5 @@ def _summary(view: _View) -> dict[str, float | str]:
         "entropy_rank": float(stats.entropy_rank(view.power)),
         "k90_low": low,
         "k90_high": high,
+        "interval_of": left_out.of if view.without is not None else "",
     }

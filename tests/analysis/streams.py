@@ -102,7 +102,7 @@ def make_batches(
 
 
 def make_study(
-    models: dict[str, ToyModel], batches: list[Batch], draws: int = 20, speakers: int = 3, **changes
+    models: dict[str, ToyModel], batches: list[Batch], draws: int = 20, speakers: int = 4, **changes
 ) -> Study:
     """The study that the batches and models amount to."""
     rows = torch.cat([b.rows for b in batches])

@@ -13,6 +13,7 @@ from scipy import stats as scipy_stats
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix
 
 from lorascope.errors import LorascopeError
+from lorascope.findings import scores
 from lorascope.findings.scores import compare, confusion, per_fold, summarise
 from lorascope.report.tables import comparison_lines
 
@@ -56,16 +57,52 @@ def test_pooled_values_take_all_test_clips_as_one_set(plain: Path, method: str) 
     assert row["pooled_war"] == pytest.approx(accuracy_score(clips["emotion"], clips["predicted"]))
 
 
-def test_pooled_interval_is_a_speaker_bootstrap(plain: Path) -> None:
+def test_pooled_interval_leaves_out_one_speaker_at_a_time(plain: Path) -> None:
     clips = pd.concat([predictions for _, predictions in _cells(plain, "lora")])
-    right = (clips["emotion"] == clips["predicted"]).groupby(clips["speaker"])
-    hits, sizes = right.sum().to_numpy(), right.size().to_numpy()
-    picks = np.random.default_rng(7).integers(len(hits), size=(20000, len(hits)))
-    low, high = np.percentile(hits[picks].sum(1) / sizes[picks].sum(1), [2.5, 97.5])
+    right, n = clips["emotion"] == clips["predicted"], len(clips)
+    shares = [right[clips["speaker"] != name].mean() for name in clips["speaker"].unique()]
+    # Tukey's pseudo-values, on the logit scale with half a clip added on either side
+    value, *without = (np.log((p * n + 0.5) / (n - p * n + 0.5)) for p in (right.mean(), *shares))
+    speakers = len(without)
+    pseudo = speakers * value - (speakers - 1) * np.array(without)
+    reach = scipy_stats.t.ppf(0.975, speakers - 1) * scipy_stats.sem(pseudo)
+    low, high = ((n + 1) / (1 + np.exp(-(value + side * reach))) / n - 0.5 / n for side in (-1, 1))
     row = summarise(plain).set_index("method").loc["lora"]
-    assert row["pooled_war_low"] == pytest.approx(low, abs=0.015)
-    assert row["pooled_war_high"] == pytest.approx(high, abs=0.015)
+    assert speakers == row["speakers"] == 6
+    assert (row["pooled_war_low"], row["pooled_war_high"]) == pytest.approx((low, high))
     assert row["pooled_uar_low"] < row["pooled_uar"] < row["pooled_uar_high"]
+
+
+def test_pooled_differences_are_paired_by_clip(plain: Path) -> None:
+    mine, theirs = (
+        pd.concat([predictions for _, predictions in _cells(plain, method)]).set_index("clip")
+        for method in ("lora", "frozen")
+    )
+    # those that both have
+    shared = mine.index.intersection(theirs.index)
+    mine, theirs = mine.loc[shared], theirs.loc[shared]
+    gained = (mine["emotion"] == mine["predicted"]).astype(float) - (theirs["emotion"] == theirs["predicted"])
+    speakers = mine["speaker"].unique()
+    value, *without = (
+        balanced_accuracy_score(mine["emotion"][kept], mine["predicted"][kept])
+        - balanced_accuracy_score(theirs["emotion"][kept], theirs["predicted"][kept])
+        for kept in (mine["speaker"] != name for name in ("", *speakers))
+    )
+    rows = compare(plain).set_index("metric")
+    assert rows.loc["war", "pooled_difference"] == pytest.approx(gained.mean())
+    pseudo = 6 * value - 5 * np.array(without)
+    reach = scipy_stats.t.ppf(0.975, 5) * scipy_stats.sem(pseudo)
+    row = rows.loc["uar", ["pooled_difference", "pooled_low", "pooled_high"]]
+    assert row.tolist() == pytest.approx([value, value - reach, value + reach])
+    assert (rows["speakers"] == 6).all()
+
+
+def test_two_speakers_have_no_interval_over_speakers(plain: Path) -> None:
+    clips = pd.concat([predictions for _, predictions in _cells(plain, "lora")]).assign(fold="all")
+    two = clips[clips["speaker"].isin(clips["speaker"].unique()[:2])]
+    classes = sorted(clips["emotion"].unique())
+    assert set(scores.pooled_scores(two, classes)) == {"pooled_uar", "pooled_war"}
+    assert set(scores.pooled_differences(two, two, classes)["uar"]) == {"speakers", "pooled_difference"}
 
 
 def test_confusion_is_the_count_of_every_pair(plain: Path) -> None:

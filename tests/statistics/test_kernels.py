@@ -6,6 +6,7 @@ import torch
 from sklearn.metrics.pairwise import rbf_kernel as sklearn_rbf
 
 from lorascope.statistics import kernels
+from lorascope.statistics.shuffles import clip_orders
 
 
 @pytest.fixture
@@ -121,46 +122,44 @@ class TestCka:
             assert kernels.cka(k, flat, estimator).isnan()
             assert kernels.cka(k, np.full((10, 10), 0.1), estimator).isnan()
             assert kernels.permutation_null(k, flat, estimator, 5, 0).isnan().all()
-            assert all(end.isnan() for end in kernels.half_sample_interval(k, flat, estimator, 5, 0))
+            assert kernels.cka_of_subsets(k, flat, estimator, 1 - np.eye(10)).isnan().all()
 
     def test_null_is_cka_of_shuffled_clips(self, rng):
         x = rng.normal(size=(9, 3))
         y = x + 0.1 * rng.normal(size=(9, 3))
         k, m = kernels.linear_kernel(x), kernels.linear_kernel(y)
         null = kernels.permutation_null(k, m, "debiased", 40, 1)
-        order = np.random.default_rng(1).permutation(9)
+        order = clip_orders(None, 9, 40, 1)[0]
         first = kernels.cka(k, kernels.linear_kernel(y[order]), "debiased")
         assert null[0] == pytest.approx(float(first))
         assert null.max() < kernels.cka(k, m, "debiased")
 
-    def test_half_samples_cover_the_true_value(self):
-        """Of 95 % intervals about 95 % must hold what very many clips give."""
-        rng = np.random.default_rng(3)
-        mix = rng.normal(size=(4, 4))
-
-        def views(n):
-            x = rng.normal(size=(n, 4))
-            return kernels.linear_kernel(x), kernels.linear_kernel(x @ mix + 2 * rng.normal(size=(n, 4)))
-
-        truth = kernels.cka(*views(2000), "debiased")
-        trials = 150
-        held = 0
-        for trial in range(trials):
-            low, high = kernels.half_sample_interval(*views(40), "debiased", 200, trial)
-            held += low <= truth <= high
-        assert 0.85 < held / trials <= 1.0
-
     @pytest.mark.parametrize("estimator", ["biased", "debiased"])
     @pytest.mark.parametrize("clips", [9, 24])
-    def test_half_samples_are_ckas_of_sub_kernels(self, rng, estimator, clips):
+    def test_subsets_have_the_cka_of_their_own_kernels(self, rng, estimator, clips):
         x, y = rng.normal(size=(clips, 4)) + 3, rng.normal(size=(clips, 6))
         k, m = kernels.linear_kernel(x), kernels.rbf_kernel(kernels.linear_kernel(y), 0.1)
-        draws = np.random.default_rng(7)
-        halves = [draws.permutation(clips)[: clips // 2] for _ in range(60)]
-        direct = np.array([kernels.cka(k[np.ix_(h, h)], m[np.ix_(h, h)], estimator) for h in halves])
-        low, high = np.quantile(direct - direct.mean(), [0.025, 0.975]) + float(kernels.cka(k, m, estimator))
-        ours = [float(end) for end in kernels.half_sample_interval(k, m, estimator, 60, 7)]
-        assert ours == pytest.approx((low, high), rel=1e-9)
+        # of different sizes, as speakers are
+        subsets = [rng.permutation(clips)[: rng.integers(4, clips)] for _ in range(20)]
+        member = np.array([np.isin(np.arange(clips), subset) for subset in subsets], float)
+        direct = [float(kernels.cka(k[np.ix_(h, h)], m[np.ix_(h, h)], estimator)) for h in subsets]
+        np.testing.assert_allclose(kernels.cka_of_subsets(k, m, estimator, member), direct, rtol=1e-9, atol=1e-12)
+
+    def test_a_subset_too_small_for_the_estimator_has_no_cka(self, rng):
+        k = kernels.linear_kernel(rng.normal(size=(9, 4)))
+        member = np.tril(np.ones((9, 9)))
+        found = kernels.cka_of_subsets(k, k, "debiased", member[1:]).numpy()
+        assert np.isnan(found[:2]).all() and found[2:] == pytest.approx(1)
+
+    def test_null_keeps_what_only_the_speakers_have_in_common(self, rng):
+        """Two views that share nothing but two far-apart voices are alike, and remain so when clips are shuffled within speakers."""
+        speakers = np.repeat(["a", "b"], 12)
+        voice = 20.0 * (speakers == "b")[:, None]
+        k, m = (kernels.linear_kernel(rng.normal(size=(24, 3)) + voice) for _ in range(2))
+        value = float(kernels.cka(k, m, "debiased"))
+        within = kernels.permutation_null(k, m, "debiased", 100, 1, speakers).numpy()
+        over_all = kernels.permutation_null(k, m, "debiased", 100, 1).numpy()
+        assert value > 0.9 and within.min() > 0.9 and np.quantile(over_all, 0.975) < 0.5
 
     @pytest.mark.parametrize("estimator", ["biased", "debiased"])
     def test_many_pairs_at_once_are_each_ones_own(self, rng, estimator):
@@ -169,13 +168,13 @@ class TestCka:
             for _ in range(2)
         )
         nulls = kernels.permutation_null(first, second, estimator, 30, 2)
-        ends = torch.stack(kernels.half_sample_interval(first, second, estimator, 30, 2), dim=-1)
+        without = kernels.cka_of_subsets(first, second, estimator, 1 - np.eye(12))
         values = kernels.cka(first, second, estimator)
-        assert nulls.shape == (3, 2, 30) and ends.shape == (3, 2, 2) and values.shape == (3, 2)
+        assert nulls.shape == (3, 2, 30) and without.shape == (3, 2, 12) and values.shape == (3, 2)
         for place in np.ndindex(3, 2):
             pair = (first[place], second[place], estimator)
             np.testing.assert_allclose(nulls[place], kernels.permutation_null(*pair, 30, 2), rtol=1e-12)
-            np.testing.assert_allclose(ends[place], kernels.half_sample_interval(*pair, 30, 2), rtol=1e-12)
+            np.testing.assert_allclose(without[place], kernels.cka_of_subsets(*pair, 1 - np.eye(12)), rtol=1e-12)
             assert float(values[place]) == pytest.approx(float(kernels.cka(*pair)))
 
     def test_wide_features_in_pieces_have_the_kernel_of_the_whole(self, rng, monkeypatch):

@@ -34,9 +34,9 @@ def distances(cloud):
 
 
 def score(features, labels=LABELS, draws=50):
-    weights = np.random.default_rng(0).multinomial(len(labels), np.ones(len(labels)) / len(labels), size=draws)
+    speakers = np.array(["a", "b"])[np.arange(24) // 12]
     features = prepared(features, labels, 0)
-    return separation(features, standardised(features), labels, weights.astype(float), 0)
+    return separation(features, standardised(features), labels, speakers, draws, 0)
 
 
 def test_silhouette_is_sklearns():
@@ -95,7 +95,9 @@ def test_the_probe_has_as_many_folds_as_the_smallest_class_allows():
 def test_apart_and_mixed():
     apart, note = score(cloud_of(30.0, columns=3))
     assert note == ""
-    assert apart.silhouette > 0.9 and apart.knn == apart.probe_uar == apart.probe_low == 1
+    assert apart.silhouette > 0.9 and apart.knn == apart.probe_uar == apart.probe_high == 1
+    # of 24 clips that are all right, fewer could be
+    assert 0.8 < apart.probe_low < 0.9
     assert apart.silhouette_null_high < 0.2 and apart.knn_null_high < 0.7
     mixed, _ = score(cloud_of(0.0))
     assert abs(mixed.silhouette) < 0.1 and mixed.probe_low < mixed.probe_uar < mixed.probe_high < 0.8

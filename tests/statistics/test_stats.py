@@ -52,6 +52,11 @@ class TestSpectrum:
     def test_k90_of_a_known_spectrum(self, power, expected):
         assert stats.k90(np.array(power, dtype=float)) == expected
 
+    def test_k90_is_the_next_whole_number_from_where_the_energy_crosses(self, rng):
+        assert stats.k90_crossing(np.array([50.0, 50.0, 0.0])) == pytest.approx(1.8)
+        powers = np.sort(rng.random((50, 12)) ** 4)[:, ::-1]
+        assert (np.ceil(stats.k90_crossing(powers) - 1e-9) == stats.k90(powers)).all()
+
     def test_equal_directions_count_fully(self):
         power = np.array([3.0] * 4 + [0.0] * 3)
         assert stats.participation_ratio(power) == pytest.approx(4)
@@ -60,7 +65,7 @@ class TestSpectrum:
     def test_nothing_has_no_spectrum(self):
         power = np.zeros(3)
         with np.errstate(all="raise"):
-            for number in (stats.k90, stats.participation_ratio, stats.entropy_rank, stats.energy):
+            for number in (stats.k90, stats.k90_crossing, stats.participation_ratio, stats.entropy_rank, stats.energy):
                 assert np.isnan(number(power)).all()
 
     def test_energy_ends_at_one(self, rng):

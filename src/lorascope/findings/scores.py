@@ -2,12 +2,12 @@
 
 This module computes; `tables` writes. METHODS section 1 defines the numbers: UAR is the mean of the classes' recalls,
 WAR the share of clips recognised, mean and standard deviation (ddof = 0) run over folds, and the pooled values take the test
-clips of all folds as one set, with a 95 % interval by bootstrap over speakers.
+clips of all folds as one set, with a 95 % interval that speaks of speakers (`intervals.LeftOut`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +16,7 @@ import pandas as pd
 from ..errors import LorascopeError
 from ..report.folder import Cell, RunFolder
 from ..statistics import stats
-
-DRAWS = 2000
-SEED = 42
+from ..statistics.intervals import SPEAKERS, LeftOut
 
 #: Columns of `summarise`, one row a (backbone, label).
 TABLE1_COLUMNS = (
@@ -58,6 +56,10 @@ COMPARISON_COLUMNS = (
     "p",
     "low",
     "high",
+    "speakers",
+    "pooled_difference",
+    "pooled_low",
+    "pooled_high",
     "main",
     "optimistic",
     "synthetic",
@@ -75,8 +77,8 @@ Key = tuple[str, str]
 def summarise(run: Path) -> pd.DataFrame:
     """Table 1: one row a (backbone, label), with the columns of `TABLE1_COLUMNS`.
 
-    `uar_std` and `war_std` are NaN for a single fold, the interval is NaN for a single speaker: neither has a spread to
-    estimate. `chance` is the UAR of guessing, 1 / classes. `optimistic` gives the reasons, empty where there is none. The table is
+    `uar_std` and `war_std` are NaN for a single fold, the intervals are NaN with fewer than three test speakers
+    (that of the UAR also where only one has clips of some class): there is no spread to estimate. `chance` is the UAR of guessing, 1 / classes. `optimistic` gives the reasons, empty where there is none. The table is
     empty where the run trained no cell. Raises `LorascopeError` where two cells claim the same label and fold.
     """
     folder = RunFolder(run)
@@ -90,7 +92,7 @@ def summarise(run: Path) -> pd.DataFrame:
         row |= {"backbone": backbone, "label": label, "folds": len(cells)}
         row |= {"clips": len(pooled), "speakers": pooled["speaker"].nunique()}
         row |= {"uar_mean": uars.mean(), "uar_std": _spread(uars), "war_mean": wars.mean(), "war_std": _spread(wars)}
-        row |= _pooled_scores(pooled, first["classes"])
+        row |= pooled_scores(pooled, first["classes"])
         row |= {"chance": 1 / len(first["classes"]), "optimistic": "; ".join(reasons), "synthetic": folder.synthetic}
         rows.append(row)
     return pd.DataFrame(rows, columns=list(TABLE1_COLUMNS)).astype({"rank": "Int64"})
@@ -131,6 +133,58 @@ def per_fold(run: Path) -> pd.DataFrame:
     return table.drop(columns=[words for words in CHOICES.values() if words in table and table[words].isna().all()])
 
 
+def pooled_scores(pooled: pd.DataFrame, classes: Sequence[str]) -> dict[str, float]:
+    """UAR and WAR of the answers to all folds' test clips, with their intervals where there are three speakers.
+
+    `pooled` has the columns speaker, emotion and predicted, a row a clip.
+    """
+    gold, predicted = _codes(pooled["emotion"], classes), _codes(pooled["predicted"], classes)
+    scores = {
+        "pooled_uar": stats.unweighted_average_recall(gold, predicted, len(classes)),
+        "pooled_war": float((gold == predicted).mean()),
+    }
+    left_out = LeftOut(pooled["speaker"].to_numpy(), gold)
+    if left_out.of == SPEAKERS:
+        uar, war = left_out.of_recall(gold, predicted, len(classes)), left_out.of_accuracy(gold == predicted)
+        scores |= dict(zip(("pooled_uar_low", "pooled_uar_high"), uar, strict=True))
+        scores |= dict(zip(("pooled_war_low", "pooled_war_high"), war, strict=True))
+    return scores
+
+
+def pooled_differences(mine: pd.DataFrame, theirs: pd.DataFrame, classes: Sequence[str]) -> dict[str, dict[str, float]]:
+    """By metric, the difference of two methods' answers to the same clips, with its interval where there are three speakers.
+
+    Both have the columns of `pooled_scores`, and `fold` and `clip`, by which those that both have are paired.
+    """
+    keys = ["fold", "clip"]
+    both = mine.merge(theirs[[*keys, "predicted"]], on=keys, suffixes=("", "_reference"), validate="one_to_one")
+    gold = _codes(both["emotion"], classes)
+    left_out = LeftOut(both["speaker"].to_numpy(), gold)
+    weights = np.ones((1, len(gold)))
+    if left_out.of == SPEAKERS:
+        weights = np.vstack([weights, left_out.weights])
+    uar, war = _metrics(gold, _codes(both["predicted"], classes), weights, len(classes)) - _metrics(
+        gold, _codes(both["predicted_reference"], classes), weights, len(classes)
+    )
+    found = {}
+    for metric, (value, *without) in (("uar", uar), ("war", war)):
+        row = {"speakers": both["speaker"].nunique(), "pooled_difference": float(value)}
+        if without:
+            row |= dict(zip(("pooled_low", "pooled_high"), left_out.interval(value, np.array(without)), strict=True))
+        found[metric] = row
+    return found
+
+
+def _metrics(gold: np.ndarray, predicted: np.ndarray, weights: np.ndarray, n_classes: int) -> np.ndarray:
+    """UAR and WAR for every row of `weights` [rows, clips], [2, rows]."""
+    war = weights @ (gold == predicted) / weights.sum(axis=1)
+    return np.stack([stats.weighted_recall(gold, predicted, weights, n_classes), war])
+
+
+def _codes(names: pd.Series, classes: Sequence[str]) -> np.ndarray:
+    return names.map({name: index for index, name in enumerate(classes)}).to_numpy()
+
+
 def compare(run: Path) -> pd.DataFrame:
     """Methods of a backbone paired by fold: `difference` = label minus reference, mean over the folds both have.
 
@@ -139,7 +193,8 @@ def compare(run: Path) -> pd.DataFrame:
 
     Wilcoxon's signed-rank p and Nadeau and Bengio's corrected resampled t (Machine Learning 52, 2003), whose variance is
     enlarged by test/train clips because the folds share training clips; `low` and `high` are its 95 % interval. Statistics
-    are NaN where fewer than two folds are shared or all differences are equal. Columns: `COMPARISON_COLUMNS`.
+    are NaN where fewer than two folds are shared or all differences are equal. `pooled_*` is the difference on all test clips as one set,
+    with its 95 % interval over `speakers` (NaN with fewer than three): of these trained models, on other speakers. Columns: `COMPARISON_COLUMNS`.
     """
     folder = RunFolder(run)
     groups = _groups(folder)
@@ -150,6 +205,8 @@ def compare(run: Path) -> pd.DataFrame:
             continue
         train, test = (np.mean([mine.metrics["clips"][part] for mine, _ in pairs]) for part in ("train", "test"))
         reasons = dict.fromkeys(reason for pair in pairs for cell in pair for reason in cell.metrics["optimistic"])
+        mine, theirs = (_pooled(folder, [pair[side] for pair in pairs]) for side in (0, 1))
+        pooled = pooled_differences(mine, theirs, pairs[0][0].metrics["classes"])
         for metric in ("uar", "war"):
             differences = np.array([mine.metrics[metric] - theirs.metrics[metric] for mine, theirs in pairs])
             row = {"backbone": new[0], "label": new[1], "reference": old[1], "metric": metric, "folds": len(pairs)}
@@ -159,6 +216,7 @@ def compare(run: Path) -> pd.DataFrame:
                 "optimistic": "; ".join(reasons),
                 "synthetic": folder.synthetic,
             }
+            row |= pooled[metric]
             if len(pairs) > 1 and np.ptp(differences) > 0:
                 row |= {"wilcoxon_p": stats.wilcoxon(differences)[1]}
                 row |= stats.corrected_resampled_t(differences, float(train), float(test))._asdict()
@@ -201,28 +259,8 @@ def _groups(folder: RunFolder) -> dict[Key, list[Cell]]:
 
 
 def _pooled(folder: RunFolder, cells: list[Cell]) -> pd.DataFrame:
-    return pd.concat([folder.predictions(cell) for cell in cells], ignore_index=True)
-
-
-def _pooled_scores(pooled: pd.DataFrame, classes: list[str]) -> dict[str, float]:
-    code = {name: index for index, name in enumerate(classes)}
-    gold = pooled["emotion"].map(code).to_numpy()
-    predicted = pooled["predicted"].map(code).to_numpy()
-    right = (gold == predicted).astype(float)
-    scores = {
-        "pooled_uar": stats.unweighted_average_recall(gold, predicted, len(classes)),
-        "pooled_war": float(right.mean()),
-    }
-    if pooled["speaker"].nunique() < 2:
-        return scores
-    weights = stats.counts(stats.speaker_bootstrap(pooled["speaker"].to_numpy(), DRAWS, SEED), len(gold))
-    replicates = {
-        "pooled_uar": stats.weighted_recall(gold, predicted, weights, len(classes)),
-        "pooled_war": weights @ right / weights.sum(axis=1),
-    }
-    for name, values in replicates.items():
-        scores[f"{name}_low"], scores[f"{name}_high"] = stats.percentile_interval(values)
-    return scores
+    parts = [folder.predictions(cell).assign(fold=cell.metrics["fold"]) for cell in cells]
+    return pd.concat(parts, ignore_index=True)
 
 
 def _spread(scores: np.ndarray) -> float:

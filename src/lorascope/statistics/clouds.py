@@ -29,13 +29,13 @@ class Cloud(NamedTuple):
     note: str
 
 
-def examined(features: np.ndarray | Products, labels: np.ndarray, weights: np.ndarray, seed: int) -> Cloud:
-    """Picture and numbers of one cloud, its features as `separation.prepared` gives them; `weights` [draws, clips] are bootstrap counts."""
+def examined(features: np.ndarray | Products, labels: np.ndarray, speakers: np.ndarray, draws: int, seed: int) -> Cloud:
+    """Picture and numbers of one cloud, its features as `separation.prepared` gives them (see `separation.separation`)."""
     # what is computed of a hundred clips is small, and threads would wait for each other; sklearn's settings are the same every time
     with threadpool_limits(1), config_context(assume_finite=True, skip_parameter_validation=True):
         cloud = standardised(features)
         picture, perplexity, no_picture = embedding_2d(cloud)
-        numbers, missing = separation(features, cloud, labels, weights, seed)
+        numbers, missing = separation(features, cloud, labels, speakers, draws, seed)
     note = "; ".join(dict.fromkeys(text for text in (no_picture, missing) if text))
     return Cloud(picture, perplexity, numbers, note)
 

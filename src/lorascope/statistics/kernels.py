@@ -1,4 +1,4 @@
-"""Kernels over clips and how far two of them agree: HSIC and CKA, with intervals over clips and nulls by shuffling them.
+"""Kernels over clips and how far two of them agree: HSIC and CKA, without some of the clips, and with clips shuffled.
 
 Everything here is float64: RBF kernels of tiny values break down in less. Arrays and tensors are taken, tensors on their device are returned, and all that is computed of
 kernels can be computed of many pairs of them at once, [..., clips, clips].
@@ -6,13 +6,14 @@ kernels can be computed of many pairs of them at once, [..., clips, clips].
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from .shuffles import clip_orders
 
 Estimator = Literal["biased", "debiased"]
 
@@ -137,13 +138,20 @@ def cka(first: Any, second: Any, estimator: Estimator) -> Tensor:
     return (a * b).sum(dim=(-2, -1)) / (_norm(a, first) * _norm(b, second))
 
 
-def permutation_null(first: Any, second: Any, estimator: Estimator, draws: int, seed: int) -> Tensor:
-    """CKA of kernels [..., clips, clips] after shuffling the clips of the second, [..., draws]; all pairs after the same shuffles."""
+def permutation_null(
+    first: Any,
+    second: Any,
+    estimator: Estimator,
+    draws: int,
+    seed: int,
+    speakers: Sequence[str] | np.ndarray | None = None,
+) -> Tensor:
+    """CKA of kernels [..., clips, clips] after shuffling the clips of the second within their speaker, [..., draws]; all pairs after the same shuffles."""
     a, b = centred(first, estimator), centred(second, estimator)
     shape, n = a.shape[:-2], a.shape[-1]
     norms = (_norm(a, first) * _norm(b, second)).reshape(-1)
     a, b = a.reshape(-1, n, n), b.reshape(-1, n, n)
-    orders = torch.from_numpy(_shuffles(n, draws, seed)).to(a.device)
+    orders = torch.from_numpy(clip_orders(speakers, n, draws, seed)).to(a.device)
     # Centring commutes with a shuffle of the clips, so it is done once; a shuffle leaves the norm as it is. Kernels are
     # symmetric, so each pair of clips is looked up once, and where it is found serves all pairs of kernels.
     rows, columns = torch.triu_indices(n, n, offset=1, device=a.device)
@@ -164,39 +172,23 @@ def permutation_null(first: Any, second: Any, estimator: Estimator, draws: int, 
     return (null / norms[:, None]).reshape(*shape, draws)
 
 
-def half_sample_interval(
-    first: Any,
-    second: Any,
-    estimator: Estimator,
-    draws: int,
-    seed: int,
-    level: float = 0.95,
-) -> tuple[Tensor, Tensor]:
-    """Interval over clips for the CKA of kernels [..., clips, clips], by the half-sample bootstrap, [...] each end.
+def cka_of_subsets(first: Any, second: Any, estimator: Estimator, subsets: np.ndarray) -> Tensor:
+    """CKA of the clips in each subset, [..., subsets], of kernels [..., clips, clips]; `subsets` [subsets, clips] holds 1 for the clips of each.
 
-    A bootstrap with replacement puts the same clip in several rows. Those pairs lie at distance 0 off the diagonal, which the
-    debiased estimator takes for dependence, so its replicates are biased upwards. Instead each draw takes
-    m = n/2 different clips. The mean of m of n clips drawn without replacement has variance (1/m - 1/n) S² = S²/n, that of
-    the mean of n clips, so the replicates' deviations from their own mean spread as the estimate does (Politis, Romano & Wolf
-    1999, on subsampling), and the bias that the smaller m brings cancels. The interval is the estimate plus the quantiles of these
-    deviations. It is not clamped: next to 1 its end may lie above 1. An RBF kernel keeps the γ of all clips. NaN where
-    the estimate or any replicate is.
+    An RBF kernel keeps the γ of all clips. NaN where a subset's clips are all alike on one side, or fewer than the estimator needs.
     """
-    # Centring all clips first changes no half's value, and leaves smaller sums to take from each other.
+    # Centring all clips first changes no subset's value, and leaves smaller sums to take from each other.
     a, b = centred(first, estimator), centred(second, estimator)
     shape, n = a.shape[:-2], a.shape[-1]
     a, b = a.reshape(-1, n, n), b.reshape(-1, n, n)
-    halves = torch.from_numpy(_halves(n, draws, seed)).to(a.device)
-    step = max(1, AT_ONCE[a.device.type] // (n * draws))
+    member = tensor_of(subsets).to(a.device)
+    step = max(1, AT_ONCE[a.device.type] // (n * len(subsets)))
     found = []
     for start in range(0, len(a), step):
         k, l = a[start : start + step], b[start : start + step]  # noqa: E741
-        norms = (_hsic_of_subsets(k, k, halves, estimator) * _hsic_of_subsets(l, l, halves, estimator)).sqrt()
-        replicates = _hsic_of_subsets(k, l, halves, estimator, nan=False) / norms
-        found.append(replicates - replicates.mean(dim=1, keepdim=True))
-    low, high = interval_of(torch.cat(found), level)
-    value = cka(first, second, estimator)
-    return value + low.reshape(shape), value + high.reshape(shape)
+        norms = (_hsic_of_subsets(k, k, member, estimator) * _hsic_of_subsets(l, l, member, estimator)).sqrt()
+        found.append(_hsic_of_subsets(k, l, member, estimator, nan=False) / norms)
+    return torch.cat(found).reshape(*shape, len(subsets))
 
 
 def interval_of(replicates: Tensor, level: float = 0.95) -> tuple[Tensor, Tensor]:
@@ -210,10 +202,12 @@ def interval_of(replicates: Tensor, level: float = 0.95) -> tuple[Tensor, Tensor
 def _hsic_of_subsets(first: Tensor, second: Tensor, subsets: Tensor, estimator: Estimator, nan: bool = True) -> Tensor:
     """HSIC, up to its constant, of the clips in each subset of kernels [pairs, clips, clips], [pairs, subsets]; NaN, if asked for, where it is but rounding.
 
-    `subsets` [subsets, clips] holds 1 for the clips of a subset, of which all have as many. Both estimators are sums of k_ij l_ij, of k_i l_i and of the two totals, where
+    `subsets` [subsets, clips] holds 1 for the clips of a subset. Both estimators are sums of k_ij l_ij, of k_i l_i and of the two totals, where
     k_i = Σ_j k_ij; over a subset each of them is a product with `subsets`, so no subset's own kernels are ever made.
     """
-    m = subsets.shape[1] // 2
+    m = subsets.sum(dim=1)
+    # with fewer than four clips the debiased constants are 0 or infinite
+    m = torch.where(m > 3, m, torch.nan) if estimator == "debiased" else m
     if estimator == "debiased":
         first, second = (_without_diagonal(kernel) for kernel in (first, second))
         rows_weigh, totals_weigh = 2 / (m - 2), 1 / ((m - 1) * (m - 2))
@@ -227,23 +221,6 @@ def _hsic_of_subsets(first: Tensor, second: Tensor, subsets: Tensor, estimator: 
 
 def _without_diagonal(kernel: Tensor) -> Tensor:
     return kernel * (1.0 - torch.eye(kernel.shape[-1], dtype=kernel.dtype, device=kernel.device))
-
-
-@lru_cache(maxsize=4)
-def _shuffles(n: int, draws: int, seed: int) -> np.ndarray:
-    """Orders of `n` clips, [draws, n]."""
-    rng = np.random.default_rng(seed)
-    return np.stack([rng.permutation(n) for _ in range(draws)])
-
-
-@lru_cache(maxsize=4)
-def _halves(n: int, draws: int, seed: int) -> np.ndarray:
-    """Halves of `n` clips without repetition, 1 for those that are in, [draws, n]."""
-    rng = np.random.default_rng(seed)
-    member = np.zeros((draws, n))
-    for row in member:
-        row[rng.permutation(n)[: n // 2]] = 1.0
-    return member
 
 
 def _norm(centred_kernel: Tensor, kernel: Any) -> Tensor:

@@ -16,6 +16,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from . import stats
+from .intervals import LeftOut
+from .shuffles import shuffled_labels
 
 NEIGHBOURS = 5
 FOLDS = 5
@@ -31,8 +33,8 @@ class Separation(NamedTuple):
     """How well classes are told apart; every field in its own unit, NaN where it can't be had.
 
     `silhouette` in [-1, 1] (Rousseeuw 1987); `knn` leave-one-out accuracy of 5 nearest neighbours; `probe_uar` the UAR of a
-    cross-validated linear probe with a 95 % bootstrap interval over clips. `*_null` and `*_null_high` are the mean and the 95th
-    percentile with shuffled labels. The probe's folds share speakers: it tells what is in the space, not how well an unseen speaker would do.
+    cross-validated linear probe with its 95 % interval, the probes' answers held fixed. `*_null` and `*_null_high` are the mean and the
+    95th percentile with labels shuffled within speakers. The probe's folds share speakers: it tells what is in the space, not how well an unseen speaker would do.
     """
 
     silhouette: float = float("nan")
@@ -107,12 +109,12 @@ def embedding_2d(cloud: np.ndarray) -> tuple[np.ndarray, float, str]:
 
 
 def separation(
-    features: np.ndarray | Products, cloud: np.ndarray, labels: np.ndarray, weights: np.ndarray, seed: int
+    features: np.ndarray | Products, cloud: np.ndarray, labels: np.ndarray, speakers: np.ndarray, draws: int, seed: int
 ) -> tuple[Separation, str]:
     """How well `labels` [clips] are told apart, and a note on what could not be had.
 
     `features` [clips, columns] are the raw ones as `prepared` gives them, on which the probe standardises each of its own training sets; `cloud` the same
-    standardised. `weights` [draws, clips] are bootstrap counts; there are as many shuffles of the labels.
+    standardised. `speakers` [clips] names each clip's speaker; `draws` counts the shuffles of the labels.
     """
     classes, labels = np.unique(labels, return_inverse=True)
     sizes = np.bincount(labels)
@@ -121,8 +123,7 @@ def separation(
     if len(classes) < 2:
         return Separation(), "all clips are of one class: there is nothing to separate"
     distances = squareform(pdist(cloud))
-    rng = np.random.default_rng(seed)
-    shuffled = np.stack([labels, *(rng.permutation(labels) for _ in range(len(weights)))])
+    shuffled = np.vstack([labels, shuffled_labels(labels, speakers, draws, seed)])
     found = {}
     some = np.array_split(shuffled, -(-len(shuffled) // LABELINGS_AT_ONCE))
     for name, score in (("silhouette", silhouette), ("knn", knn_accuracy)):
@@ -135,8 +136,8 @@ def separation(
     else:
         predicted = probe_predictions(features, labels, seed)
         found["probe_uar"] = stats.unweighted_average_recall(labels, predicted, len(classes))
-        draws = stats.weighted_recall(labels, predicted, weights, len(classes))
-        found["probe_low"], found["probe_high"] = stats.percentile_interval(draws)
+        interval = LeftOut(speakers, labels).of_recall(labels, predicted, len(classes))
+        found["probe_low"], found["probe_high"] = interval
     return Separation(**found), note
 
 

@@ -110,6 +110,18 @@ def k90(power: np.ndarray, share: float = 0.9) -> np.ndarray:
     return np.where(np.isnan(cumulative[..., -1]), np.nan, first)
 
 
+def k90_crossing(power: np.ndarray, share: float = 0.9) -> np.ndarray:
+    """Where E_k, its points joined by straight lines from (0, 0), reaches `share`, [...]; `k90` is the next whole number.
+
+    Unlike k90 itself it moves with every clip, which is what an interval needs. NaN where all of `power` [..., width] is 0.
+    """
+    cumulative = energy(power)
+    k = np.argmax(cumulative >= share - 1e-12, axis=-1)
+    ends = np.concatenate([np.zeros((*cumulative.shape[:-1], 1)), cumulative], axis=-1)
+    below, above = (np.take_along_axis(ends, (k + step)[..., None], axis=-1)[..., 0] for step in (0, 1))
+    return k + (share - below) / (above - below)
+
+
 def participation_ratio(power: np.ndarray) -> np.ndarray:
     """(Σσ²)² / Σσ⁴ of squared singular values [..., width]: how many directions share the energy; NaN where all are 0."""
     shares = _shares(power)
@@ -141,14 +153,17 @@ def unweighted_average_recall(gold: np.ndarray, predicted: np.ndarray, n_classes
 
 
 def weighted_recall(gold: np.ndarray, predicted: np.ndarray, weights: np.ndarray, n_classes: int) -> np.ndarray:
-    """UAR when clip i counts `weights[draw, i]` times, [draws]; classes of weight 0 are left out of that draw's mean."""
+    """UAR when clip i counts `weights[draw, i]` times, [draws]; NaN for a draw that loses a class which the clips have.
+
+    A mean over the classes that are left would be of another thing: of two classes, one of which is always recognised and the other never,
+    the UAR is .5, and 1 or 0 as soon as either is lost.
+    """
     member = np.asarray(gold)[:, None] == np.arange(n_classes)
     hits = weights @ (member & (np.asarray(predicted) == gold)[:, None]).astype(float)
     totals = weights @ member.astype(float)
-    present = totals > 0
-    recalls = np.where(present, hits / np.where(present, totals, 1.0), 0.0)
-    counts = present.sum(axis=1)
-    return recalls.sum(axis=1) / np.where(counts > 0, counts, np.nan)
+    held = member.any(axis=0)
+    recalls = hits[:, held] / np.where(totals[:, held] > 0, totals[:, held], np.nan)
+    return recalls.mean(axis=1) if held.any() else np.full(len(recalls), np.nan)
 
 
 # ------------------------------------------------------------------------------------------------- resampling

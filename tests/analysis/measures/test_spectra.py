@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from scipy import stats as scipy_stats
 
 from lorascope.analysis.measures.spectra import Spectra, balanced_gauge
 
@@ -141,15 +142,31 @@ def test_summary_has_intervals_and_ratios(analysed):
     assert (gauge.trained_ratio == 1).all()
 
 
-def test_the_bootstrap_draws_clips():
-    """With all clips alike every draw has the same spectrum; with different ones some draws differ."""
-    models = {"trained": ToyModel(2)}
-    batches = make_batches(lengths=(6,))
-    measure = Spectra(make_study(models, batches))
-    drive(measure, models, batches)
-    weights = np.eye(12)[[3, 5]]
-    resampled = measure._matrices(("trained", 0, "v_proj"), weights)["a_out, draws"]
-    assert not np.allclose(resampled[0], resampled[1])
+@pytest.mark.parametrize(("factor", "quantity"), [("A", "activation"), ("B", "activation"), ("A", "gradient")])
+def test_the_interval_leaves_out_one_speaker_at_a_time(analysed, factor, quantity):
+    """Against the spectra of all stored rows but one speaker's."""
+    study, stored, tables = analysed
+    rows = stored.valid(study, ("trained", PARTS[factor, quantity], 1))
+    speakers = study.clips["speaker"].to_numpy()
+
+    def crossing(kept):
+        power = np.linalg.svd(np.concatenate(kept), compute_uv=False)[:RANK] ** 2
+        energy = np.concatenate([[0], np.cumsum(power) / power.sum()])
+        return np.interp(0.9, energy, np.arange(len(energy)))
+
+    without = [
+        crossing([row for row, who in zip(rows, speakers, strict=True) if who != name]) for name in set(speakers)
+    ]
+    changed, value = np.log(without), np.log(crossing(rows))
+    n = len(changed)
+    assert n == 4
+    centre = n * value - (n - 1) * changed.mean()
+    reach = scipy_stats.t.ppf(0.975, n - 1) * np.sqrt((n - 1) / n * ((changed - changed.mean()) ** 2).sum())
+    low, high = np.exp([min(centre - reach, value), max(centre + reach, value)])
+    key = {"model": "trained", "layer": 1, "factor": factor, "quantity": quantity, "variant": "corrected"}
+    summary = tables["spectra_summary"].set_index(list(key)).sort_index().loc[tuple(key.values())]
+    assert summary.interval_of == "speakers"
+    assert (summary.k90_low, summary.k90_high) == (max(1, np.ceil(low)), min(RANK, np.ceil(high)))
 
 
 def test_frozen_needs_nothing(analysed):

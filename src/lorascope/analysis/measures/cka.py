@@ -14,19 +14,19 @@ from torch import Tensor
 
 from ...machine.environment import one_thread
 from ...statistics import kernels
+from ...statistics.intervals import CORRELATION, SPEAKERS, LeftOut
 from ..clip_views import ClipViews
 from ..kept_frames import KeptFrames
 from ..measure import Part, Replay, Study
 
-#: With fewer clips a half of them is too few for the debiased estimator, which needs four.
+#: With fewer clips what is left without one speaker is too little for the debiased estimator, which needs four.
 FEWEST_CLIPS = 8
 
 #: Bytes of kernels whose values, intervals and nulls a GPU takes together; on a CPU it is those of a place.
 TOGETHER = 1 << 28
 
 COLUMNS = ["layer", "module", "pair", "quantity", "kernel", "estimator", "variant", "value"]
-COLUMNS += ["ci_low", "ci_high", "null_low", "null_high", "model", "clips", "draws", "note"]
-NUMBERS = ("value", "ci_low", "ci_high", "null_low", "null_high")
+COLUMNS += ["ci_low", "ci_high", "interval_of", "null_low", "null_high", "model", "clips", "draws", "note"]
 
 Quantity = Literal["activation", "gradient"]
 PART_OF: dict[Quantity, str] = {"activation": "lora_a", "gradient": "grad_lora_b"}
@@ -76,8 +76,8 @@ class Cka:
     B-out and dLoss/dA-out are never asked for, being linear maps of A-out and dLoss/dB-out. For the flattened
     variants all frames of those two are kept, for the models in `flattened` only, in the study's `space` (memory up to a budget, past that a temporary file). Shorter clips are padded with 0.
 
-    `compute` gives `cka`: layer, module, pair, quantity (activation, gradient), kernel, estimator, variant, value, a 95 % interval over
-    clips (`kernels.half_sample_interval`), the central 95 % of the permutation null, model (the one after `:` or `~`), clips, draws and a
+    `compute` gives `cka`: layer, module, pair, quantity (activation, gradient), kernel, estimator, variant, value, its 95 % interval
+    (`intervals.LeftOut`, on Fisher's z) and what it speaks of, the central 95 % of the null in which clips are shuffled within speakers, model (the one after `:` or `~`), clips, draws and a
     note. Biased values of few clips with many columns lie near 1 whatever the data, and their null shows it; B-out being a
     linear map of A-out, even a random B comes near 1. Debiased values may be negative. A view that is the same in all clips, and
     fewer than eight clips, give NaN and a note.
@@ -87,6 +87,7 @@ class Cka:
         self._study = study
         self._flattened = frozenset(flattened)
         self._views = ClipViews(study, flattened)
+        self._left_out = LeftOut(study.clips["speaker"].to_numpy(), study.labels)
 
     def parts(self, model: str) -> frozenset[str]:
         """A-out of every model that has an adapter, and the gradient at B-out of those that have a head."""
@@ -132,20 +133,29 @@ class Cka:
                 row.cells["note"] = f"{row.sides[lacking]} is the same in all, or in most, clips: no CKA"
             else:
                 having.setdefault(row.estimator, []).append(row)
-        draws, seed = self._study.draws, self._study.seed
         for estimator, some in having.items():
-            first, second = (torch.stack(side) for side in zip(*(row.compared for row in some), strict=True))
-            ends = kernels.half_sample_interval(first, second, estimator, draws, seed)
-            null = kernels.interval_of(kernels.permutation_null(first, second, estimator, draws, seed))
-            numbers = torch.stack([kernels.cka(first, second, estimator), *ends, *null], dim=1)
-            for row, values in zip(some, numbers.tolist(), strict=True):
-                row.cells |= dict(zip(NUMBERS, values, strict=True))
-                if np.isnan(values[1]):
-                    note = row.cells["note"]
-                    row.cells["note"] = (
-                        f"{note}; " * bool(note) + "no interval: in some half of the clips all are alike"
-                    )
+            for row, numbers in zip(some, self._numbers(estimator, some), strict=True):
+                row.cells |= numbers
+                if np.isnan(numbers["ci_low"]):
+                    unit = "speaker" if self._left_out.of == SPEAKERS else "clip"
+                    told = f"no interval: without some {unit} the clips are all alike, or too few"
+                    row.cells["note"] = "; ".join(filter(None, (str(row.cells["note"]), told)))
         return [row.cells for row in rows]
+
+    def _numbers(self, estimator: kernels.Estimator, rows: list[_Row]) -> list[dict[str, float]]:
+        """Value, interval and central 95 % of the null of each row."""
+        study = self._study
+        speakers = study.clips["speaker"].to_numpy()
+        first, second = (torch.stack(side) for side in zip(*(row.compared for row in rows), strict=True))
+        value = kernels.cka(first, second, estimator)
+        without = kernels.cka_of_subsets(first, second, estimator, self._left_out.left)
+        null = kernels.permutation_null(first, second, estimator, study.draws, study.seed, speakers)
+        # the device is asked once for all
+        found = torch.cat([value[:, None], without, torch.stack(kernels.interval_of(null), dim=1)], dim=1).cpu().numpy()
+        low, high = self._left_out.ends(found[:, 0], found[:, 1:-2].T, CORRELATION, weighted=False)
+        columns = {"value": found[:, 0], "ci_low": low, "ci_high": high}
+        columns |= {"null_low": found[:, -2], "null_high": found[:, -1]}
+        return pd.DataFrame(columns).to_dict(orient="records")  # pyright: ignore[reportReturnType]
 
     def _rows(self, layer: int, module: str, quantity: Quantity) -> Iterator[_Row]:
         # every kernel serves several pairs
@@ -188,7 +198,7 @@ class Cka:
         note: str,
     ) -> _Row:
         cells: dict[str, object] = {"kernel": kernel, "estimator": estimator, "variant": variant, "note": note}
-        cells |= {"clips": len(self._study.clips), "draws": self._study.draws}
+        cells |= {"clips": len(self._study.clips), "draws": self._study.draws, "interval_of": self._left_out.of}
         views = (pair.first, pair.second)
         compared = tuple(kernel_of(view) for view in views) if len(self._study.clips) >= FEWEST_CLIPS else ()
         sides = (f"{pair.first.factor} of {pair.first.model}", f"{pair.second.factor} of {pair.second.model}")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.linalg import vecdot
 
-from ...statistics import stats
+from ...statistics.intervals import LeftOut
 from ..measure import Batch, Part, Replay, Study
 from ..per_clip import PerClip
 
@@ -18,7 +18,7 @@ from ..per_clip import PerClip
 SMALLEST_NORM = 1e-6
 
 COLUMNS = ["model", "layer", "component", "variant", "frames", "ratio", "cosine"]
-COLUMNS += ["ratio_low", "ratio_high", "cosine_low", "cosine_high", "clips"]
+COLUMNS += ["ratio_low", "ratio_high", "cosine_low", "cosine_high", "interval_of", "clips"]
 
 #: (layer, component, variant, frames)
 _Key = tuple[int, str, str, str]
@@ -37,7 +37,7 @@ class Contribution:
       frozen model is what this layer's adapter does, and nothing that an earlier layer handed on.
 
     `compute` gives `contribution`: model, layer, component (attn, mlp, block), variant, frames (all, valid), ratio, cosine, their 95 %
-    bootstrap intervals over clips (hierarchical over speakers) and the number of clips. Model `difference` is trained less
+    intervals, what these speak of (`intervals.LeftOut`) and the number of clips. Model `difference` is trained less
     frozen, clip by clip (of `same-input`: less the frozen model's `corrected`), where both were traced.
     """
 
@@ -85,12 +85,16 @@ class Contribution:
     def compute(self) -> dict[str, pd.DataFrame]:
         """The table `contribution`."""
         study = self._study
-        samples = stats.bootstrap_rows(study.clips["speaker"].to_numpy(), study.draws, study.seed)
-        weights = stats.counts(samples, len(study.clips))
-        weights /= weights.sum(axis=1, keepdims=True)
+        left_out = LeftOut(study.clips["speaker"].to_numpy(), study.labels)
+        keys, of_keys = zip(*self._per_clip(), strict=True)
+        # [clips, rows, ratio and cosine]
+        values = np.stack(of_keys, axis=1)
+        means = values.mean(axis=0)
+        low, high = left_out.ends(means, left_out.mean(values))
+        numbers = np.concatenate([means, np.stack([low, high], axis=2).reshape(len(keys), 4)], axis=1)
         rows = [
-            dict(zip(COLUMNS, (model, *key, *_mean_and_interval(values, weights), len(values)), strict=True))
-            for (model, key), values in self._per_clip()
+            (model, *key, *row, left_out.of, len(values))
+            for (model, key), row in zip(keys, numbers.tolist(), strict=True)
         ]
         return {"contribution": pd.DataFrame(rows, columns=COLUMNS)}
 
@@ -163,10 +167,3 @@ def _ratio_and_cosine(added: Tensor, base: Tensor, dot: Tensor) -> Tensor:
     """|added| / |base| and their cosine, of both norms and the inner product, [..., 2]."""
     clamped, base = added.clamp(min=SMALLEST_NORM), base.clamp(min=SMALLEST_NORM)
     return torch.stack([added / base, dot / (clamped * base)], dim=-1)
-
-
-def _mean_and_interval(values: np.ndarray, weights: np.ndarray) -> list[float]:
-    """Means of ratio and cosine, then both intervals, in the order of `COLUMNS`."""
-    replicates = weights @ values
-    ratio, cosine = (stats.percentile_interval(column) for column in replicates.T)
-    return [*values.mean(axis=0).tolist(), *ratio, *cosine]

@@ -10,6 +10,7 @@ from scipy.special import log_softmax
 from torch import Tensor
 
 from ...statistics import stats
+from ...statistics.intervals import LeftOut, clips_in_a_recall
 from ..measure import Batch, Part, Replay, Study
 from ..per_clip import PerClip
 
@@ -17,7 +18,7 @@ METRICS = ("accuracy", "uar", "loss", "confidence")
 WITH_INTERVAL = ("accuracy", "uar", "delta_accuracy", "delta_uar", "delta_loss")
 
 COLUMNS = ["model", "layer", "mode", *METRICS, *(f"delta_{name}" for name in METRICS)]
-COLUMNS += [f"{name}_{end}" for name in WITH_INTERVAL for end in ("low", "high")] + ["clips"]
+COLUMNS += [f"{name}_{end}" for name in WITH_INTERVAL for end in ("low", "high")] + ["interval_of", "clips"]
 
 
 class Erasure:
@@ -28,7 +29,7 @@ class Erasure:
 
     `compute` gives `erasure`: model, layer, mode, accuracy, uar, loss (cross-entropy, nats), confidence (mean of the largest
     probability, as in the released code), their changes against the intact model (delta_*, negative accuracy is a loss), and
-    95 % bootstrap intervals over clips, hierarchical over speakers, the changes' paired by clip.
+    95 % intervals, the changes' paired by clip, and what they speak of (`intervals.LeftOut`).
 
     Costs about `layers` forwards of the encoder a batch.
     """
@@ -62,34 +63,40 @@ class Erasure:
     def compute(self) -> dict[str, pd.DataFrame]:
         """The table `erasure`."""
         study = self._study
-        samples = stats.bootstrap_rows(study.clips["speaker"].to_numpy(), study.draws, study.seed)
-        # the first row counts every clip once: the estimate itself
-        weights = np.vstack([np.ones(len(study.clips)), stats.counts(samples, len(study.clips))])
-        return {"erasure": pd.DataFrame(self._rows(weights), columns=COLUMNS)}
+        left_out = LeftOut(study.clips["speaker"].to_numpy(), study.labels)
+        return {"erasure": pd.DataFrame(self._rows(left_out), columns=COLUMNS)}
 
     def _keep(self, model: str, mode: str, layer: int, logits: Tensor, batch: Batch) -> None:
         self._logits.setdefault((model, mode, layer), PerClip(self._study)).put(batch, logits)
 
-    def _rows(self, weights: np.ndarray) -> Iterator[dict[str, object]]:
+    def _rows(self, left_out: LeftOut) -> Iterator[dict[str, object]]:
+        labels = self._study.labels
+        # the first row counts every clip once: the estimate itself
+        weights = np.vstack([np.ones(len(labels)), left_out.weights])
+        clips = {"accuracy": float(len(labels)), "uar": clips_in_a_recall(labels)}
         metrics = {
             (model, mode, layer): self._metrics(
                 kept.compute(f"logits of model {model}, erasure {mode} {layer}"), weights
             )
             for (model, mode, layer), kept in self._logits.items()
         }
+        about = {"interval_of": left_out.of, "clips": len(labels)}
         for (model, mode, layer), found in metrics.items():
             intact = metrics[model, "none", -1]
             found = found | {f"delta_{name}": found[name] - intact[name] for name in METRICS}
-            ends = {
-                f"{name}_{end}": value
-                for name in WITH_INTERVAL
-                for end, value in zip(("low", "high"), stats.percentile_interval(found[name][1:]), strict=True)
-            }
+            ends: dict[str, float] = {}
+            for name in WITH_INTERVAL:
+                value, without = float(found[name][0]), found[name][1:]
+                share = name in clips
+                interval = (
+                    left_out.share_interval(value, without, clips[name]) if share else left_out.interval(value, without)
+                )
+                ends |= dict(zip((f"{name}_low", f"{name}_high"), interval, strict=True))
             values = {name: float(draws[0]) for name, draws in found.items()}
-            yield {"model": model, "layer": layer, "mode": mode, **values, **ends, "clips": weights.shape[1]}
+            yield {"model": model, "layer": layer, "mode": mode, **values, **ends} | about
 
     def _metrics(self, logits: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Every metric for each row of `weights` [draws, clips], [draws]."""
+        """Every metric for each row of `weights` [rows, clips], [rows]."""
         labels = self._study.labels
         log_p = log_softmax(logits, axis=1)
         predicted = log_p.argmax(axis=1)
@@ -98,5 +105,7 @@ class Erasure:
             "loss": -log_p[np.arange(len(labels)), labels],
             "confidence": np.exp(log_p.max(axis=1)),
         }
-        found = {name: weights @ values / weights.sum(axis=1) for name, values in per_clip.items()}
+        totals = weights.sum(axis=1)
+        totals = np.where(totals > 0, totals, np.nan)
+        found = {name: weights @ values / totals for name, values in per_clip.items()}
         return found | {"uar": stats.weighted_recall(labels, predicted, weights, logits.shape[1])}

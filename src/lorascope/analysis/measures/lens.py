@@ -11,15 +11,19 @@ from scipy.special import log_softmax
 from torch import Tensor
 
 from ...statistics import stats
+from ...statistics.intervals import LOG, LeftOut
 from ..measure import Part, Replay, Study
 from ..per_clip import PerClip
 
 #: From this share of one class on, a lens says the same of nearly every clip and its overlap means nothing.
 DOMINANT = 0.95
 
+#: Nats below which a lens's answer is the model's own but for rounding.
+SAME = 1e-6
+
 COLUMNS = ["model", "layer", "variant", "kl", "jsd", "overlap", "accuracy", "uar", "entropy", "top_class_share"]
 INTERVALS = [f"{name}_{end}" for name in ("kl", "overlap", "accuracy", "uar") for end in ("low", "high")]
-COLUMNS += [*INTERVALS, "chance_overlap", "top_class", "clips", "warning"]
+COLUMNS += [*INTERVALS, "interval_of", "chance_overlap", "top_class", "clips", "warning"]
 
 
 class Lens:
@@ -32,8 +36,8 @@ class Lens:
     - `corrected`: the final LayerNorm before the head, KL(π_l ‖ π_L); so layer L is the model's own output, with KL 0 and overlap 1.
 
     `compute` gives `lens`: model, layer, variant; kl and jsd (nats), overlap (share of clips with the same class), accuracy and uar
-    against the gold label, entropy (nats, mean over clips), top_class_share; 95 % bootstrap intervals over clips, hierarchical over
-    speakers; chance_overlap, the overlap if the lens's classes had nothing to do with the final ones, Σ_c p_l(c) p_L(c); top_class, clips, and a
+    against the gold label, entropy (nats, mean over clips), top_class_share; 95 % intervals and what they
+    speak of (`intervals.LeftOut`); chance_overlap, the overlap if the lens's classes had nothing to do with the final ones, Σ_c p_l(c) p_L(c); top_class, clips, and a
     warning where one class takes 95 % of the clips or more. Models without a trained head (`Study.headless`) are left out.
     """
 
@@ -80,11 +84,10 @@ class Lens:
     def compute(self) -> dict[str, pd.DataFrame]:
         """The table `lens`."""
         study = self._study
-        samples = stats.bootstrap_rows(study.clips["speaker"].to_numpy(), study.draws, study.seed)
-        weights = stats.counts(samples, len(study.clips))
-        return {"lens": pd.DataFrame(self._rows(weights), columns=COLUMNS)}
+        left_out = LeftOut(study.clips["speaker"].to_numpy(), study.labels)
+        return {"lens": pd.DataFrame(self._rows(left_out), columns=COLUMNS)}
 
-    def _rows(self, weights: np.ndarray) -> Iterator[dict[str, object]]:
+    def _rows(self, left_out: LeftOut) -> Iterator[dict[str, object]]:
         layers = self._study.layers
         log_p = {
             (model, *lens): of_lens
@@ -102,10 +105,10 @@ class Lens:
             for layer in range(layers + 1):
                 for variant in ("paper", "released", "corrected"):
                     kind = "normed" if variant == "corrected" else "plain"
-                    row = self._row(log_p[model, kind, layer], final, variant == "released", weights)
+                    row = self._row(log_p[model, kind, layer], final, variant == "released", left_out)
                     yield {"model": model, "layer": layer, "variant": variant, **row}
 
-    def _row(self, lens: np.ndarray, final: np.ndarray, swapped: bool, weights: np.ndarray) -> dict[str, object]:
+    def _row(self, lens: np.ndarray, final: np.ndarray, swapped: bool, left_out: LeftOut) -> dict[str, object]:
         """All numbers of one layer from the log probabilities of lens and model, [clips, classes] each."""
         study = self._study
         n, classes = lens.shape
@@ -119,9 +122,15 @@ class Lens:
             "accuracy": (predicted == study.labels).astype(float),
             "entropy": -(np.exp(lens) * lens).sum(axis=1),
         }
-        replicates = {name: weights @ per_clip[name] / weights.sum(axis=1) for name in ("kl", "overlap", "accuracy")}
-        replicates["uar"] = stats.weighted_recall(study.labels, predicted, weights, classes)
-        ends = [end for name in replicates for end in stats.percentile_interval(replicates[name])]
+        means = {name: float(values.mean()) for name, values in per_clip.items()}
+        # the model's own output agrees with itself whatever the clips
+        by_construction = per_clip["kl"].max() < SAME
+        ends = [
+            *left_out.interval(means["kl"], left_out.mean(per_clip["kl"]), LOG),
+            *((1.0, 1.0) if by_construction else left_out.of_accuracy(per_clip["overlap"])),
+            *left_out.of_accuracy(per_clip["accuracy"]),
+            *left_out.of_recall(study.labels, predicted, classes),
+        ]
         top = int(shares.argmax())
         warning = (
             f"{shares[top]:.0%} of the clips get {study.classes[top]}: overlap and accuracy say nothing here"
@@ -129,8 +138,9 @@ class Lens:
             else ""
         )
         return {
-            **{name: float(values.mean()) for name, values in per_clip.items()},
+            **means,
             **dict(zip(INTERVALS, ends, strict=True)),
+            "interval_of": left_out.of,
             "uar": stats.unweighted_average_recall(study.labels, predicted, classes),
             "top_class_share": float(shares[top]),
             "chance_overlap": float(shares @ output_shares),

@@ -12,8 +12,8 @@ import pandas as pd
 import torch
 
 from ...machine.environment import one_thread
-from ...statistics import stats
 from ...statistics.clouds import Cloud, examined, side_by_side
+from ...statistics.intervals import LeftOut
 from ...statistics.separation import Separation, Wide, prepared
 from ..clip_views import ClipViews, Place
 from ..measure import Part, Replay, Study
@@ -22,7 +22,18 @@ from ..measure import Part, Replay, Study
 DEPTHS = 5
 
 POINTS = ["model", "rank", "layer", "clip", "x", "y", "module", "variant", "speaker", "emotion"]
-SCORES = ["model", "rank", "layer", "module", "variant", "clips", *Separation._fields, "perplexity", "note"]
+SCORES = [
+    "model",
+    "rank",
+    "layer",
+    "module",
+    "variant",
+    "clips",
+    *Separation._fields,
+    "interval_of",
+    "perplexity",
+    "note",
+]
 
 
 class Ranks:
@@ -33,7 +44,7 @@ class Ranks:
     `flattened` (none: the variant is left out), in the study's `space`.
 
     `compute` gives `ranks` (model, rank, layer, clip, x, y, module, variant, speaker, emotion) and `rank_scores` (model, rank, layer,
-    module, variant, clips, silhouette, knn, probe_uar with its interval, the nulls of the first two, perplexity, note;
+    module, variant, clips, silhouette, knn, probe_uar with its interval, the nulls of the first two, interval_of, perplexity, note;
     see `Separation`). Only A is looked at: B-out is a linear image of it.
     """
 
@@ -61,16 +72,16 @@ class Ranks:
     def compute(self) -> dict[str, pd.DataFrame]:
         """The tables `ranks` and `rank_scores`."""
         study = self._study
-        samples = stats.bootstrap_rows(study.clips["speaker"].to_numpy(), study.draws, study.seed)
-        weights = stats.counts(samples, len(study.clips))
+        speakers = study.clips["speaker"].to_numpy()
         with one_thread():
             clouds = list(self._clouds())
             features = [prepared(self._features(*cloud), study.labels, study.seed) for cloud in clouds]
-            asked = [(of_cloud, study.labels, weights, study.seed) for of_cloud in features]
+            asked = [(of_cloud, study.labels, speakers, study.draws, study.seed) for of_cloud in features]
             found = side_by_side(examined, asked, len(study.clips), study.threads)
+        interval_of = LeftOut(speakers, study.labels).of
         points, scores = [], []
         for (place, variant), of_cloud in zip(clouds, found, strict=True):
-            frame, row = self._told(place, variant, of_cloud)
+            frame, row = self._told(place, variant, of_cloud, interval_of)
             points.append(frame)
             scores.append(row)
         pictures = pd.concat(points, ignore_index=True) if points else pd.DataFrame(columns=POINTS)
@@ -83,8 +94,10 @@ class Ranks:
             if self._views.frames(place) is not None:
                 yield place, "released"
 
-    def _told(self, place: Place, variant: str, cloud: Cloud) -> tuple[pd.DataFrame, dict[str, object]]:
-        """Points and numbers of one place and variant."""
+    def _told(
+        self, place: Place, variant: str, cloud: Cloud, interval_of: str
+    ) -> tuple[pd.DataFrame, dict[str, object]]:
+        """Points and numbers of one place and variant; `interval_of` is what the probe's interval speaks of."""
         study, (model, layer, module, _) = self._study, place
         where = {
             "model": model,
@@ -94,8 +107,8 @@ class Ranks:
             "variant": variant,
         }
         who = {name: study.clips[name].to_numpy() for name in ("clip", "speaker", "emotion")}
-        numbers = cloud.numbers._asdict()
-        scores = {**where, "clips": len(study.clips), **numbers, "perplexity": cloud.perplexity, "note": cloud.note}
+        scores = {**where, "clips": len(study.clips), **cloud.numbers._asdict(), "interval_of": interval_of}
+        scores |= {"perplexity": cloud.perplexity, "note": cloud.note}
         return pd.DataFrame({**where, **who, "x": cloud.picture[:, 0], "y": cloud.picture[:, 1]}), scores
 
     def _features(self, place: Place, variant: str) -> np.ndarray | Wide:

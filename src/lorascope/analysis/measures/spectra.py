@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ...statistics import stats
+from ...statistics.intervals import LOG, LeftOut
 from ..measure import Factors, Part, Replay, Study
 from ..per_clip import PerClip
 
@@ -31,18 +32,19 @@ PLACES_AT_ONCE = 256
 SIDES = ("a_out", "b_out", "a_grad")
 
 KEYS = ["model", "layer", "module", "factor", "quantity", "variant"]
-SUMMARY = ["k90", "participation", "entropy_rank", "rank", "note", "k90_low", "k90_high", "trained_ratio"]
+SUMMARY = ["k90", "participation", "entropy_rank", "rank", "note", "k90_low", "k90_high"]
+SUMMARY += ["interval_of", "trained_ratio"]
 
 
 @dataclass(frozen=True)
 class _View:
-    """One of the four matrices in one variant: its squared singular values, and the same per bootstrap draw where known."""
+    """One of the four matrices in one variant: its squared singular values, and the same without each unit where known."""
 
     factor: str
     quantity: str
     variant: str
     power: np.ndarray
-    draws: np.ndarray | None = None
+    without: np.ndarray | None = None
     note: str = ""
 
 
@@ -57,8 +59,8 @@ class Spectra:
 
     `compute` gives `spectra` (model, layer, module, factor, quantity, variant, index from 1, energy E_k) and
     `spectra_summary` (the same keys; k90, participation, entropy_rank, rank (of the adapter), note, k90_low and k90_high,
-    trained_ratio). The interval is the estimate plus the 95 % spread of a bootstrap over clips,
-    hierarchical over speakers, around its own mean; it exists for the `corrected` variant, B's
+    interval_of, trained_ratio). The 95 % interval (`intervals.LeftOut`) is that of `stats.k90_crossing`, its ends rounded up: on the log
+    scale, and less its bias, since fewer speakers or clips show fewer directions. It exists for the `corrected` variant, B's
     gradient excepted, whose Gram matrices would be too large to keep per clip. `trained_ratio` is k90 of the trained adapter over
     that of the row's model, and its mean over layers the mean ratio (the released figure prints mean k90 random / mean k90 trained).
     Models without a trained head (`Study.headless`) have no loss and no gradients, so no rows of these.
@@ -104,20 +106,18 @@ class Spectra:
     def compute(self) -> dict[str, pd.DataFrame]:
         """The tables `spectra` and `spectra_summary`."""
         study = self._study
-        weights = stats.counts(
-            stats.bootstrap_rows(study.clips["speaker"].to_numpy(), study.draws, study.seed), len(study.clips)
-        )
+        left_out = LeftOut(study.clips["speaker"].to_numpy(), study.labels)
         places = [(model, *place) for model, adapters in study.factors.items() for place in adapters]
         # a GPU is busy only with many spectra at once; elsewhere their matrices, one place after the other, take less memory
         step = PLACES_AT_ONCE if any(kept.on_gpu for kept in self._clips.values()) else 1
         views: list[tuple[tuple[str, int, str], _View]] = []
         for first in range(0, len(places), step):
             some = places[first : first + step]
-            for place, of_place in zip(some, self._views(some, weights), strict=True):
+            for place, of_place in zip(some, self._views(some, left_out.weights), strict=True):
                 views += [(place, view) for view in of_place]
         summary = pd.DataFrame(
             [
-                {**_key(place, view), **_summary(view), "rank": study.factors[place[0]][place[1:]].a.shape[0]}
+                {**_key(place, view), **_summary(view, left_out), "rank": study.factors[place[0]][place[1:]].a.shape[0]}
                 for place, view in views
             ],
             columns=[*KEYS, *SUMMARY],
@@ -144,7 +144,7 @@ class Spectra:
         ]
 
     def _matrices(self, place: tuple[str, int, str], weights: np.ndarray) -> dict[str, Tensor]:
-        """Gram matrices whose spectra make up the views of one place: by the side that they are of, over all frames and over the valid ones, `*_draws` those of the bootstrap samples."""
+        """Gram matrices whose spectra make up the views of one place: by the side that they are of, over all frames and over the valid ones, `without` those without each unit that `weights` [units, clips] leave out."""
         factors = self._study.factors[place[0]][place[1:]]
         m, balanced = balanced_gauge(factors)
         clips = self._clips[*place, "lora_a"].gathered(_what("lora_a", place)).double()
@@ -152,13 +152,13 @@ class Spectra:
         def here(array: np.ndarray | Tensor) -> Tensor:
             return torch.as_tensor(array).to(clips)
 
-        r, b, drawn = here(np.linalg.qr(factors.b.numpy()).R), here(factors.b), here(weights)
+        r, b, leaving = here(np.linalg.qr(factors.b.numpy()).R), here(factors.b), here(weights)
         g = self._grams_of(place, "lora_a", clips.sum(dim=0))
         found: dict[str, Tensor] = {}
         for frames, gram in g.items():
             found |= {f"a_out, {frames}": gram, f"b_out, {frames}": r @ gram @ r.T}
-        samples = torch.tensordot(drawn, clips, 1)
-        found |= {"a_out, draws": samples, "b_out, draws": r @ samples @ r.T}
+        without = torch.tensordot(leaving, clips, 1)
+        found |= {"a_out, without": without, "b_out, without": r @ without @ r.T}
         if len(m):
             found["a_out, balanced"] = here(m) @ g["valid"] @ here(m).T
         if place[0] in self._study.headless:
@@ -167,7 +167,7 @@ class Spectra:
         for frames, gram in h.items():
             found |= {f"b_grad, {frames}": gram, f"a_grad, {frames}": b.T @ gram @ b}
         clips = self._clips[*place, "grad_lora_b"].gathered(_what("grad_lora_b", place)).double()
-        found["a_grad, draws"] = torch.tensordot(drawn, clips, 1)
+        found["a_grad, without"] = torch.tensordot(leaving, clips, 1)
         if len(m):
             found["a_grad, balanced"] = here(balanced).T @ h["valid"] @ here(balanced)
         return found
@@ -183,16 +183,16 @@ class Spectra:
         every = "all" if "a_out, all" in power else "valid"
         for frames, variants in ((every, ("paper", "released")), ("valid", ("corrected",))):
             for variant in variants:
-                draws = {side: power.get(f"{side}, draws") if variant == "corrected" else None for side in SIDES}
+                without = {side: power.get(f"{side}, without") if variant == "corrected" else None for side in SIDES}
                 views += [
-                    _View("A", "activation", variant, power[f"a_out, {frames}"], draws["a_out"]),
-                    _View("B", "activation", variant, power[f"b_out, {frames}"], draws["b_out"], zero),
+                    _View("A", "activation", variant, power[f"a_out, {frames}"], without["a_out"]),
+                    _View("B", "activation", variant, power[f"b_out, {frames}"], without["b_out"], zero),
                 ]
                 if not has_loss:
                     continue
                 a_grad, b_grad = power[f"a_grad, {frames}"], power[f"b_grad, {frames}"]
                 views += [
-                    _View("A", "gradient", variant, a_grad, draws["a_grad"], zero),
+                    _View("A", "gradient", variant, a_grad, without["a_grad"], zero),
                     _View("B", "gradient", variant, a_grad, None, "A's gradient, as the released notebook shows")
                     if variant == "released"
                     else _View("B", "gradient", variant, b_grad),
@@ -264,12 +264,13 @@ def _balanced_views(rank: int, power: Mapping[str, np.ndarray], zero: str) -> li
     ]
 
 
-def _summary(view: _View) -> dict[str, float | str]:
+def _summary(view: _View, left_out: LeftOut) -> dict[str, float | str]:
     low = high = float("nan")
-    if view.draws is not None:
-        # A resample repeats clips, so it has fewer directions and its k90 lies below: only the spread around their mean is used.
-        replicates = stats.k90(view.draws)
-        low, high = float(stats.k90(view.power)) + np.array(stats.percentile_interval(replicates - replicates.mean()))
+    if view.without is not None:
+        crossing, without = float(stats.k90_crossing(view.power)), stats.k90_crossing(view.without)
+        ends = left_out.interval(crossing, without, LOG, unbias=True)
+        # rounding must not push an end that is a whole number to the next
+        low, high = np.clip(np.ceil(np.array(ends) - 1e-9), 1, len(view.power)).tolist()
     note = view.note or ("" if np.any(view.power) else "this matrix is exactly 0 and has no spectrum")
     return {
         "note": note,
@@ -278,4 +279,5 @@ def _summary(view: _View) -> dict[str, float | str]:
         "entropy_rank": float(stats.entropy_rank(view.power)),
         "k90_low": low,
         "k90_high": high,
+        "interval_of": left_out.of if view.without is not None else "",
     }

@@ -21,8 +21,8 @@ from lorascope.machine.devices import device
 from lorascope.models.adapters.building import adapt
 from lorascope.models.families.known import parts_of
 from lorascope.models.weights.backbone import Backbone
+from lorascope.sound.context import context_frames
 from lorascope.sound.features import Features
-from lorascope.training.data import context_frames
 
 #: The five analyses; the erasure, which reruns the model by design, is not one of them.
 FIVE = ("contribution", "lens", "ranks", "spectra", "cka")

@@ -30,11 +30,12 @@ from lorascope.experiment.planning import Cell
 from lorascope.machine.devices import device
 from lorascope.models.classifier import Head, initialise_head
 from lorascope.store.folder import RunFolder
-from lorascope.training.cell import Inputs, run_cell
 from lorascope.training.data import ClipDataset, PooledDataset
 from lorascope.training.fit import Fit, fit
 from lorascope.training.head_steps import fit_head
+from lorascope.training.inputs import Inputs
 from lorascope.training.passes import predict_clips
+from lorascope.work.kinds.cell import run_cell
 
 HEADS = ("last", "layer_sum", *SHALLOW_HEADS)
 EPOCHS = 2

@@ -14,11 +14,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import lorascope
-from lorascope.api import prepare
 from lorascope.models.classifier import masked_mean
+from lorascope.sound.context import context_frames
 from lorascope.sound.features import WINDOW
 from lorascope.statistics.stats import unweighted_average_recall
-from lorascope.training.data import context_frames
+from lorascope.work.sources import prepare
 
 corpus = lorascope.load_corpus(sys.argv[1] if len(sys.argv) > 1 else "emodb")
 backbone = lorascope.load_backbone(sys.argv[2] if len(sys.argv) > 2 else "whisper-tiny.en")

@@ -19,10 +19,10 @@ import numpy as np
 from transformers.utils import logging
 
 import lorascope
-from lorascope.api import prepare
 from lorascope.corpora import Corpus
 from lorascope.models.weights.backbone import Backbone
 from lorascope.sound.decoding import Clip
+from lorascope.work.sources import prepare
 
 logging.disable_progress_bar()
 CLASSES = ("anger", "happiness", "neutrality", "sadness")

@@ -28,8 +28,8 @@ from lorascope.experiment.methods import LoraConfig
 from lorascope.machine.devices import device
 from lorascope.models.adapters.building import adapt
 from lorascope.models.families.known import FAMILIES
+from lorascope.sound.context import context_frames
 from lorascope.sound.features import SAMPLE_RATE
-from lorascope.training.data import context_frames
 
 CLIPS = 2
 #: As many as CKA needs; what an analysis does once for all clips costs more with more of them, but not in proportion.

@@ -14,9 +14,9 @@ from lorascope.api import run
 from lorascope.experiment.config import AnalysisConfig, experiment_from
 from lorascope.store import folder as store
 from lorascope.store.folder import RunFolder
-from lorascope.training import cell as cells
 from lorascope.training.checkpoints import Checkpoints, last_whole
 from lorascope.training.fit import LengthTrainer
+from lorascope.work.kinds import cell as cells
 
 from .conftest import settings_of
 from .killed import dying, run_until_killed

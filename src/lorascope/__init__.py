@@ -9,23 +9,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import run
+    from .api import analyze, analyze_several, run, run_sweep
     from .corpora import Corpus, load_corpus, make_folds
     from .errors import LorascopeError
     from .experiment.config import Experiment, load_experiment
     from .experiment.grid import load_sweep
     from .experiment.planning import plan
-    from .findings.compare import analyze_several
     from .models.weights.backbone import load_backbone
     from .store.results import Results
-    from .work.sources import analyze
-    from .work.sweep import run_sweep
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "analyze": "work.sources",
-    "analyze_several": "findings.compare",
+    "analyze": "api",
+    "analyze_several": "api",
     "Experiment": "experiment.config",
     "load_experiment": "experiment.config",
     "Corpus": "corpora",
@@ -34,7 +31,7 @@ _HOMES = {
     "LorascopeError": "errors",
     "run": "api",
     "load_sweep": "experiment.grid",
-    "run_sweep": "work.sweep",
+    "run_sweep": "api",
     "load_backbone": "models.weights.backbone",
     "plan": "experiment.planning",
     "Results": "store.results",

@@ -132,8 +132,9 @@ def analyze_command(
     if context not in (None, "trim", "full"):
         raise LorascopeError(f"--context {context}: expected trim or full")
     config = analysis_from(overrides or [])
+    from .api import analyze, analyze_several
     from .machine.environment import quiet
-    from .work.sources import analyze, read_clip_ids
+    from .work.sources import read_clip_ids
 
     quiet()
     options: dict[str, Any] = {
@@ -148,8 +149,6 @@ def analyze_command(
     if len(adapter) == 1:
         _show(analyze(backbone, adapter[0], out, corpus, **options))
         return
-    from .findings.compare import analyze_several
-
     for results in analyze_several(backbone, adapter, out, corpus, **options).values():
         _show(results)
 
@@ -213,11 +212,11 @@ def sweep_command(
             raise LorascopeError(f"--{option} {value}: expected {' or '.join(known)}")
     sweep = load_sweep(grid, overrides or [])
     from .work.show import print_end, show
-    from .work.sweep import run_sweep
 
     if dry_run or status:
         show(sweep, out, dry_run, gflops, as_json)
         return
+    from .api import run_sweep
     from .machine.environment import quiet
     from .work.engines.local import LocalEngine
     from .work.engines.on_ray import RayEngine

@@ -10,7 +10,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from lorascope.api import prepare
 from lorascope.corpora import load_corpus, make_folds
 from lorascope.errors import LorascopeError
 from lorascope.experiment.methods import FrozenConfig
@@ -18,9 +17,10 @@ from lorascope.experiment.planning import Cell
 from lorascope.models.classifier import Head, WhisperClassifier, initialise_head
 from lorascope.models.weights.backbone import load_backbone
 from lorascope.store.folder import RunFolder
-from lorascope.training.cell import run_cell
 from lorascope.training.heads import LayerSum, load_head
 from lorascope.training.inputs import Inputs
+from lorascope.work.kinds.cell import run_cell
+from lorascope.work.sources import prepare
 
 from ..tiny import CLASSES
 

@@ -19,10 +19,11 @@ import psutil
 import pytest
 import yaml
 
+from lorascope.api import run_sweep
 from lorascope.experiment.grid import load_sweep
 from lorascope.work.engines.local import LocalEngine
 from lorascope.work.journal import SweepFolder
-from lorascope.work.sweep import run_sweep, status
+from lorascope.work.sweep import status
 
 from ..conftest import settings_of
 from .here import QUICK

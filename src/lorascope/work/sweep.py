@@ -1,43 +1,23 @@
-"""The job of a sweep: every cell of every experiment of a grid, once, on an engine; then each experiment's report and one table of all."""
+"""The job of a sweep: every cell of every experiment of a grid, once, on an engine; then each experiment's analysis."""
 
 from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 from ..corpora import Corpus
 from ..errors import LorascopeError
 from ..experiment.grid import Sweep, Variant
 from ..experiment.planning import Cell, corpus_of, plan
-from ..report.sweep_table import write_table
+from .engines.engine import Engine
 from .engines.local import LocalEngine
 from .journal import State, SweepFolder
-from .unit import Job, Outcome, failure, is_finished, note_failure, planned_key, work
+from .unit import Job, Outcome, failure, is_computed, note_failure, planned_key, work
 
 Say = Callable[[str], None]
-
-
-class Engine(Protocol):
-    """What runs jobs."""
-
-    @property
-    def words(self) -> str:
-        """The engine in words."""
-        ...
-
-    def outcomes(
-        self, work: Callable[[Job], Outcome], jobs: Sequence[Job]
-    ) -> Generator[tuple[Job, Outcome | Exception], None, None]:
-        """Each job with its outcome, or with the error that took its worker away, in the order in which they end."""
-        ...
-
-    def close(self) -> None:
-        """Let its workers go."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -59,11 +39,13 @@ class Planned:
 
 @dataclass(frozen=True)
 class Summary:
-    """How a sweep ended: the state of every cell by key, the errors of experiments whose cells are whole by slug, and the combined table where there is one."""
+    """How a sweep ended: the state of every cell by key, the errors of experiments whose cells are whole by slug, the slugs of
+    those that are computed, and the combined table where there is one."""
 
     planned: tuple[Planned, ...]
     states: dict[str, State]
     unfinished: dict[str, str] = field(default_factory=dict)
+    finished: tuple[str, ...] = ()
     table: Path | None = None
 
     @property
@@ -105,7 +87,7 @@ def status(sweep: Sweep, out: str | Path) -> Summary:
     return Summary(planned, {cell.key: folder.state(cell.key) for cell in planned})
 
 
-def run_sweep(
+def compute_sweep(
     sweep: Sweep,
     out: str | Path,
     engine: Engine | None = None,
@@ -114,11 +96,7 @@ def run_sweep(
     reports: bool = True,
     say: Say = lambda _: None,
 ) -> Summary:
-    """Compute every cell that is not whole, finish every experiment whose cells are, and write the combined table.
-
-    `engine` is this machine by default; it is closed at the end. A cell that fails is told and keeps nobody waiting; the same call tries it again. `finisher` runs the analyses and reports (by default the engine). With
-    `apart` the engine's workers don't see `out`: they hand their cells back. Without `reports` it ends with the cells.
-    """
+    """Compute every cell that is not whole, and analyse every experiment whose cells are; arguments as for `lorascope.run_sweep`. It knows no pages."""
     planned, folder = plan_sweep(sweep), SweepFolder(Path(out).resolve())
     with contextlib.ExitStack() as engines:
         engine = engine or LocalEngine(logs=folder.logs)
@@ -156,7 +134,7 @@ def _run(
     if not reports:
         return Summary(planned, states)
     finished, unfinished = _finish(sweep, planned, states, folder, owner, finisher, say)
-    return Summary(planned, states, unfinished, write_table(sweep, folder, finished))
+    return Summary(planned, states, unfinished, tuple(finished))
 
 
 def _each(engine: Engine, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
@@ -209,14 +187,14 @@ def _finish(
     engine: Engine,
     say: Say,
 ) -> tuple[list[str], dict[str, str]]:
-    """Analyse and report every experiment whose cells are whole; returns those that have their report, and the errors of those that could not."""
+    """Analyse every experiment whose cells are whole; returns those that are computed, and the errors of those that could not."""
     jobs, finished, errors = [], [], {}
     for variant in sweep.variants:
         own = [states[cell.key] for cell in planned if variant.slug in cell.slugs]
         lacking = sum(state.kind != "whole" for state in own)
         if lacking:
             say(f"{variant.slug}: no report, {lacking} of its {len(own)} cells are not whole")
-        elif is_finished(folder.experiment(variant.slug), frozenset(state.about["hash"] for state in own)):
+        elif is_computed(folder.experiment(variant.slug), frozenset(state.about["hash"] for state in own)):
             finished.append(variant.slug)
         else:
             job = Job(
@@ -235,5 +213,5 @@ def _finish(
             errors[job.key] = outcome.error
         else:
             finished.append(job.key)
-        say(f"{job.key}: {outcome.error or f'report ({outcome.seconds:.0f} s)'}")
+        say(f"{job.key}: {outcome.error or f'computed ({outcome.seconds:.0f} s)'}")
     return finished, errors

@@ -110,7 +110,7 @@ def note_failure(folder: SweepFolder, job: Job, outcome: Outcome) -> None:
 
 
 def _compute(job: Job) -> Outcome:
-    from ..training.cell import run_cell
+    from .kinds.cell import run_cell
 
     folder = SweepFolder(job.out)
     if not folder.grid.is_file() and not job.apart:
@@ -158,15 +158,15 @@ def _apart(job: Job) -> Outcome:
 
 
 def _finish(job: Job) -> Outcome:
-    from ..api import run
+    from .run import compute
 
-    run(job.experiment, SweepFolder(job.out).experiment(job.key).root)
+    compute(job.experiment, SweepFolder(job.out).experiment(job.key))
     return Outcome("whole", computed=True)
 
 
-def is_finished(run: RunFolder, cells: frozenset[str]) -> bool:
-    """Whether an experiment has its report on these cells (their hashes hold lorascope's version)."""
-    if not run.manifest.is_file() or not (run.root / "report.html").is_file():
+def is_computed(run: RunFolder, cells: frozenset[str]) -> bool:
+    """Whether an experiment has its manifest, written last, on these cells (their hashes hold lorascope's version)."""
+    if not run.manifest.is_file():
         return False
     changed = run.config.stat().st_mtime > run.manifest.stat().st_mtime
     return not changed and {cell["hash"] for cell in read_json(run.manifest)["cells"]} == cells
@@ -187,7 +187,7 @@ class _Opened:
     """An experiment's cells and what they share."""
 
     def __init__(self, experiment: Experiment) -> None:
-        from ..api import open_inputs
+        from .sources import open_inputs
 
         corpus = corpus_of(experiment)
         self.corpus_name = corpus.name

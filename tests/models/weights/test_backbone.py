@@ -5,11 +5,11 @@ import pytest
 import torch
 from transformers import WhisperForAudioClassification, WhisperForConditionalGeneration
 
-from lorascope.api import prepare
 from lorascope.corpora import load_corpus
 from lorascope.errors import LorascopeError
 from lorascope.models.weights import wheels as offline
 from lorascope.models.weights.backbone import hub_id, load_backbone
+from lorascope.work.sources import prepare
 
 from ...tiny import CLASSES, mels, tiny_config, tiny_whisper
 

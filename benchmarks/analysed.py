@@ -12,10 +12,12 @@ import torch
 from material import material
 from torch import Tensor, nn
 
+from lorascope.analysis.batches import batch_limits, batches_of
 from lorascope.analysis.measure import Batch, Study
 from lorascope.analysis.measures import MEASURES
-from lorascope.analysis.one_pass import batch_limits, batches_of, computed, study_of, trace
+from lorascope.analysis.one_pass import computed, trace
 from lorascope.analysis.states import ModelStates
+from lorascope.analysis.study import study_of
 from lorascope.experiment.methods import LoraConfig
 from lorascope.machine.devices import device
 from lorascope.models.adapters.building import adapt

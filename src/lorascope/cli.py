@@ -79,7 +79,8 @@ def plan_command(
     from .experiment.config import load_experiment
 
     experiment = load_experiment(config, overrides or [])
-    from .experiment.planning import describe, print_plan
+    from .experiment.planning import describe
+    from .experiment.show import print_plan
 
     description = describe(experiment)
     if as_json:

@@ -9,13 +9,15 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lorascope.analysis.batches import BatchLimits, batches_of
 from lorascope.analysis.kept_frames import Space
 from lorascope.analysis.measures import MEASURES
-from lorascope.analysis.one_pass import BatchLimits, batches_of, computed, study_of, trace
+from lorascope.analysis.one_pass import computed, trace
 from lorascope.analysis.prefix import SharedPrefix
 from lorascope.analysis.states import ModelStates
+from lorascope.analysis.study import study_of
 from lorascope.machine.devices import has_cuda
-from lorascope.models.parts import WhisperParts
+from lorascope.models.families.whisper import WhisperParts
 from lorascope.models.weights.backbone import load_backbone
 
 from ..tiny import CLASSES, mels, plain_adapter, tiny_whisper

@@ -14,7 +14,8 @@ from lorascope.corpora import load_corpus, make_folds
 from lorascope.errors import LorascopeError
 from lorascope.experiment.methods import FrozenConfig
 from lorascope.experiment.planning import Cell
-from lorascope.models.classifier import Head, WhisperClassifier, initialise_head
+from lorascope.models.classifier import Head, initialise_head
+from lorascope.models.families.whisper import WhisperClassifier
 from lorascope.models.weights.backbone import load_backbone
 from lorascope.store.folder import RunFolder
 from lorascope.training.heads import LayerSum, load_head

@@ -1,36 +1,13 @@
-"""Encoders with an emotion head: what every family of them offers, and Whisper's at any context length.
-
-`WhisperClassifier` is the stock `WhisperForAudioClassification` with two freedoms: the encoder takes inputs shorter than 30 s, and the
-mean over frames may skip the padding. Parameter names are the stock ones, so what is saved here loads there and the other way round.
-"""
+"""Encoders with an emotion head: what every family of them offers (each has a file in `families`)."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from transformers import WhisperForAudioClassification
 from transformers.modeling_outputs import SequenceClassifierOutput
-
-
-@contextmanager
-def context_length(encoder: Any, frames: int) -> Iterator[None]:
-    """Let a Whisper encoder take exactly `frames` frames (2 * frames mel columns); the old length is restored on leaving.
-
-    The encoder adds the first `frames` rows of its position table; nothing is copied and no weight changes.
-    """
-    before = (encoder.config.max_source_positions, encoder.embed_positions.num_embeddings)
-    if frames > encoder.embed_positions.weight.shape[0]:
-        raise ValueError(f"{frames} frames, but the encoder knows {encoder.embed_positions.weight.shape[0]} positions")
-    encoder.config.max_source_positions = encoder.embed_positions.num_embeddings = frames
-    try:
-        yield
-    finally:
-        encoder.config.max_source_positions, encoder.embed_positions.num_embeddings = before
 
 
 def masked_mean(hidden: Tensor, valid: Tensor | None) -> Tensor:
@@ -102,32 +79,6 @@ class SpeechClassifier(nn.Module, ABC):
         logits = self.classifier(masked_mean(hidden, valid))
         loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
-
-
-class WhisperClassifier(SpeechClassifier, WhisperForAudioClassification):
-    """`WhisperForAudioClassification` for any context length, pooling over the valid frames when told how many there are."""
-
-    trunk = "encoder"
-    stock = WhisperForAudioClassification
-    has_window = True
-    linears: ClassVar = {
-        "q_proj": "self_attn.q_proj",
-        "k_proj": "self_attn.k_proj",
-        "v_proj": "self_attn.v_proj",
-        "out_proj": "self_attn.out_proj",
-        "fc1": "fc1",
-        "fc2": "fc2",
-    }
-
-    @property
-    def blocks(self) -> Any:
-        """The encoder's blocks, in order."""
-        return self.encoder.layers
-
-    def encode(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Encoder output after the final LayerNorm, [clips, frames, width], of log-mels [clips, mels, 2 * frames]; Whisper attends to padding, so `valid` changes nothing."""
-        with context_length(self.encoder, features.shape[-1] // 2):
-            return self.encoder(features).last_hidden_state
 
 
 class Head(nn.Module):

@@ -1,7 +1,7 @@
 """The parts of an encoder under one set of names, whatever the architecture, proved on a real batch.
 
-One small class per architecture family maps names to modules: Whisper's is here, that of the encoders on waveforms in `waveform_parts`. `prove` checks the map: what it calls
-resid_pre, attn_out, mlp_out and resid_post must add up, or the model is refused.
+One small class per architecture family maps names to modules (`families`). `prove` checks the map: what it calls resid_pre,
+attn_out, mlp_out and resid_post must add up, or the model is refused.
 """
 
 from __future__ import annotations
@@ -204,35 +204,6 @@ class EncoderParts(ABC):
             found["post"] = self.block_output(output)
 
         return hook
-
-
-class WhisperParts(EncoderParts):
-    """The parts of a Whisper encoder: LayerNorms before attention and MLP, one more at the end."""
-
-    attention = "self_attn"
-    mlp = "fc2"
-
-    def stack(self, classifier: Any) -> Any:
-        """The encoder itself."""
-        return classifier.encoder
-
-    def stem(self) -> list[tuple[Any, bool]]:
-        """Both convolutions; the second alone reads the first."""
-        encoder = self.classifier.encoder_module
-        return [(encoder.conv1, False), (encoder.conv2, True)]
-
-    def final_norm(self, hidden: Tensor) -> Tensor:
-        """The encoder's last LayerNorm on [..., width], without calling the module."""
-        norm = self.classifier.encoder_module.layer_norm
-        return nn.functional.layer_norm(hidden, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
-
-    def run_block(self, layer: int, hidden: Tensor, valid: Tensor | None) -> Block:
-        """One block's parts on resid_pre [clips, frames, width]; every frame is attended to."""
-        block = self.blocks[layer]
-        attn_out = block.self_attn(hidden_states=block.self_attn_layer_norm(hidden), attention_mask=None)[0]
-        middle = hidden + attn_out
-        mlp_out = block.fc2(block.activation_fn(block.fc1(block.final_layer_norm(middle))))
-        return Block(hidden, attn_out, middle, mlp_out, middle + mlp_out)
 
 
 def _is_pair(linear: Any, adapter: str) -> bool:

@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 import torch
 
+from lorascope.analysis.batches import BatchLimits, batches_of
 from lorascope.analysis.measures import MEASURES
-from lorascope.analysis.one_pass import BatchLimits, batches_of, study_of, trace
+from lorascope.analysis.one_pass import trace
 from lorascope.analysis.states import ModelStates
+from lorascope.analysis.study import study_of
 from lorascope.models.families.known import parts_of
 from lorascope.models.weights.backbone import load_backbone
 

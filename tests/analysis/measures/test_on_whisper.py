@@ -12,11 +12,12 @@ import pandas as pd
 import pytest
 import torch
 
+from lorascope.analysis.batches import BatchLimits, batches_of
 from lorascope.analysis.measures import MEASURES
-from lorascope.analysis.one_pass import BatchLimits, batches_of, study_of, trace
+from lorascope.analysis.one_pass import trace
 from lorascope.analysis.states import ModelStates
-from lorascope.models.classifier import WhisperClassifier
-from lorascope.models.parts import WhisperParts
+from lorascope.analysis.study import study_of
+from lorascope.models.families.whisper import WhisperClassifier, WhisperParts
 
 from ...tiny import CLASSES, mels, plain_adapter, tiny_whisper
 from .test_cka import cka, hsic_biased, hsic_unbiased

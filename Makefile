@@ -23,6 +23,7 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
 
 bench: $(VENV)/.ready
 	@mkdir -p $(dir $(GOALS)) && rm -f $(GOALS)

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from ..errors import LorascopeError
-from ..experiment.methods import ClassicConfig
 from ..machine.progress import bar
 from ..machine.requirements import require
 from ..store.cache import cache_folder, keep_array, read_array
@@ -36,9 +35,9 @@ def check_opensmile() -> None:
     require("opensmile")
 
 
-def versions_of(method: ClassicConfig) -> dict[str, str]:
-    """The feature set by openSMILE's name, and openSMILE's version."""
-    return {"set": SETS[method.features], "opensmile": version("opensmile")}
+def versions_of(features: str) -> dict[str, str]:
+    """A feature set ("egemaps" or "compare") by openSMILE's name, and openSMILE's version."""
+    return {"set": SETS[features], "opensmile": version("opensmile")}
 
 
 def functionals(

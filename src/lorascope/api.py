@@ -24,6 +24,7 @@ from .work.manifest import moment, write_manifest
 from .work.run import compute
 from .work.sources import default_context, open_backbone
 from .work.sweep import Summary
+from .work.unit import failure
 
 Say = Callable[[str], None]
 
@@ -190,8 +191,8 @@ def _tell(sweep: Sweep, summary: Summary, root: Path, say: Say) -> Summary:
             if not page.is_file() or page.stat().st_mtime < run.manifest.stat().st_mtime:
                 _report(run, lambda text, slug=slug: say(f"{slug}: {text}"))
             told.append(slug)
-        except LorascopeError as error:
-            errors[slug] = str(error)
+        except Exception as error:  # a report that cannot be made keeps the others from nothing
+            errors[slug] = failure(error).error
     values = {variant.slug: variant.values for variant in sweep.variants}
     runs = {slug: folder.experiment(slug).root for slug in told}
     table = write_table(sweep.axes, values, runs, root)

@@ -122,12 +122,12 @@ def test_a_whole_cell_is_not_redone_and_settings_change_its_name(setting, tmp_pa
     clips, labels = inputs().clips, inputs().labels
     swapped = {clip: 3 - label for clip, label in labels.items()}
     names = {
-        cell.identity(fingerprint, clips, labels),
-        make(folds[1], FROZEN).identity(fingerprint, clips, labels),
-        make(folds[0], LORA).identity(fingerprint, clips, labels),
-        make(folds[0], FrozenConfig(learning_rate=(1e-4, 1e-2), epochs=5)).identity(fingerprint, clips, labels),
-        cell.identity("other weights", clips, labels),
-        cell.identity(fingerprint, clips, swapped),
+        cell.address(fingerprint, clips, labels),
+        make(folds[1], FROZEN).address(fingerprint, clips, labels),
+        make(folds[0], LORA).address(fingerprint, clips, labels),
+        make(folds[0], FrozenConfig(learning_rate=(1e-4, 1e-2), epochs=5)).address(fingerprint, clips, labels),
+        cell.address("other weights", clips, labels),
+        cell.address(fingerprint, clips, swapped),
     }
     assert len(names) == 6
 

@@ -40,7 +40,7 @@ def compute(experiment: Experiment, folder: RunFolder, say: Say = lambda _: None
     processes.on_first(lambda: write_text(folder.config, dump_experiment(experiment)))
     done: list[dict[str, Any]] = []
     for number, cell in enumerate(cells, 1):
-        name = cell.identity(backbone.fingerprint, clips, inputs.labels)
+        name = cell.address(backbone.fingerprint, clips, inputs.labels)
         again = processes.on_first(lambda name=name: folder.is_whole(name))
         metrics = run_cell(
             cell, inputs, folder, backbone.fingerprint, lambda text, n=number: say(f"[{n}/{len(cells)}] {text}")

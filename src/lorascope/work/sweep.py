@@ -15,18 +15,17 @@ from ..experiment.planning import Cell, corpus_of, plan
 from .engines.engine import Engine
 from .engines.local import LocalEngine
 from .journal import State, SweepFolder
-from .unit import Job, Outcome, failure, is_computed, note_failure, planned_key, work
+from .unit import Job, Outcome, failure, is_computed, note_failure, work
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A cell that a sweep needs: cell `number` of the plan of `variant`, and the slugs of all experiments that share it. `corpus` is that of the experiment."""
+    """A cell that a sweep needs: `cell` of the plan of `variant`, and the slugs of all experiments that share it. `corpus` is that of the experiment."""
 
     key: str
     cell: Cell
-    number: int
     variant: Variant
     corpus: Corpus
     slugs: tuple[str, ...]
@@ -74,9 +73,9 @@ def plan_sweep(sweep: Sweep) -> tuple[Planned, ...]:
             cells = plan(experiment, corpus)
         except LorascopeError as error:
             raise LorascopeError(f"{variant.slug}: {error}") from error
-        for number, cell in enumerate(cells):
-            key = planned_key(experiment, cell)
-            first.setdefault(key, Planned(key, cell, number, variant, corpus, ()))
+        for cell in cells:
+            key = cell.key
+            first.setdefault(key, Planned(key, cell, variant, corpus, ()))
             slugs.setdefault(key, []).append(variant.slug)
     return tuple(replace(cell, slugs=tuple(dict.fromkeys(slugs[key]))) for key, cell in first.items())
 
@@ -148,7 +147,6 @@ def _job(cell: Planned, folder: SweepFolder, owner: str, apart: bool, whole: fro
     return Job(
         kind="cell",
         experiment=cell.variant.experiment,
-        number=cell.number,
         key=cell.key,
         words=cell.words,
         out=str(folder.root),
@@ -200,7 +198,6 @@ def _finish(
             job = Job(
                 "experiment",
                 variant.experiment,
-                0,
                 variant.slug,
                 variant.slug,
                 str(folder.root),

@@ -21,7 +21,7 @@ EXPERIMENT = experiment_from({"name": "x", "corpus": {"reader": "csv"}, "backbon
 
 
 def job(key):
-    return Job("cell", EXPERIMENT, 0, key, key, "", "", "")
+    return Job("cell", EXPERIMENT, key, key, "", "", "")
 
 
 def act(job):

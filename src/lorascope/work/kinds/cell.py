@@ -22,7 +22,7 @@ def run_cell(
     Interrupted, it continues with the candidates that are done and the last whole checkpoint of the one that isn't. `say` is told what is being done. Several processes (see `processes`) call this
     together.
     """
-    name = cell.identity(fingerprint, inputs.clips, inputs.labels)
+    name = cell.address(fingerprint, inputs.clips, inputs.labels)
     if not on_first(lambda: run.is_whole(name)):
         start = time.perf_counter()
         folder = on_first(lambda: run.begin(name))

@@ -21,7 +21,7 @@ from lorascope.experiment.methods import FrozenConfig, LoraConfig
 from ..corpora.refusals import refused
 
 LEAST = "name: small\ncorpus: {reader: emodb}\nbackbone: {name: whisper-tiny.en}\n"
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 @pytest.fixture
@@ -212,7 +212,7 @@ def test_the_analysis_alone_from_overrides() -> None:
         ("analysis: {measures: []}\n", ("analysis.measures", "at least 1")),
         ("seed: -1\n", ("seed", "greater than or equal to 0", "-1")),
         ("folds: {seed: 4294967296}\n", ("folds.seed", "4294967296")),
-        ("analysis: {measures: [cka, lenz]}\n", ("analysis.measures.1", "'lens'", "'lenz'")),
+        ("analysis: {measures: [cka, lenz]}\n", ("analysis.measures.1", "did you mean lens?", "'lenz'")),
         ("analysis: {ranks: [8, 0]}\n", ("analysis.ranks.1", "0")),
         ("precision: fp8\n", ("precision", "'fp32'", "'fp8'")),
         ("name: a/b\n", ("name", "'a/b'")),

@@ -12,15 +12,26 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
 
+from ..by_name import names_in
 from ..errors import LorascopeError
 from .methods import BASELINES, KINDS, LORA_KINDS, Count, Method, Methods, Section, analysed_method, with_defaults
 from .trainer import TrainerConfig
 
 Baseline = Literal["gaussian", "peft-init", "norm-matched", "permuted"]
+#: The measures that are taken unless the config names its own; it may name any file of analysis/measures.
 MEASURES = ("contribution", "lens", "ranks", "spectra", "cka", "erasure")
 
+
+def _known_measure(name: str) -> str:
+    there = names_in("lorascope.analysis.measures")
+    if name not in there:
+        raise ValueError(f"no measure of this name; {_hint(name, there, 'give any of')}")
+    return name
+
+
+MeasureName = Annotated[str, AfterValidator(_known_measure)]
 # numpy's and Hugging Face's seeds end here
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
 
@@ -99,9 +110,7 @@ class AnalysisConfig(Section):
     aren't given, 8 clips and two windows of 30 s on a CPU (more of them take more memory, and no less time), and on a GPU what its memory has room for. A clip's numbers don't depend on its batch. With `precision` bf16 the models run under autocast, as trainings do, and the measures in float32; docs/performance.md says which numbers that moves. Past `memory_mib` MiB the frames that the flattened variants of ranks and CKA need are kept in a temporary file.
     """
 
-    measures: Annotated[
-        tuple[Literal["contribution", "lens", "ranks", "spectra", "cka", "erasure"], ...], Field(min_length=1)
-    ] = MEASURES
+    measures: Annotated[tuple[MeasureName, ...], Field(min_length=1)] = MEASURES
     method: str | None = None
     fold: str | None = None
     clips_per_class: Count = 25

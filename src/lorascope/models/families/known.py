@@ -1,21 +1,22 @@
 """The families of encoders that lorascope knows, by the `model_type` of their Hugging Face configuration.
 
 To add a family: a file beside this one with a classifier class with the stock parameter names, a class of parts and
-their `FAMILY`, and its name here.
+their `FAMILY`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from ...by_name import modules_in
 from ...sound.features import FeatureSettings
 from ..classifier import SpeechClassifier
 from ..parts import EncoderParts
-from . import hubert, wav2vec2, wavlm, whisper
 from .family import Family
 
+#: Every family by the `model_type` of its models, which is its file's name.
 FAMILIES: dict[str, Family] = {
-    module.__name__.rpartition(".")[2]: module.FAMILY for module in (whisper, wav2vec2, hubert, wavlm)
+    name: module.FAMILY for name, module in modules_in("lorascope.models.families", "FAMILY")
 }
 
 

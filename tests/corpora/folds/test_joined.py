@@ -20,7 +20,7 @@ from ..conftest import real_corpus
 from ..refusals import refused
 from ..trees import emodb_tree, ravdess_tree
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = Path(__file__).parents[3] / "configs"
 
 
 @pytest.fixture(scope="module")

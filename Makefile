@@ -24,6 +24,7 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+	$(BIN)/python -m pytest tests/test_documents.py
 
 bench: $(VENV)/.ready
 	@mkdir -p $(dir $(GOALS)) && rm -f $(GOALS)

@@ -1,4 +1,6 @@
-"""What the benchmarks of the analyses run on: one adapted encoder with random LoRA factors, its frozen self and one random baseline, clips in batches."""
+"""What the benchmarks of the analyses run on: one adapted encoder with random LoRA factors, its frozen self and one
+random baseline, clips in batches.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""docs/architecture.md says that a corpus, a measure and an encoder family are one new file each: a copy of the package gets them, and uses them."""
+"""docs/architecture.md says that a corpus, a measure and an encoder family are one new file each: a copy of the
+package gets them, and uses them.
+"""
 
 from __future__ import annotations
 

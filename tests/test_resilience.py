@@ -1,4 +1,6 @@
-"""kill -9 at every place where a run writes: the same command continues, and ends with the tables of an undisturbed run."""
+"""kill -9 at every place where a run writes: the same command continues, and ends with the
+tables of an undisturbed run.
+"""
 
 import json
 import time

@@ -1,6 +1,7 @@
 """lorascope: what a LoRA adapter did inside a speech encoder.
 
-The public names are imported when they are first used, so that `import lorascope` and the command line's help don't wait for torch.
+The public names are imported when they are first used, so that `import lorascope` and the command line's
+help don't wait for torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The command line: verbs that call the Python API of the same names. No logic of its own, and no torch until a verb needs it."""
+"""The command line: verbs that call the Python API of the same names. No logic of its own, and no
+torch until a verb needs it.
+"""
 
 from __future__ import annotations
 
@@ -263,7 +265,8 @@ def corpora_check_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Count clips against the published figures; find what is missing, extra, damaged, duplicated or mislabelled. Nothing is changed.
+    """Count clips against the published figures; find what is missing, extra, damaged, duplicated or
+    mislabelled. Nothing is changed.
 
     Exit code: 0 without faults (there may be warnings), 1 with faults, 2 where there is no such reader or folder.
     """

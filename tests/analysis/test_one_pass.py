@@ -176,7 +176,8 @@ def test_under_autocast_measures_get_single_precision_of_each_models_own_weights
     for name in names:
         keys = [key for key in single.seen if key[1] == name]
         assert any(not torch.equal(single.seen[key], half.seen[key]) for key in keys), name
-    # bfloat16 has eight bits: a part is some hundredths off, while another model's weights would make another part of it
+    # bfloat16 has eight bits: a part is some hundredths off, while another model's weights would
+    # make another part of it
     for key, exact in single.seen.items():
         if key[1] != "grad_lora_b" and exact.norm() > 0:
             assert float((half.seen[key] - exact).norm() / exact.norm()) < 0.05, key
@@ -421,7 +422,9 @@ def test_nothing_is_shared_where_an_adapter_changes_what_lies_before_the_blocks(
 @pytest.mark.skipif(not has_cuda(), reason="needs a GPU")
 @pytest.mark.parametrize("room", [0, 1 << 30], ids=["frames leave the GPU", "frames stay"])
 def test_a_gpu_gives_what_the_processor_gives(states, clips, room):
-    """All tables but the pictures of the rank space, to 1e-4; also where the frames of the flattened variants have no room on the GPU."""
+    """All tables but the pictures of the rank space, to 1e-4; also where the frames of the flattened variants
+    have no room on the GPU.
+    """
     tables = {}
     for device in ("cpu", "cuda"):
         states.parts.peft.to(device)

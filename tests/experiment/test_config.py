@@ -128,7 +128,14 @@ def test_the_configurations_of_the_project_are_valid(config: Path, monkeypatch: 
 def test_overrides_reach_every_depth(file: Path) -> None:
     experiment = load_experiment(
         file,
-        ["seed=7", "methods.lora.rank=8", "methods.lora.targets=[q_proj, v_proj]", "methods.frozen=null", "analysis.fold='03'", "name=other"],
+        [
+            "seed=7",
+            "methods.lora.rank=8",
+            "methods.lora.targets=[q_proj, v_proj]",
+            "methods.frozen=null",
+            "analysis.fold='03'",
+            "name=other",
+        ],
     )  # fmt: skip
     assert experiment.seed == 7 and experiment.name == "other" and list(experiment.conditions) == ["lora"]
     lora = lora_of(experiment)
@@ -308,7 +315,10 @@ def test_what_is_dumped_is_loaded_again(file: Path, tmp_path: Path) -> None:
     experiment = of(
         file,
         text
-        + "methods: {frozen: null, lora: {learning_rate: [5e-5, 0.0001], rank: 8}}\nanalysis: {ranks: [8, 64], fold: 03}\n",
+        + (
+            "methods: {frozen: null, lora: {learning_rate: [5e-5, 0.0001], rank: 8}}\nanalysis: "
+            "{ranks: [8, 64], fold: 03}\n"
+        ),
     )
     dumped = dump_experiment(experiment)
     (tmp_path / "again.yaml").write_text(dumped, encoding="utf-8")

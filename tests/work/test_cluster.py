@@ -1,4 +1,6 @@
-"""A Ray cluster of two nodes on loopback, one of which is killed in mid-run: all cells whole, none computed twice, results as on one machine."""
+"""A Ray cluster of two nodes on loopback, one of which is killed in mid-run: all cells whole, none computed twice,
+results as on one machine.
+"""
 
 from __future__ import annotations
 
@@ -187,4 +189,5 @@ def test_a_node_is_killed_in_mid_run(tmp_path, corpus, backbone_folder):
             ours, theirs = (json.loads((one.run.cell(name) / "metrics.json").read_text()) for one in (local, other))
             assert ours | {"seconds": 0} == theirs | {"seconds": 0}
     # or the comparison would compare nothing
-    assert pd.concat(pd.read_parquet(local.run.cell(name) / "predictions.parquet") for name in whole)["predicted"].nunique() > 1  # fmt: skip
+    told = pd.concat(pd.read_parquet(local.run.cell(name) / "predictions.parquet") for name in whole)
+    assert told["predicted"].nunique() > 1

@@ -1,4 +1,6 @@
-"""`lorascope analyze` on adapters made by plain transformers and PEFT, untouched by lorascope (issue 2, "Shown by" 5)."""
+"""`lorascope analyze` on adapters made by plain transformers and PEFT, untouched by lorascope
+(issue 2, "Shown by" 5).
+"""
 
 import numpy as np
 import pandas as pd

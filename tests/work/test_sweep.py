@@ -1,4 +1,6 @@
-"""Sweeps with real cells of a small model: each cell once, whatever fails, stops or happens beside it, and reports as a run writes them."""
+"""Sweeps with real cells of a small model: each cell once, whatever fails, stops or happens beside it, and
+reports as a run writes them.
+"""
 
 from __future__ import annotations
 

@@ -45,8 +45,8 @@ def load_corpus(
 ) -> Corpus:
     """Read a corpus by its reader's name and map it to the experiment's classes.
 
-    Without `root` the corpus is looked for in `$LORASCOPE_CORPORA/<name>`. `options` are the reader's own. Raises `LorascopeError`
-    as the reader and `corpus_from` do, and for an unknown reader or option.
+    Without `root` the corpus is looked for in `$LORASCOPE_CORPORA/<name>`. `options` are the reader's own. Raises
+    `LorascopeError` as the reader and `corpus_from` do, and for an unknown reader or option.
     """
     reader = READERS.get(name)
     if reader is None:

@@ -27,10 +27,10 @@ from .trainer import PLAIN, TrainerConfig
 class Cell:
     """What one cell is: everything that decides its result but the clips' content and the backbone's weights.
 
-    `role` is "table1" (a condition of Table 1) or "rank-space" (trained for the rank ablation of one fold). `name` is the
-    method's name in the experiment, `ambiguous` says that another method there has the same words. The role and both names
-    say what a result is called and don't change it; of `trainer` only some arguments do. `corpora` say where its clips come
-    from, by which `key` tells it from cells of other corpora.
+    `role` is "table1" (a condition of Table 1) or "rank-space" (trained for the rank ablation of one fold). `name` is
+    the method's name in the experiment, `ambiguous` says that another method there has the same words. The role and
+    both names say what a result is called and don't change it; of `trainer` only some arguments do. `corpora` say where
+    its clips come from, by which `key` tells it from cells of other corpora.
     """
 
     method: Method
@@ -83,15 +83,17 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """What the cell is called before anything is read: like its address, but by the names of clips and backbone, so that
-        neither sounds nor weights are needed. Experiments whose cells have the same key share them.
+        """What the cell is called before anything is read: like its address, but by the names of clips and backbone, so
+        that neither sounds nor weights are needed. Experiments whose cells have the same key share them.
         """
         corpora = [section and section.model_dump(mode="json") for section in self.corpora]
         clips = [self.fold.train, self.fold.validation, self.fold.test]
         return digest([self.settings, corpora, clips, self.backbone, __version__])
 
     def address(self, fingerprint: str, clips: Mapping[str, Clip], labels: Mapping[str, int]) -> str:
-        """Where the cell lies, under cells/: the hash of its settings, its clips' names, content and labels, the backbone's weights and the code's version."""
+        """Where the cell lies, under cells/: the hash of its settings, its clips' names, content and labels, the
+        backbone's weights and the code's version.
+        """
         parts = {
             part: [(clip, clips[clip].hash, labels[clip]) for clip in getattr(self.fold, part)]
             for part in ("train", "validation", "test")
@@ -146,7 +148,9 @@ def analysed_fold(experiment: Experiment, folds: Sequence[Fold]) -> Fold | None:
 
 
 def plan(experiment: Experiment, corpus: Corpus | None = None) -> list[Cell]:
-    """Every cell of an experiment, in the order in which they run: method by method, fold by fold, then the other ranks of the analysed fold."""
+    """Every cell of an experiment, in the order in which they run: method by method, fold by fold, then the other
+    ranks of the analysed fold.
+    """
     refuse_full(experiment.backbone.name, experiment.backbone.context, "backbone.context")
     corpus = corpus or corpus_of(experiment)
     folds = folds_of(experiment, corpus)

@@ -50,7 +50,9 @@ def print_plan(description: dict[str, Any]) -> None:
 
 
 def _few(names: Sequence[str]) -> str:
-    """Names side by side, a corpus that they share told once; of more than a line of them three, the last and their number (`--json` has all)."""
+    """Names side by side, a corpus that they share told once; of more than a line of them three, the last and their
+    number (`--json` has all).
+    """
     corpora = {name.rpartition("/")[0] for name in names}
     if corpora - {""} and len(corpora) == 1:
         return f"{corpora.pop()}: {_few([name.rpartition('/')[2] for name in names])}"

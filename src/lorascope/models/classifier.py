@@ -11,7 +11,9 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 
 def masked_mean(hidden: Tensor, valid: Tensor | None) -> Tensor:
-    """Mean of [clips, frames, width] over each clip's first `valid` frames ([clips]; None: over all), [clips, width]."""
+    """Mean of [clips, frames, width] over each clip's first `valid` frames ([clips]; None:
+    over all), [clips, width].
+    """
     if valid is None:
         return hidden.mean(dim=1)
     frames = torch.arange(hidden.shape[1], device=hidden.device)
@@ -20,10 +22,12 @@ def masked_mean(hidden: Tensor, valid: Tensor | None) -> Tensor:
 
 
 class SpeechClassifier(nn.Module, ABC):
-    """An encoder with projector and classifier; each family's class adds its stock `...ForSequenceClassification` or the like.
+    """An encoder with projector and classifier; each family's class adds its stock
+    `...ForSequenceClassification` or the like.
 
-    `trunk` names the attribute that holds the encoder, `stock` the Hugging Face class whose parameter names these are, `has_window` says whether the encoder has
-    a fixed window (Whisper's 30 s), `linears` where in a block the adaptable linear layers lie, in the order in which the block runs them.
+    `trunk` names the attribute that holds the encoder, `stock` the Hugging Face class whose parameter names these are,
+    `has_window` says whether the encoder has a fixed window (Whisper's 30 s), `linears` where in a block the adaptable
+    linear layers lie, in the order in which the block runs them.
     """
 
     trunk: ClassVar[str]
@@ -47,13 +51,16 @@ class SpeechClassifier(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Encoder output [clips, frames, width] of a batch of features; `valid` [clips] counts the frames that hold speech (None: all)."""
+        """Encoder output [clips, frames, width] of a batch of features; `valid` [clips] counts the frames that
+        hold speech (None: all).
+        """
         ...
 
     def pooled_stream(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
         """The residual stream at every depth, pooled as the head pools the output, [clips, layers + 1, width].
 
-        Depth l is resid_pre of block l (0: the embedding), the last depth the encoder's output, after its final LayerNorm where it has one.
+        Depth l is resid_pre of block l (0: the embedding), the last depth the encoder's output, after its final
+        LayerNorm where it has one.
         """
         pooled: list[Tensor] = []
 
@@ -73,7 +80,8 @@ class SpeechClassifier(nn.Module, ABC):
     ) -> SequenceClassifierOutput:
         """Logits [clips, classes] of a batch of features; with `labels` [clips] also the mean cross-entropy.
 
-        `valid` [clips] restricts the mean over frames to each clip's speech; without it the result is the stock model's.
+        `valid` [clips] restricts the mean over frames to each clip's speech; without it the
+        result is the stock model's.
         """
         hidden = self.projector(self.encode(input_features, valid))
         logits = self.classifier(masked_mean(hidden, valid))
@@ -84,8 +92,8 @@ class SpeechClassifier(nn.Module, ABC):
 class Head(nn.Module):
     """The classification head alone, on pooled encoder outputs: projector, classifier.
 
-    The projector is linear, so it commutes with the mean over frames: on the pooled encoder output this head gives the logits that
-    `SpeechClassifier` gives on the frames.
+    The projector is linear, so it commutes with the mean over frames: on the pooled encoder output this head gives the
+    logits that `SpeechClassifier` gives on the frames.
     """
 
     def __init__(self, width: int, projection: int, classes: int) -> None:
@@ -101,7 +109,9 @@ class Head(nn.Module):
 
 
 def initialise_head(model: nn.Module, seed: int, std: float = 0.02) -> None:
-    """Draw projector and classifier anew from N(0, std²) with zero bias (Whisper's own initialisation), from `seed` alone."""
+    """Draw projector and classifier anew from N(0, std²) with zero bias (Whisper's own
+    initialisation), from `seed` alone.
+    """
     generator = torch.Generator().manual_seed(seed)
     for layer in (model.projector, model.classifier):
         assert isinstance(layer, nn.Linear)

@@ -1,6 +1,8 @@
-"""All measures in one traced pass over a small random Whisper, against what plain hooks and autograd give for the same clips.
+"""All measures in one traced pass over a small random Whisper, against what plain hooks and autograd
+give for the same clips.
 
-Nothing of tracing or of the measures is used to make the reference: PyTorch hooks on the PEFT model, one clip at a time.
+Nothing of tracing or of the measures is used to make the reference: PyTorch hooks on the PEFT
+model, one clip at a time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""What a family of encoders tells of itself: a file of this folder with a `FAMILY`, named after the `model_type` of its configuration."""
+"""What a family of encoders tells of itself: a file of this folder with a `FAMILY`, named after the
+`model_type` of its configuration.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from ..parts import EncoderParts
 class Family:
     """One architecture family: its name in words, its classifier, its parts, and what of a clip a model of it takes.
 
-    `features(model, normalise)`: `normalise` brings each waveform to zero mean and unit variance; log-mels have their own way.
+    `features(model, normalise)`: `normalise` brings each waveform to zero mean and unit variance;
+    log-mels have their own way.
     """
 
     title: str

@@ -1,4 +1,6 @@
-"""WavLM's encoder: its blocks share one position bias, and its projections are called as modules, so that adapters on them count."""
+"""WavLM's encoder: its blocks share one position bias, and its projections are called as modules, so
+that adapters on them count.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,15 @@ from .waveform import WaveformClassifier, WaveformParts, speech_mask, waveforms
 
 
 class ModularWavLMAttention(WavLMAttention):
-    """WavLM's attention, the same arithmetic, with its projections called as modules, so that adapters on them count."""
+    """WavLM's attention, the same arithmetic, with its projections called as modules, so
+    that adapters on them count.
+    """
 
     def torch_multi_head_self_attention(
         self, hidden_states: Tensor, attention_mask: Tensor | None, gated_position_bias: Tensor, *_: Any
     ) -> tuple[Tensor, Tensor]:
-        """attn_out [clips, frames, width] (no attention weights) of [clips, frames, width]; the mask [clips, frames] is true on speech.
+        """attn_out [clips, frames, width] (no attention weights) of [clips, frames, width]; the mask
+        [clips, frames] is true on speech.
 
         Early versions of transformers 5 also tell whether attention weights are wanted.
         """
@@ -38,7 +43,9 @@ class ModularWavLMAttention(WavLMAttention):
 
 
 class WavLMClassifier(WaveformClassifier, WavLMForSequenceClassification):
-    """`WavLMForSequenceClassification` for batches of clips of any length, in which adapters on attention projections count."""
+    """`WavLMForSequenceClassification` for batches of clips of any length, in which adapters on
+    attention projections count.
+    """
 
     trunk = "wavlm"
     stock = WavLMForSequenceClassification

@@ -1,8 +1,8 @@
 """Whisper's encoder: its classifier at any context length, and where its parts lie.
 
-`WhisperClassifier` is the stock `WhisperForAudioClassification` with two freedoms: the encoder takes inputs shorter than
-30 s, and the mean over frames may skip the padding. Parameter names are the stock ones, so what is saved here loads there
-and the other way round.
+`WhisperClassifier` is the stock `WhisperForAudioClassification` with two freedoms: the encoder takes inputs shorter
+than 30 s, and the mean over frames may skip the padding. Parameter names are the stock ones, so what is saved here
+loads there and the other way round.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from .family import Family
 
 @contextmanager
 def context_length(encoder: Any, frames: int) -> Iterator[None]:
-    """Let a Whisper encoder take exactly `frames` frames (2 * frames mel columns); the old length is restored on leaving.
+    """Let a Whisper encoder take exactly `frames` frames (2 * frames mel columns); the old
+    length is restored on leaving.
 
     The encoder adds the first `frames` rows of its position table; nothing is copied and no weight changes.
     """
@@ -37,7 +38,9 @@ def context_length(encoder: Any, frames: int) -> Iterator[None]:
 
 
 class WhisperClassifier(SpeechClassifier, WhisperForAudioClassification):
-    """`WhisperForAudioClassification` for any context length, pooling over the valid frames when told how many there are."""
+    """`WhisperForAudioClassification` for any context length, pooling over the valid frames when
+    told how many there are.
+    """
 
     trunk = "encoder"
     stock = WhisperForAudioClassification
@@ -57,7 +60,9 @@ class WhisperClassifier(SpeechClassifier, WhisperForAudioClassification):
         return self.encoder.layers
 
     def encode(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Encoder output after the final LayerNorm, [clips, frames, width], of log-mels [clips, mels, 2 * frames]; Whisper attends to padding, so `valid` changes nothing."""
+        """Encoder output after the final LayerNorm, [clips, frames, width], of log-mels [clips, mels, 2 * frames];
+        Whisper attends to padding, so `valid` changes nothing.
+        """
         with context_length(self.encoder, features.shape[-1] // 2):
             return self.encoder(features).last_hidden_state
 

@@ -22,7 +22,9 @@ def test_lines_are_as_narrow_as_those_of_the_code(document: str) -> None:
     wide = [
         number
         for number, line in enumerate(lines, 1)
-        if len(line) > WIDTH and not (line.lstrip().startswith("|") and line.endswith("|")) and not re.search(r"https?://\S{40,}", line)
+        if len(line) > WIDTH
+        and not (line.lstrip().startswith("|") and line.endswith("|"))
+        and not re.search(r"https?://\S{40,}", line)
     ]
     assert not wide, f"{document}: lines {wide} are wider than {WIDTH} characters"
 

@@ -1,4 +1,6 @@
-"""What lorascope does, in a few sentences each: compute (`work`), then tell (`findings`, `report`). The command line says the same in words."""
+"""What lorascope does, in a few sentences each: compute (`work`), then tell (`findings`, `report`). The command
+line says the same in words.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ Say = Callable[[str], None]
 def run(experiment: Experiment, out: str | Path, say: Say = lambda _: None) -> Results:
     """Train and test every cell, analyse one fold, and leave tables, figures and a report in `out`.
 
-    Interrupted, the same call continues. Started by `accelerate launch` or `torchrun`, the processes train each cell together, and the first one does all else. Raises `LorascopeError` for bad input before anything is written.
+    Interrupted, the same call continues. Started by `accelerate launch` or `torchrun`, the processes train each cell
+    together, and the first one does all else. Raises `LorascopeError` for bad input before anything is written.
     """
     processes.join()
     if processes.number():
@@ -51,11 +54,12 @@ def run_sweep(
     reports: bool = True,
     say: Say = lambda _: None,
 ) -> Summary:
-    """Compute every cell that is not whole, analyse and report every experiment whose cells are, and write one table of all.
+    """Compute every cell that is not whole, analyse and report every experiment whose cells are,
+    and write one table of all.
 
-    `engine` is this machine by default; it is closed at the end. A cell that fails is told and keeps nobody waiting; the
-    same call tries it again. `finisher` runs the analyses (by default the engine). With `apart` the engine's workers don't
-    see `out`: they hand their cells back. Without `reports` it ends with the cells.
+    `engine` is this machine by default; it is closed at the end. A cell that fails is told and keeps nobody waiting;
+    the same call tries it again. `finisher` runs the analyses (by default the engine). With `apart` the engine's
+    workers don't see `out`: they hand their cells back. Without `reports` it ends with the cells.
     """
     summary = sweeps.compute_sweep(sweep, out, engine, finisher, apart, reports, say)
     return _tell(sweep, summary, Path(out).resolve(), say) if reports else summary
@@ -76,12 +80,14 @@ def analyze(
 ) -> Results:
     """Run the analyses on an adapter and leave tables, figures and a report in `out`.
 
-    `backbone` is a folder that `save_pretrained` wrote, a hub id or a short name; `adapter` the folder or hub id of a PEFT adapter, with projector and classifier
-    among its saved modules or without, or of a whole checkpoint of the same architecture; `frozen` a folder in which only the head was trained. The clips are
-    `clip_ids`, or a seeded sample of the corpus. `context` ("trim" or "full") defaults to what the adapter's folder records, else "full", or "trim" for encoders
-    without a window. The class names are the adapter's record's, else the backbone's, else `labels`; they are matched by meaning, whatever their order. Without
-    a trained head they only choose the clips, and default to the usual four. What the adapter doesn't allow is left out and told, and refused where
-    `config` names it. Raises `LorascopeError` for bad input before anything is written.
+    `backbone` is a folder that `save_pretrained` wrote, a hub id or a short name; `adapter` the folder or hub id of a
+    PEFT adapter, with projector and classifier among its saved modules or without, or of a whole checkpoint of the same
+    architecture; `frozen` a folder in which only the head was trained. The clips are `clip_ids`, or a seeded sample of
+    the corpus. `context` ("trim" or "full") defaults to what the adapter's folder records, else "full", or "trim" for
+    encoders without a window. The class names are the adapter's record's, else the backbone's, else `labels`; they are
+    matched by meaning, whatever their order. Without a trained head they only choose the clips, and default to the
+    usual four. What the adapter doesn't allow is left out and told, and refused where `config` names it. Raises
+    `LorascopeError` for bad input before anything is written.
     """
     refuse_several("analyze")
     start, created = time.perf_counter(), moment()
@@ -110,10 +116,11 @@ def analyze_several(
 ) -> dict[str, Results]:
     """Analyse several adapters of one backbone and compare them; arguments as for `analyze`.
 
-    Each adapter's whole result lies in `out/<name>`, named after its folder; `out` also holds side_by_side.csv (adapter, layer, measure, quantity, module, value,
-    low, high), figures/side_by_side.{pdf,svg,png} and index.html. All have the same clips, context and, where their factors have the same shapes, the same random
-    baselines. Raises `LorascopeError` for bad input before anything is written: also where the adapters have different classes or contexts. Adapters of different
-    backbones cannot be compared here.
+    Each adapter's whole result lies in `out/<name>`, named after its folder; `out` also holds side_by_side.csv
+    (adapter, layer, measure, quantity, module, value, low, high), figures/side_by_side.{pdf,svg,png} and index.html.
+    All have the same clips, context and, where their factors have the same shapes, the same random baselines. Raises
+    `LorascopeError` for bad input before anything is written: also where the adapters have different classes or
+    contexts. Adapters of different backbones cannot be compared here.
     """
     from .report.comparison import write_page
 
@@ -139,7 +146,9 @@ def analyze_several(
 
 
 def name_each(adapters: Sequence[str | Path]) -> dict[str, str | Path]:
-    """A name for each adapter: the last part of its path, made longer by the folders above, and then by a number, where several have the same."""
+    """A name for each adapter: the last part of its path, made longer by the folders above, and then by a number,
+    where several have the same.
+    """
     parts = [Path(adapter).parts for adapter in adapters]
     names: dict[str, str | Path] = {}
     for adapter, own in zip(adapters, parts, strict=True):
@@ -156,7 +165,9 @@ def name_each(adapters: Sequence[str | Path]) -> dict[str, str | Path]:
 
 
 def _common(backbone: str, names: Mapping[str, str | Path], labels: Sequence[str] | None, context: str | None) -> str:
-    """The context of all adapters, `context` where it is given; every one is opened once, so that bad input is told before anything is written."""
+    """The context of all adapters, `context` where it is given; every one is opened once, so that bad input is told
+    before anything is written.
+    """
     contexts: dict[str, str] = {}
     classes: dict[str, frozenset[str]] = {}
     for name, adapter in names.items():
@@ -172,7 +183,8 @@ def _common(backbone: str, names: Mapping[str, str | Path], labels: Sequence[str
             )
         if classes[name] != classes[first]:
             raise LorascopeError(
-                f"adapter {name}: its classes are {', '.join(sorted(classes[name]))}, those of {first} are {', '.join(sorted(classes[first]))}; "
+                f"adapter {name}: its classes are {', '.join(sorted(classes[name]))}, those of {first} are "
+                f"{', '.join(sorted(classes[first]))}; "
                 "only adapters of the same classes can stand side by side"
             )
     return common

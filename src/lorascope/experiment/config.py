@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_va
 
 from ..by_name import names_in
 from ..errors import LorascopeError
-from .methods import BASELINES, KINDS, LORA_KINDS, Count, Method, Methods, Section, analysed_method, with_defaults
+from .methods import KINDS, LORA_KINDS, UNADAPTED, Count, Method, Methods, Section, analysed_method, with_defaults
 from .trainer import TrainerConfig
 
 Baseline = Literal["gaussian", "peft-init", "norm-matched", "permuted"]
@@ -197,7 +197,7 @@ class Experiment(Section):
         if config.method is not None and config.method not in self.conditions:
             raise ValueError(f"analysis.method: no method {config.method!r}; there are {', '.join(self.conditions)}")
         name = self.analysed
-        if name is not None and self.conditions[name].kind in BASELINES:
+        if name is not None and self.conditions[name].kind in UNADAPTED:
             raise ValueError(f"analysis.method: {name} changes nothing of the encoder; name a method that does")
         if name is not None and config.ranks and self.conditions[name].kind not in LORA_KINDS:
             raise ValueError(

@@ -267,7 +267,7 @@ KINDS: dict[str, Any] = {method.model_fields["kind"].default: method for method 
 #: Kinds whose update is a product of two factors on the frozen weight, so that every analysis applies.
 LORA_KINDS = ("lora", "rslora", "pissa", "adalora")
 #: Kinds that leave the encoder as it is.
-BASELINES = ("frozen", "classic")
+UNADAPTED = ("frozen", "classic")
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 Methods = dict[Name, Annotated[Method, Field(discriminator="kind")] | None]
@@ -296,7 +296,7 @@ def analysed_method(methods: Mapping[str, Method]) -> str | None:
     that changes the encoder.
     """
     ranked = [name for name, method in methods.items() if method.kind in LORA_KINDS]
-    changing = [name for name, method in methods.items() if method.kind not in BASELINES]
+    changing = [name for name, method in methods.items() if method.kind not in UNADAPTED]
     return next(iter([*ranked, *changing]), None)
 
 

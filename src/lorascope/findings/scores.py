@@ -67,7 +67,7 @@ COMPARISON_COLUMNS = (
 CHOICES = {"learning_rate": "learning rate", "best_epoch": "best epoch", "depth": "depth", "C": "C"}
 
 #: Methods that leave the encoder as it is: what the others are held against.
-BASELINES = ("frozen", "classic")
+UNADAPTED = ("frozen", "classic")
 
 Key = tuple[str, str]
 
@@ -170,7 +170,7 @@ def _compared(groups: Mapping[Key, list[FinishedCell]]) -> Iterator[tuple[Key, K
     """(method, reference, whether it is a main pair) of every pair that is compared."""
     for backbone in dict.fromkeys(backbone for backbone, _ in groups):
         keys = [key for key in groups if key[0] == backbone]
-        baselines = [key for key in keys if groups[key][0].metrics["method"] in BASELINES]
+        baselines = [key for key in keys if groups[key][0].metrics["method"] in UNADAPTED]
         adapted = [key for key in keys if key not in baselines]
         # on the selection clips, never on the test clips; of equals the first
         strongest = max(baselines, key=lambda key: _validation_uar(groups[key]), default=None)

@@ -153,7 +153,7 @@ def test_a_node_is_killed_in_mid_run(tmp_path, corpus, backbone_folder):
         code = lorascope(tmp_path / "apart.log", *arguments, *extra).wait(PATIENCE)
         assert code == 0, (tmp_path / "apart.log").read_text()
 
-        # analyses and reports run on the cluster too
+        # analyses run on the cluster too; the command makes the reports of their tables
         analysed = SweepFolder(tmp_path / "analysed")
         analysis = {"measures": ["contribution"], "clips_per_class": 2, "draws": 50, "baselines": ["gaussian"]}
         only = {"analysis": analysis, "folds": {"only": ["ann"]}, "methods": QUICK}

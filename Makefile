@@ -23,6 +23,8 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest tests/test_documents.py
 
 bench: $(VENV)/.ready
 	@mkdir -p $(dir $(GOALS)) && rm -f $(GOALS)

@@ -1,10 +1,15 @@
-"""All five analyses against the plain way of computing the same numbers: time, and memory beyond a bare forward and backward.
+"""All five analyses against the plain way of computing the same numbers: time, and memory beyond a
+bare forward and backward.
 
     python benchmarks/against_plain.py [--backbone whisper-base] [--clips 40]
 
-The plain way is written here from docs/methods.md: in the 30 s window, one clip at a time, a pass for each measure (two for the contributions), every activation and gradient kept until the measure is computed, singular values of the
-whole matrices, CKA of flattened clips; contributions and lens of all three models (trained, one random, frozen), the rest of the two with an adapter, as lorascope has them. lorascope runs in the same window and on trimmed clips, and computes its other variants, intervals and nulls besides. Numbers of the `paper` variants are held
-against each other in the same run (the plain way with its full window; spectra and CKA on the clips as they are). It takes a while, so each way runs once, in bf16 too where the processor has its arithmetic.
+The plain way is written here from docs/methods.md: in the 30 s window, one clip at a time, a pass for each measure (two
+for the contributions), every activation and gradient kept until the measure is computed, singular values of the whole
+matrices, CKA of flattened clips; contributions and lens of all three models (trained, one random, frozen), the rest of
+the two with an adapter, as lorascope has them. lorascope runs in the same window and on trimmed clips, and computes its
+other variants, intervals and nulls besides. Numbers of the `paper` variants are held against each other in the same run
+(the plain way with its full window; spectra and CKA on the clips as they are). It takes a while, so each way runs once,
+in bf16 too where the processor has its arithmetic.
 """
 
 from __future__ import annotations
@@ -142,7 +147,9 @@ def linear_cka(x: Tensor, y: Tensor) -> float:
 
 
 def differences(plain: dict[str, Any], tables: dict[str, Any]) -> dict[str, float]:
-    """Largest difference of each measure's numbers from the plain way's, relative to 1 or the number itself where that is larger."""
+    """Largest difference of each measure's numbers from the plain way's, relative to 1 or the number
+    itself where that is larger.
+    """
     contribution = tables["contribution"].query("variant == 'paper' and frames == 'all'")
     contribution = contribution.set_index(["model", "layer", "component"])
     lens = tables["lens"].query("variant == 'paper'").set_index(["model", "layer"])

@@ -1,4 +1,6 @@
-"""What the benchmarks of the analyses run on: one adapted encoder with random LoRA factors, its frozen self and one random baseline, clips in batches."""
+"""What the benchmarks of the analyses run on: one adapted encoder with random LoRA factors, its frozen self and one
+random baseline, clips in batches.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +14,19 @@ import torch
 from material import material
 from torch import Tensor, nn
 
+from lorascope.analysis.batches import batch_limits, batches_of
 from lorascope.analysis.measure import Batch, Study
 from lorascope.analysis.measures import MEASURES
-from lorascope.analysis.one_pass import batch_limits, batches_of, computed, study_of, trace
+from lorascope.analysis.one_pass import computed, trace
 from lorascope.analysis.states import ModelStates
+from lorascope.analysis.study import study_of
 from lorascope.experiment.methods import LoraConfig
 from lorascope.machine.devices import device
 from lorascope.models.adapters.building import adapt
 from lorascope.models.families.known import parts_of
 from lorascope.models.weights.backbone import Backbone
+from lorascope.sound.context import context_frames
 from lorascope.sound.features import Features
-from lorascope.training.data import context_frames
 
 #: The five analyses; the erasure, which reruns the model by design, is not one of them.
 FIVE = ("contribution", "lens", "ranks", "spectra", "cka")

@@ -2,8 +2,10 @@
 
     python benchmarks/analysis_cost.py [--backbone whisper-base] [--clips 100] [--contexts trim,full] [--precision bf16]
 
-Models: trained, one random baseline, frozen; gradients for the two with an adapter. The clips are as many as an analysis takes by default (25 a class). `tracing` is the pass over the
-clips; what comes after it (t-SNEs, probes, nulls, spectra) costs the same however long the clips are. On a GPU what is run first also warms it up, which is not counted.
+Models: trained, one random baseline, frozen; gradients for the two with an adapter. The clips are as many as
+an analysis takes by default (25 a class). `tracing` is the pass over the clips; what comes after it (t-SNEs,
+probes, nulls, spectra) costs the same however long the clips are. On a GPU what is run first also warms it
+up, which is not counted.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from measure import arguments, goal, in_turn, timed
 
 
 def wanted(context: str, clips: int) -> tuple[float, float]:
-    """At most how many times the bare passes the pass and all five analyses may take: on a GPU, which takes the bare passes in no time, more."""
+    """At most how many times the bare passes the pass and all five analyses may take: on a GPU, which takes the
+    bare passes in no time, more.
+    """
     if not torch.cuda.is_available():
         return 1.25, 1.25
     return 2.0, 6.0 if context == "trim" else 4.0 if clips < 50 else 2.5

@@ -1,4 +1,6 @@
-"""How much arithmetic a call is, and how much of it this machine can do at most, so that one can be held against the other."""
+"""How much arithmetic a call is, and how much of it this machine can do at most, so that one can
+be held against the other.
+"""
 
 from __future__ import annotations
 
@@ -34,14 +36,18 @@ def _on_cpu() -> dict[Any, Callable[..., int]]:
 
 
 def flops(function: Callable[[], Any]) -> int:
-    """Floating-point operations (a multiplication and an addition are two) of the matrix products, convolutions and attention that a call makes."""
+    """Floating-point operations (a multiplication and an addition are two) of the matrix products, convolutions and
+    attention that a call makes.
+    """
     with FlopCounterMode(display=False, custom_mapping=_on_cpu()) as counter:
         function()
     return counter.get_total_flops()
 
 
 def peak(dtype: torch.dtype = torch.float32, repeats: int = 4) -> float:
-    """Largest FLOP/s that a product of two square matrices reaches here, over a few sizes, with the threads that are set: wall clock, best of `repeats`."""
+    """Largest FLOP/s that a product of two square matrices reaches here, over a few sizes, with the threads that
+    are set: wall clock, best of `repeats`.
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     best = 0.0
     for side in SIDES if device == "cpu" else (2048, 4096, 8192):

@@ -2,7 +2,8 @@
 
     python benchmarks/cells_together.py [--backbone random-base] [--workers 6] [--clips 96]
 
-A small encoder leaves a GPU waiting for the host, so several processes can share it (`lorascope sweep --workers-per-gpu 6`). Each worker trains one epoch unmeasured (it starts, loads and warms up), then
+A small encoder leaves a GPU waiting for the host, so several processes can share it
+(`lorascope sweep --workers-per-gpu 6`). Each worker trains one epoch unmeasured (it starts, loads and warms up), then
 each training is one epoch of LoRA as a run trains it.
 """
 

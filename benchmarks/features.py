@@ -1,4 +1,5 @@
-"""From files to features: decoding, log-mels, and a second run that reads the cache; whether any of it holds training up.
+"""From files to features: decoding, log-mels, and a second run that reads the cache; whether any
+of it holds training up.
 
 python benchmarks/features.py [--clips 100]
 """
@@ -81,7 +82,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             os.environ.pop("LORASCOPE_CACHE") if before is None else os.environ.update(LORASCOPE_CACHE=before)
     for what, timing in took.items():
         print(
-            f"{what:18s} {count / timing.wall:8.1f} clips/s (spread {timing.spread:.0%}; {count / timing.cpu:.1f} a CPU second)"
+            f"{what:18s} {count / timing.wall:8.1f} clips/s (spread {timing.spread:.0%}; "
+            f"{count / timing.cpu:.1f} a CPU second)"
         )
     if not same(read["first"], read["second"]):
         raise SystemExit("the cache gave other features than were put into it")

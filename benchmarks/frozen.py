@@ -1,9 +1,11 @@
-"""Every head of a frozen encoder in all folds: from one cached pass of the encoder, against training each head through the encoder; and that both give the same.
+"""Every head of a frozen encoder in all folds: from one cached pass of the encoder, against training each head through
+the encoder; and that both give the same.
 
     python benchmarks/frozen.py [--epochs 20] [--folds 10]
 
-The cached way is run whole, as `lorascope run` does it. Through the encoder one fold's head is trained for two epochs, timed and compared; what all would take follows by counting the clips that
-would pass through the encoder (epochs of training and selection clips for the heads trained step by step; every clip once a fold for those fitted at once).
+The cached way is run whole, as `lorascope run` does it. Through the encoder one fold's head is trained for two epochs,
+timed and compared; what all would take follows by counting the clips that would pass through the encoder (epochs of
+training and selection clips for the heads trained step by step; every clip once a fold for those fitted at once).
 """
 
 from __future__ import annotations
@@ -30,11 +32,12 @@ from lorascope.experiment.planning import Cell
 from lorascope.machine.devices import device
 from lorascope.models.classifier import Head, initialise_head
 from lorascope.store.folder import RunFolder
-from lorascope.training.cell import Inputs, run_cell
 from lorascope.training.data import ClipDataset, PooledDataset
 from lorascope.training.fit import Fit, fit
 from lorascope.training.head_steps import fit_head
+from lorascope.training.inputs import Inputs
 from lorascope.training.passes import predict_clips
+from lorascope.work.kinds.cell import run_cell
 
 HEADS = ("last", "layer_sum", *SHALLOW_HEADS)
 EPOCHS = 2
@@ -42,7 +45,9 @@ RATE = 3e-3
 
 
 class Clock:
-    """Seconds from its making to `stop`, wall clock and CPU; of the two `fair` is what another load on the machine doesn't touch (an accelerator has the wall clock only)."""
+    """Seconds from its making to `stop`, wall clock and CPU; of the two `fair` is what another load on the machine
+    doesn't touch (an accelerator has the wall clock only).
+    """
 
     def __init__(self) -> None:
         settle()
@@ -64,7 +69,9 @@ class Clock:
 
 
 class Way:
-    """One fold's head `last` trained for two epochs, through the encoder or from pooled outputs, on the same batches in the same order."""
+    """One fold's head `last` trained for two epochs, through the encoder or from pooled outputs, on the same
+    batches in the same order.
+    """
 
     def __init__(self, clips: Material, fold: Fold, context: str, pooled: dict[str, np.ndarray] | None) -> None:
         backbone = clips.load()
@@ -176,19 +183,24 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"all would pass {encoded(folds, given.epochs)} clips: {whole:.0f} s"
     )
     print(
-        f"the same {EPOCHS} epochs of that head from pooled outputs: {cached.clock}, {through.clock.fair / cached.clock.fair:.0f}x faster"
+        f"the same {EPOCHS} epochs of that head from pooled outputs: {cached.clock}, "
+        f"{through.clock.fair / cached.clock.fair:.0f}x faster"
     )
     apart = largest_difference(cached, through)
     same = bool((cached.logits.argmax(1) == through.logits.argmax(1)).all())
     print(
-        f"largest difference of losses, weights and test logits: {apart:.1e}; predictions {'equal' if same else 'NOT equal'}"
+        f"largest difference of losses, weights and test logits: {apart:.1e}; predictions "
+        f"{'equal' if same else 'NOT equal'}"
     )
     goal("frozen: equal results, largest difference", apart, at_most=1e-3, unit="")
     goal(
         f"frozen: {len(folds)} folds of {len(HEADS)} heads, cached pass over through the encoder",
         whole / ours,
         at_least=30,
-        note=f"{given.epochs} epochs; {ours:.0f} s against {whole:.0f} s, scaled from {passed} clips measured; {'wall' if device() == 'cuda' else 'CPU'} seconds",
+        note=(
+            f"{given.epochs} epochs; {ours:.0f} s against {whole:.0f} s, scaled from {passed} clips measured; "
+            f"{'wall' if device() == 'cuda' else 'CPU'} seconds"
+        ),
     )
 
 

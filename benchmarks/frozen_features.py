@@ -1,7 +1,7 @@
 """How far the frozen encoder's last layer reaches on its own: standardised logistic regression, leave one speaker out.
 
-Prints the pooled UAR for three ways of pooling. Nothing is chosen: scikit-learn's default C = 1, and no validation speaker is needed.
-Usage: python benchmarks/frozen_features.py [CORPUS] [BACKBONE]
+Prints the pooled UAR for three ways of pooling. Nothing is chosen: scikit-learn's default C = 1, and no validation
+speaker is needed. Usage: python benchmarks/frozen_features.py [CORPUS] [BACKBONE]
 """
 
 import sys
@@ -14,11 +14,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import lorascope
-from lorascope.api import prepare
 from lorascope.models.classifier import masked_mean
+from lorascope.sound.context import context_frames
 from lorascope.sound.features import WINDOW
 from lorascope.statistics.stats import unweighted_average_recall
-from lorascope.training.data import context_frames
+from lorascope.work.sources import prepare
 
 corpus = lorascope.load_corpus(sys.argv[1] if len(sys.argv) > 1 else "emodb")
 backbone = lorascope.load_backbone(sys.argv[2] if len(sys.argv) > 2 else "whisper-tiny.en")
@@ -28,7 +28,9 @@ gold = np.array([corpus.classes.index(emotion) for emotion in corpus.clips["emot
 
 @torch.no_grad()
 def pooled(frames, valid):
-    """Encoder output of every clip for windows of `frames(clip)`, pooled over the first `valid(clip)` frames, [clips, width]."""
+    """Encoder output of every clip for windows of `frames(clip)`, pooled over the first
+    `valid(clip)` frames, [clips, width].
+    """
     rows = []
     for clip in clips:
         hidden = backbone.model.encode(torch.as_tensor(clip.window(frames(clip)))[None])

@@ -2,8 +2,9 @@
 
     python benchmarks/half_precision.py [--backbone whisper-tiny.en] [--clips 40] [--context trim]
 
-The same models and clips are analysed in float32 and under bf16 autocast, as `analysis.precision: bf16` does it. A number with an interval is told where bf16 puts it outside of float32's; of the others the largest difference
-is. bf16 is slow on processors without it: this is no measurement of time.
+The same models and clips are analysed in float32 and under bf16 autocast, as `analysis.precision: bf16` does it. A
+number with an interval is told where bf16 puts it outside of float32's; of the others the largest difference is. bf16
+is slow on processors without it: this is no measurement of time.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ def compare(single: pd.DataFrame, half: pd.DataFrame, table: str) -> tuple[int, 
             for _, row in beyond.head(4).iterrows():
                 place = ", ".join(f"{name} {row[name]}" for name in PLACE if name in row)
                 print(
-                    f"    {place}: {row[column]:.4g} [{row[low]:.4g}, {row[high]:.4g}], bf16 {row[column + '_half']:.4g}"
+                    f"    {place}: {row[column]:.4g} [{row[low]:.4g}, {row[high]:.4g}], bf16 "
+                    f"{row[column + '_half']:.4g}"
                 )
         for column in OTHERS.get(table, ()):
             gap = (rows[f"{column}_half"] - rows[column]).abs()

@@ -1,4 +1,5 @@
-"""A LoRA step of a large encoder in the 30 s window: how much of the device's largest matrix product it reaches, as it is and with compiled blocks.
+"""A LoRA step of a large encoder in the 30 s window: how much of the device's largest matrix product it reaches, as it
+is and with compiled blocks.
 
     python benchmarks/large_step.py [--backbone random-large-v2] [--batch 8] [--precision bf16]
 
@@ -46,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         reached = work / seconds
         memory = peak_memory(lambda: steps.train([batch], given.precision)) / 2**30
         print(
-            f"{words}: {given.batch / seconds:.4g} clips/s, {reached / 1e12:.3g} of {most / 1e12:.3g} TFLOP/s ({reached / most:.1%}), {memory:.1f} GiB beyond the weights"
+            f"{words}: {given.batch / seconds:.4g} clips/s, {reached / 1e12:.3g} of {most / 1e12:.3g} TFLOP/s "
+            f"({reached / most:.1%}), {memory:.1f} GiB beyond the weights"
         )
         return reached / most
 

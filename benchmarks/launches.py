@@ -1,10 +1,12 @@
-"""How many operators a pass of the analyses starts over the bare passes of the same models, by measure, and whether it ever waits for the device.
+"""How many operators a pass of the analyses starts over the bare passes of the same models, by measure, and whether it
+ever waits for the device.
 
     python benchmarks/launches.py [--backbone random-base] [--clips 8] [--context trim]
 
-On a GPU passes of all but the largest encoders are bound by what the host starts, so the count tells what a clock on a machine without one can't; it hardly depends on the clips' length.
-Operators are those that torch's dispatcher runs, forward and backward; views, which start nothing on a device, are left out. The pass waits where an operator asks a tensor for a
-number, or copies it to the host.
+On a GPU passes of all but the largest encoders are bound by what the host starts, so the count tells what a clock on a
+machine without one can't; it hardly depends on the clips' length. Operators are those that torch's dispatcher runs,
+forward and backward; views, which start nothing on a device, are left out. The pass waits where an operator asks a
+tensor for a number, or copies it to the host.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What the benchmarks run on: clips of a corpus, and backbones, also random ones in the published shapes.
 
-The corpus is EmoDB where $LORASCOPE_CORPORA holds it, else the synthetic one; with `--quick` it is noise. A backbone is any that lorascope loads, or `random-SHAPE`: random weights
-stand in for real ones where those can't be had, since cost depends on shape, not on skill.
+The corpus is EmoDB where $LORASCOPE_CORPORA holds it, else the synthetic one; with `--quick` it is noise. A backbone is
+any that lorascope loads, or `random-SHAPE`: random weights stand in for real ones where those can't be had, since cost
+depends on shape, not on skill.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ import numpy as np
 from transformers.utils import logging
 
 import lorascope
-from lorascope.api import prepare
 from lorascope.corpora import Corpus
 from lorascope.models.weights.backbone import Backbone
 from lorascope.sound.decoding import Clip
+from lorascope.work.sources import prepare
 
 logging.disable_progress_bar()
 CLASSES = ("anger", "happiness", "neutrality", "sadness")
@@ -93,7 +94,9 @@ def backbone_of(name: str, classes: tuple[str, ...] = CLASSES) -> Backbone:
 
 @dataclass(frozen=True)
 class Material:
-    """A corpus, the features of its clips (as many as were asked for, every emotion and speaker in turn) and the name of the backbone."""
+    """A corpus, the features of its clips (as many as were asked for, every emotion and speaker in turn) and
+    the name of the backbone.
+    """
 
     corpus: Corpus
     clips: dict[str, Clip]
@@ -136,14 +139,17 @@ def material(arguments: argparse.Namespace) -> Material:
         clips = {name: clips[name] for name in dict.fromkeys(kept)}
     seconds = np.array([clip.seconds for clip in clips.values()])
     print(
-        f"backbone: {name}; {len(clips)} clips, {seconds.mean():.2f} s on average ({seconds.min():.2f} to {seconds.max():.2f})"
+        f"backbone: {name}; {len(clips)} clips, {seconds.mean():.2f} s on average ({seconds.min():.2f} to "
+        f"{seconds.max():.2f})"
     )
     return Material(corpus, clips, name)
 
 
 @cache
 def noise_corpus() -> Path:
-    """A manifest of 32 short clips of noise (4 speakers, 4 emotions, 2 takes of .5 and 1.2 s), which goes with the process."""
+    """A manifest of 32 short clips of noise (4 speakers, 4 emotions, 2 takes of .5 and 1.2 s),
+    which goes with the process.
+    """
     import soundfile
 
     folder, random = _temporary(), np.random.default_rng(0)

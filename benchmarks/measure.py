@@ -1,6 +1,7 @@
 """The common frame of the benchmarks: alternatives timed in turn, peak memory, goals that are printed and kept.
 
-A program builds its arguments with `arguments`, prints `machine()` first, and tells each goal with `goal`. Nothing here is asserted: a missed goal is printed, not raised.
+A program builds its arguments with `arguments`, prints `machine()` first, and tells each goal with `goal`. Nothing here
+is asserted: a missed goal is printed, not raised.
 
     python benchmarks/measure.py FILE
 
@@ -50,7 +51,9 @@ class Timing:
 
     @property
     def best(self) -> float:
-        """Seconds of the fastest round: CPU seconds where one thread of a CPU does all, since no other load touches them, else wall seconds."""
+        """Seconds of the fastest round: CPU seconds where one thread of a CPU does all, since no other load touches
+        them, else wall seconds.
+        """
         alone = torch.get_num_threads() == 1 and not torch.cuda.is_available()
         return min(self.cpus if alone else self.walls)
 
@@ -83,7 +86,9 @@ def timed(function: Callable[[], Any]) -> tuple[float, float]:
 
 
 def in_turn(alternatives: Mapping[str, Callable[[], Any]], rounds: int = 3, warm: bool = True) -> dict[str, Timing]:
-    """Run the alternatives alternately, `rounds` times each (once before, unmeasured, if `warm`), so that a slow minute of the machine meets all of them."""
+    """Run the alternatives alternately, `rounds` times each (once before, unmeasured, if `warm`), so that a slow
+    minute of the machine meets all of them.
+    """
     for function in alternatives.values() if warm else ():
         function()
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in alternatives}
@@ -96,7 +101,9 @@ def in_turn(alternatives: Mapping[str, Callable[[], Any]], rounds: int = 3, warm
 
 
 def peak_memory(function: Callable[[], Any]) -> float:
-    """Bytes that a call takes at its peak beyond what is held before it: the accelerator's if there is one, else resident memory (NaN where the system doesn't tell, Linux does)."""
+    """Bytes that a call takes at its peak beyond what is held before it: the accelerator's if there is one, else
+    resident memory (NaN where the system doesn't tell, Linux does).
+    """
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
@@ -116,13 +123,17 @@ def peak_memory(function: Callable[[], Any]) -> float:
 
 
 def resident(field: str = "VmHWM") -> float:
-    """Resident memory of this process in bytes: `VmRSS` now, `VmHWM` at its peak since the start or the last `peak_memory`."""
+    """Resident memory of this process in bytes: `VmRSS` now, `VmHWM` at its peak since the start
+    or the last `peak_memory`.
+    """
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(float(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 
 
 def arguments(description: str, argv: Sequence[str] | None = None, **defaults: Any) -> argparse.Namespace:
-    """The arguments that all programs share; `defaults` change them or, for names that are not shared, add to them (`--name`)."""
+    """The arguments that all programs share; `defaults` change them or, for names that are not
+    shared, add to them (`--name`).
+    """
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--corpus", help="reader of the corpus; by default emodb where it is found, else synthetic")
     parser.add_argument("--backbone", help="any that lorascope loads, or random-SHAPE (see material.py)")
@@ -164,7 +175,10 @@ def machine() -> str:
     where = "no GPU" if found["device"] == "cpu" else found["device"]
     threads = f"{torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
     vectors = torch.backends.cpu.get_cpu_capability() + ", bf16" * (found["device"] == "cpu" and has_bf16())
-    return f"{found['cpu']} ({vectors}), {found['cores']} cores, {found['memory_gib']} GiB, {where}; {threads}, torch {torch.__version__}, {datetime.date.today()}"
+    return (
+        f"{found['cpu']} ({vectors}), {found['cores']} cores, {found['memory_gib']} GiB, {where}; {threads}, torch "
+        f"{torch.__version__}, {datetime.date.today()}"
+    )
 
 
 def goal(

@@ -2,9 +2,11 @@
 
     python benchmarks/memory.py [--backbone whisper-tiny.en] [--counts 25,100,400] [--context trim]
 
-Each number of clips runs in a process of its own, after eight batches that all of them run: what the allocator keeps settles over the first few. All clips have one context length, the corpus' commonest, so that all runs have the same batches, only more of them; where the corpus has fewer of that length they are taken
-again under other names. Their features are made ready batch by batch, as in a run. Frames that CKA and the rank space need of every clip stay in memory up to `--memory-mib` and go to a file past that; here all of them do unless it
-is set.
+Each number of clips runs in a process of its own, after eight batches that all of them run: what the allocator keeps
+settles over the first few. All clips have one context length, the corpus' commonest, so that all runs have the same
+batches, only more of them; where the corpus has fewer of that length they are taken again under other names. Their
+features are made ready batch by batch, as in a run. Frames that CKA and the rank space need of every clip stay in
+memory up to `--memory-mib` and go to a file past that; here all of them do unless it is set.
 """
 
 from __future__ import annotations

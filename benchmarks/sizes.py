@@ -2,9 +2,12 @@
 
     python benchmarks/sizes.py [tiny base small medium large-v2] [--full] [--growth] [--predict] [--measured]
 
-Each shape runs in a process of its own, with random weights: written as a Hugging Face folder, loaded as any backbone is, LoRA (r = 32) on v_proj, two clips of the mean length of IEMOCAP's
-(4.5 s; `--full`: also the window of 30 s), then the five analyses on eight clips of that length in batches of two. `--growth` varies layers, width, frames, clips and rank of a small shape. `--predict` counts the arithmetic of the paper's
-whole run and says what it would take on GPUs whose throughput is published (see docs/performance.md); nothing is computed for it. `--measured` says the same from steps that this machine's GPU takes.
+Each shape runs in a process of its own, with random weights: written as a Hugging Face folder, loaded as any backbone
+is, LoRA (r = 32) on v_proj, two clips of the mean length of IEMOCAP's (4.5 s; `--full`: also the window of 30 s), then
+the five analyses on eight clips of that length in batches of two. `--growth` varies layers, width, frames, clips and
+rank of a small shape. `--predict` counts the arithmetic of the paper's whole run and says what it would take on GPUs
+whose throughput is published (see docs/performance.md); nothing is computed for it. `--measured` says the same from
+steps that this machine's GPU takes.
 """
 
 from __future__ import annotations
@@ -28,8 +31,8 @@ from lorascope.experiment.methods import LoraConfig
 from lorascope.machine.devices import device
 from lorascope.models.adapters.building import adapt
 from lorascope.models.families.known import FAMILIES
+from lorascope.sound.context import context_frames
 from lorascope.sound.features import SAMPLE_RATE
-from lorascope.training.data import context_frames
 
 CLIPS = 2
 #: As many as CKA needs; what an analysis does once for all clips costs more with more of them, but not in proportion.
@@ -37,7 +40,8 @@ ANALYSED = 8
 #: IEMOCAP's four classes: clips, their mean length in seconds (Busso et al. 2008), folds, epochs as published.
 PAPER = {"clips": 5531, "seconds": 4.5, "folds": 10, "epochs": 20}
 PAPER_SIZES = ("tiny", "base", "small", "medium", "large-v2", "large-v3")
-#: Published dense bf16 peaks, FLOP/s, and the part of them that published trainings of models of this size reach (sources in docs/performance.md).
+#: Published dense bf16 peaks, FLOP/s, and the part of them that published trainings of models of this size reach
+#: (sources in docs/performance.md).
 GPUS = {"A100": 312e12, "H100": 989e12}
 REACHED = {"A100": 0.40, "H100": 0.35}
 BATCH = 8
@@ -76,7 +80,8 @@ def measure_shape(shape: str, given: Any) -> None:
     start = time.perf_counter()
     backbone = backbone_of(f"random-{shape}")
     print(
-        f"{shape}: {backbone.layers} layers, width {backbone.width}; written and loaded in {time.perf_counter() - start:.0f} s, {resident('VmRSS') / 2**30:.2f} GiB held"
+        f"{shape}: {backbone.layers} layers, width {backbone.width}; written and loaded in "
+        f"{time.perf_counter() - start:.0f} s, {resident('VmRSS') / 2**30:.2f} GiB held"
     )
     model: Any = adapt(backbone.model, LoraConfig(), 0).to(device())
     precision = torch.bfloat16 if device() == "cuda" else torch.float32
@@ -92,8 +97,10 @@ def measure_shape(shape: str, given: Any) -> None:
             work = flops(call)
             most = max(most, peak(precision))
             print(
-                f"{shape}: {frames} frames, {name}: {timing.wall / CLIPS:.3g} s a clip ({timing.cpu / CLIPS:.3g} s CPU), {memory / CLIPS / 2**20:.0f} MiB a clip, "
-                f"{work / CLIPS / 1e9:.4g} GFLOP a clip, {work / min(timing.walls) / most:.0%} of the largest product's {most / 1e9:.0f} GFLOP/s",
+                f"{shape}: {frames} frames, {name}: {timing.wall / CLIPS:.3g} s a clip "
+                f"({timing.cpu / CLIPS:.3g} s CPU), {memory / CLIPS / 2**20:.0f} MiB a clip, "
+                f"{work / CLIPS / 1e9:.4g} GFLOP a clip, {work / min(timing.walls) / most:.0%} of the largest "
+                f"product's {most / 1e9:.0f} GFLOP/s",
                 flush=True,
             )
     if not given.no_analyses:
@@ -103,7 +110,9 @@ def measure_shape(shape: str, given: Any) -> None:
 
 
 def analyse_shape(shape: str, backbone: Any) -> None:
-    """The five analyses of trained, one random and frozen: the pass over the clips, what comes after it, and what a bare pass of the same models takes."""
+    """The five analyses of trained, one random and frozen: the pass over the clips, what comes after it, and what a
+    bare pass of the same models takes.
+    """
     random = np.random.default_rng(0)
     samples = round(PAPER["seconds"] * SAMPLE_RATE)
     names = [f"clip-{number}" for number in range(ANALYSED)]
@@ -120,14 +129,17 @@ def analyse_shape(shape: str, backbone: Any) -> None:
     _, once = timed(lambda: [measure.compute() for measure in done.values()])
     a_pass = seconds[0]
     print(
-        f"{shape}: {next(iter(of.contexts.values()))} frames, five analyses of trained, one random and frozen: {a_pass / ANALYSED:.3g} s CPU a clip ({a_pass / bare:.2f} times bare), "
+        f"{shape}: {next(iter(of.contexts.values()))} frames, five analyses of trained, one random and frozen: "
+        f"{a_pass / ANALYSED:.3g} s CPU a clip ({a_pass / bare:.2f} times bare), "
         f"once {once:.3g} s CPU; {memory / 2**20:.0f} MiB; peak of the process {resident() / 2**30:.1f} GiB",
         flush=True,
     )
 
 
 def growth(given: Any) -> None:
-    """How forward and backward grow with each of five things, all others at the base: the exponent of the fitted power law."""
+    """How forward and backward grow with each of five things, all others at the base: the exponent
+    of the fitted power law.
+    """
     base = {"layers": 4, "width": 384, "frames": 250, "clips": 2, "rank": 32}
     varied = {
         "layers": (2, 4, 8),
@@ -177,7 +189,9 @@ def work_of(shape: str, frames: int) -> tuple[float, float]:
 
 
 def dispatch(given: Any) -> Callable[[int], tuple[float, float]]:
-    """Seconds that this machine's Python takes to launch a batch's forward, and forward and backward, by the number of layers: measured where the arithmetic is next to nothing."""
+    """Seconds that this machine's Python takes to launch a batch's forward, and forward and backward, by the number
+    of layers: measured where the arithmetic is next to nothing.
+    """
     layers = (1, 2) if given.quick else (4, 12)
     took = []
     for count in layers:
@@ -193,7 +207,8 @@ def predict(given: Any) -> None:
     launched = dispatch(given)
     print(_folds_in_words())
     print(
-        f"launching a step of 32 layers takes this machine {1000 * launched(32)[1]:.0f} ms, of 4 layers {1000 * launched(4)[1]:.0f} ms"
+        f"launching a step of 32 layers takes this machine {1000 * launched(32)[1]:.0f} ms, of 4 layers "
+        f"{1000 * launched(4)[1]:.0f} ms"
     )
     whole: dict[tuple[str, str], list[float]] = {}
     for context, frames, shape in _runs(given):
@@ -211,13 +226,16 @@ def predict(given: Any) -> None:
             whole.setdefault((context, gpu), []).extend([fold] * int(PAPER["folds"]))
             told.append(f"{gpu} {work / speed / 3600:.3g} h by arithmetic, {PAPER['folds'] * fold:.3g} h")
         print(
-            f"  {context}, {shape:8s} {frames:4d} frames: forward {forward / 1e9:7.4g} GFLOP a clip, with backward {both / 1e9:7.4g}; run {work / 1e15:7.4g} PFLOP: {'; '.join(told)}"
+            f"  {context}, {shape:8s} {frames:4d} frames: forward {forward / 1e9:7.4g} GFLOP a clip, with "
+            f"backward {both / 1e9:7.4g}; run {work / 1e15:7.4g} PFLOP: {'; '.join(told)}"
         )
     _print_whole(whole)
 
 
 def predict_from_steps(given: Any) -> None:
-    """The paper's whole run of LoRA from the time that a batch takes on this machine's GPU, forward and with backward, by size and context."""
+    """The paper's whole run of LoRA from the time that a batch takes on this machine's GPU, forward and with
+    backward, by size and context.
+    """
     print(_folds_in_words())
     whole: dict[tuple[str, str], list[float]] = {}
     for context, frames, shape in _runs(given):
@@ -229,7 +247,8 @@ def predict_from_steps(given: Any) -> None:
         fold = _hours_of_a_fold(forward, both)
         whole.setdefault((context, "of these GPUs"), []).extend([fold] * int(PAPER["folds"]))
         print(
-            f"  {context}, {shape:8s} {frames:4d} frames: forward {BATCH / forward:.4g} clips/s, with backward {BATCH / both:.4g}; run {PAPER['folds'] * fold:.3g} h",
+            f"  {context}, {shape:8s} {frames:4d} frames: forward {BATCH / forward:.4g} clips/s, with backward "
+            f"{BATCH / both:.4g}; run {PAPER['folds'] * fold:.3g} h",
             flush=True,
         )
         del model
@@ -244,7 +263,9 @@ def _runs(given: Any) -> Iterator[tuple[str, int, str]]:
 
 
 def _folds() -> tuple[int, int, int]:
-    """Clips that a fold trains on, chooses on and tests: leaving one speaker out, a tenth is tested, once, and the session's other speaker chooses, every epoch."""
+    """Clips that a fold trains on, chooses on and tests: leaving one speaker out, a tenth is tested, once, and the
+    session's other speaker chooses, every epoch.
+    """
     trained, chosen, tested = (round(PAPER["clips"] * part) for part in (0.8, 0.1, 0.1))
     return trained, chosen, tested
 
@@ -252,7 +273,10 @@ def _folds() -> tuple[int, int, int]:
 def _folds_in_words() -> str:
     clips, folds, epochs = (PAPER[key] for key in ("clips", "folds", "epochs"))
     trained, chosen, tested = _folds()
-    return f"{clips} clips, {folds} folds, {epochs} epochs: a fold trains on {trained}, chooses on {chosen}, tests {tested}"
+    return (
+        f"{clips} clips, {folds} folds, {epochs} epochs: a fold trains on {trained}, chooses on "
+        f"{chosen}, tests {tested}"
+    )
 
 
 def _steps_and_passes() -> tuple[float, float]:
@@ -270,7 +294,8 @@ def _hours_of_a_fold(forward: float, both: float) -> float:
 def _print_whole(whole: Mapping[tuple[str, str], list[float]]) -> None:
     for (context, gpu), hours in whole.items():
         print(
-            f"  {context}, all sizes: {sum(hours):.3g} h on one {gpu}, {shared(hours, 8):.3g} h on eight (cells dealt out)"
+            f"  {context}, all sizes: {sum(hours):.3g} h on one {gpu}, {shared(hours, 8):.3g} h "
+            "on eight (cells dealt out)"
         )
 
 

@@ -1,8 +1,10 @@
-"""LoRA training: clips a second, trimmed against full, bf16 against fp32, bucketed against not; the share of a step that is not the model; arithmetic against the peak.
+"""LoRA training: clips a second, trimmed against full, bf16 against fp32, bucketed against not; the share of a step
+that is not the model; arithmetic against the peak.
 
     python benchmarks/training.py [--clips 96] [--backbone whisper-base] [--profile]
 
-Trimming changes what is computed, not only how fast (Whisper attends to its padding); what it does to UAR is in docs/performance.md. `full` needs no sample of lengths: it is measured on one batch.
+Trimming changes what is computed, not only how fast (Whisper attends to its padding); what it does to UAR is in
+docs/performance.md. `full` needs no sample of lengths: it is measured on one batch.
 """
 
 from __future__ import annotations
@@ -77,7 +79,9 @@ class Steps:
 
 
 def batches_of(clips: Material, how: str) -> list[Batch]:
-    """All clips in batches: `buckets` (as lorascope trains), `longest` (random batches, padded to their longest clip), `own` (clips of exactly one length), `full`."""
+    """All clips in batches: `buckets` (as lorascope trains), `longest` (random batches, padded to their longest
+    clip), `own` (clips of exactly one length), `full`.
+    """
     names, random = list(clips.clips), np.random.default_rng(0)
     data = ClipDataset(names, clips.labels, clips.clips, "full" if how == "full" else "trim")
     valid = np.array([clips.clips[name].features.valid for name in names])
@@ -108,7 +112,9 @@ def rate(timing: Timing, batches: Sequence[Batch]) -> str:
 
 @contextmanager
 def clocks() -> Iterator[dict[str, float]]:
-    """Seconds spent in each part of Trainer's epochs, and in `epochs` as a whole; what is within a part counts for that part alone."""
+    """Seconds spent in each part of Trainer's epochs, and in `epochs` as a whole; what is within a part
+    counts for that part alone.
+    """
     seconds: dict[str, float] = defaultdict(float)
     inside: list[str] = []
 
@@ -135,7 +141,9 @@ def clocks() -> Iterator[dict[str, float]]:
 
 
 def share_not_model(clips: Material, profile: bool) -> float:
-    """Train one epoch as lorascope does; print where the time of its steps goes and return the part that is neither forward nor backward."""
+    """Train one epoch as lorascope does; print where the time of its steps goes and return the part that is
+    neither forward nor backward.
+    """
     names = list(clips.clips)
     train, held_out = (ClipDataset(ids, clips.labels, clips.clips, "trim") for ids in (names, names[:2]))
     model: Any = adapt(clips.load().model, LoraConfig(), 0)
@@ -221,7 +229,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     work = flops(lambda: steps.forward_backward(buckets))
     reached, most = work / took["forward and backward"].best, max(highest)
     print(
-        f"{work / count(buckets) / 1e9:.3g} GFLOP a clip; {reached / 1e9:.3g} GFLOP/s of {most / 1e9:.3g} (the largest matrix product's)"
+        f"{work / count(buckets) / 1e9:.3g} GFLOP a clip; {reached / 1e9:.3g} GFLOP/s of {most / 1e9:.3g} (the "
+        "largest matrix product's)"
     )
     if given.profile:
         show_operations(steps, buckets)

@@ -24,7 +24,9 @@ def run_until_killed(
     seen: Path | None = None,
     pattern: str = "",
 ) -> None:
-    """Fork, let `prepare` patch a point to `die` at, run, and assert that SIGKILL ended it; with `seen` it is killed from outside when a file of that pattern is there."""
+    """Fork, let `prepare` patch a point to `die` at, run, and assert that SIGKILL ended it; with `seen` it is
+    killed from outside when a file of that pattern is there.
+    """
     child = os.fork()
     if child == 0:
         try:

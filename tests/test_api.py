@@ -112,8 +112,8 @@ def test_running_again_redoes_nothing(finished, monkeypatch):
         for path in results.folder.root.rglob("*")
         if path.is_file() and ("cells" in path.parts or "analysis" in path.parts)
     }
-    monkeypatch.setattr(cells, "_train_and_test", None)
-    monkeypatch.setattr("lorascope.api.analyse", None)
+    monkeypatch.setattr(cells, "train_and_test", None)
+    monkeypatch.setattr("lorascope.work.kinds.analysis.analyse", None)
     again = run(experiment, results.folder.root)
     assert {path: path.stat().st_mtime_ns for path in before} == before
     pd.testing.assert_frame_equal(again.table1, results.table1)
@@ -121,7 +121,7 @@ def test_running_again_redoes_nothing(finished, monkeypatch):
 
 def test_an_interrupted_run_continues(tmp_path, corpus, backbone_folder, monkeypatch, finished):
     experiment, undisturbed = finished
-    original, calls = cells._train_and_test, []
+    original, calls = cells.train_and_test, []
 
     def interrupted(cell, *rest):
         if len(calls) == 2:
@@ -129,7 +129,7 @@ def test_an_interrupted_run_continues(tmp_path, corpus, backbone_folder, monkeyp
         calls.append(cell.label)
         return original(cell, *rest)
 
-    monkeypatch.setattr(cells, "_train_and_test", interrupted)
+    monkeypatch.setattr(cells, "train_and_test", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(experiment, tmp_path / "run")
     assert not (tmp_path / "run" / "manifest.json").exists()
@@ -139,7 +139,7 @@ def test_an_interrupted_run_continues(tmp_path, corpus, backbone_folder, monkeyp
         redone.append(cell.label)
         return original(cell, *rest)
 
-    monkeypatch.setattr(cells, "_train_and_test", counting)
+    monkeypatch.setattr(cells, "train_and_test", counting)
     results = run(experiment, tmp_path / "run")
     assert len(redone) == 3
     pd.testing.assert_frame_equal(results.table1, undisturbed.table1)

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
-#: Programs of this list that run in seconds on noise and a miniature model, with what else makes them short, and the goals that they tell.
+#: Programs of this list that run in seconds on noise and a miniature model, with what else makes them short, and the
+#: goals that they tell.
 PROGRAMS = {
     "analysis_cost": (
         ["--rounds", "1", "--clips", "8", "--draws", "50", "--contexts", "trim"],

@@ -1,4 +1,6 @@
-"""The command line: help at once, and every kind of bad input told in one line with exit code 2 (issue 2, section 6)."""
+"""The command line: help at once, and every kind of bad input told in one line with exit
+code 2 (issue 2, section 6).
+"""
 
 import json
 import shutil
@@ -31,7 +33,11 @@ def call(capsys, *arguments):
 
 
 def test_help_needs_neither_torch_nor_pandas():
-    code = "import sys; sys.argv = ['lorascope', '--help']\ntry:\n import lorascope.cli as c; c.main()\nexcept SystemExit: pass\nprint(sorted({'torch', 'transformers', 'pandas', 'pydantic', 'numpy'} & set(sys.modules)))"
+    code = (
+        "import sys; sys.argv = ['lorascope', '--help']\ntry:\n import lorascope.cli as c; "
+        "c.main()\nexcept SystemExit: pass\nprint(sorted({'torch', 'transformers', 'pandas', "
+        "'pydantic', 'numpy'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("[]")
     for verb in ("run", "plan", "sweep", "analyze", "report"):

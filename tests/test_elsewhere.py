@@ -11,10 +11,10 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
+from lorascope.api import analyze
 from lorascope.errors import LorascopeError
 from lorascope.experiment.config import AnalysisConfig, experiment_from
 from lorascope.experiment.planning import plan
-from lorascope.work.sources import analyze
 
 from .conftest import settings_of
 from .tiny import CLASSES, enlarged, plain_adapter, tiny_config, tiny_waveform_config, tiny_whisper

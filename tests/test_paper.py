@@ -1,4 +1,6 @@
-"""The paper's own set-up on IEMOCAP's fixture: its cells, and with a small backbone all the way to the report (issue 2, "Shown by" 7)."""
+"""The paper's own set-up on IEMOCAP's fixture: its cells, and with a small backbone all the way to the report
+(issue 2, "Shown by" 7).
+"""
 
 import re
 from pathlib import Path

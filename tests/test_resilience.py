@@ -1,4 +1,6 @@
-"""kill -9 at every place where a run writes: the same command continues, and ends with the tables of an undisturbed run."""
+"""kill -9 at every place where a run writes: the same command continues, and ends with the
+tables of an undisturbed run.
+"""
 
 import json
 import time
@@ -14,9 +16,9 @@ from lorascope.api import run
 from lorascope.experiment.config import AnalysisConfig, experiment_from
 from lorascope.store import folder as store
 from lorascope.store.folder import RunFolder
-from lorascope.training import cell as cells
 from lorascope.training.checkpoints import Checkpoints, last_whole
 from lorascope.training.fit import LengthTrainer
+from lorascope.work.kinds import cell as cells
 
 from .conftest import settings_of
 from .killed import dying, run_until_killed

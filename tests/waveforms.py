@@ -1,4 +1,6 @@
-"""Small random encoders on waveforms: wav2vec 2.0, HuBERT and WavLM, in the base (LayerNorms on the stream) and large (before attention and MLP) layouts."""
+"""Small random encoders on waveforms: wav2vec 2.0, HuBERT and WavLM, in the base (LayerNorms on the stream) and
+large (before attention and MLP) layouts.
+"""
 
 from __future__ import annotations
 

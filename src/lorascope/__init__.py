@@ -1,6 +1,7 @@
 """lorascope: what a LoRA adapter did inside a speech encoder.
 
-The public names are imported when they are first used, so that `import lorascope` and the command line's help don't wait for torch.
+The public names are imported when they are first used, so that `import lorascope` and the command line's
+help don't wait for torch.
 """
 
 from __future__ import annotations
@@ -9,23 +10,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import run
+    from .api import analyze, analyze_several, run, run_sweep
     from .corpora import Corpus, load_corpus, make_folds
     from .errors import LorascopeError
     from .experiment.config import Experiment, load_experiment
     from .experiment.grid import load_sweep
     from .experiment.planning import plan
-    from .findings.compare import analyze_several
     from .models.weights.backbone import load_backbone
     from .store.results import Results
-    from .work.sources import analyze
-    from .work.sweep import run_sweep
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "analyze": "work.sources",
-    "analyze_several": "findings.compare",
+    "analyze": "api",
+    "analyze_several": "api",
     "Experiment": "experiment.config",
     "load_experiment": "experiment.config",
     "Corpus": "corpora",
@@ -34,7 +32,7 @@ _HOMES = {
     "LorascopeError": "errors",
     "run": "api",
     "load_sweep": "experiment.grid",
-    "run_sweep": "work.sweep",
+    "run_sweep": "api",
     "load_backbone": "models.weights.backbone",
     "plan": "experiment.planning",
     "Results": "store.results",

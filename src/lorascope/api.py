@@ -1,42 +1,32 @@
-"""The main job: plan the cells of an experiment, train and test them, analyse one fold, write the results.
-
-Everything is found again by its content: a finished cell or analysis is read, never redone.
+"""What lorascope does, in a few sentences each: compute (`work`), then tell (`findings`, `report`). The command
+line says the same in words.
 """
 
 from __future__ import annotations
 
-import datetime
-import shlex
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
-
-from . import __version__
-from .analysis.analyse import analyse, open_adapter
-from .corpora import Corpus
-from .corpora.folds.folds import sample_clips
 from .errors import LorascopeError
-from .experiment.config import Experiment, dump_experiment
-from .experiment.methods import FrozenConfig
-from .experiment.planning import Cell, analysed_fold, corpus_of, other_ranks, plan
+from .experiment.config import AnalysisConfig, Experiment
+from .experiment.grid import Sweep
+from .findings.compare import TABLE, side_by_side
 from .machine import processes
-from .machine.devices import device
-from .machine.environment import hardware, versions
-from .models.adapters.building import check_layers
-from .models.adapters.folder import load_frozen_head
-from .models.weights.backbone import Backbone, load_backbone
-from .sound.context import no_window
-from .sound.decoding import Clip, load_audio, prepare_clips
-from .sound.functionals import check_opensmile
-from .store.folder import RunFolder, digest, write_json, write_text
+from .machine.processes import refuse_several
+from .models.adapters.opening import open_adapted
+from .store.folder import RunFolder, write_text
 from .store.results import Results
-from .training.arguments import check_arguments
-from .training.cell import Inputs, run_cell
+from .work import sweep as sweeps
+from .work.engines.engine import Engine
+from .work.journal import SweepFolder
+from .work.kinds.analysis import analyse_given
+from .work.manifest import moment, write_manifest
+from .work.run import compute
+from .work.sources import default_context, open_backbone
+from .work.sweep import Summary
+from .work.unit import failure
 
 Say = Callable[[str], None]
 
@@ -44,221 +34,194 @@ Say = Callable[[str], None]
 def run(experiment: Experiment, out: str | Path, say: Say = lambda _: None) -> Results:
     """Train and test every cell, analyse one fold, and leave tables, figures and a report in `out`.
 
-    Interrupted, the same call continues. Started by `accelerate launch` or `torchrun`, the processes train each cell together, and the first one does all else. Raises `LorascopeError` for bad input before anything is written.
+    Interrupted, the same call continues. Started by `accelerate launch` or `torchrun`, the processes train each cell
+    together, and the first one does all else. Raises `LorascopeError` for bad input before anything is written.
     """
-    start, created = time.perf_counter(), _now()
     processes.join()
     if processes.number():
         say = lambda _: None  # noqa: E731
-    corpus = processes.first_before_others(lambda: corpus_of(experiment))
-    cells = plan(experiment, corpus)
-    # what the folds leave out or lack belongs into the manifest, with the corpus' own notes
-    notes = dict.fromkeys([*corpus.notes, *(note for cell in cells for note in cell.fold.notes)])
-    corpus = replace(corpus, notes=tuple(notes))
     folder = RunFolder(out)
-    processes.on_first(lambda: _refuse_other_experiment(folder, experiment))
-    check_arguments(experiment)
-
-    inputs, backbone = open_inputs(experiment, corpus, cells, say)
-    clips = inputs.clips
-    processes.on_first(lambda: write_text(folder.config, dump_experiment(experiment)))
-    done: list[dict[str, Any]] = []
-    for number, cell in enumerate(cells, 1):
-        name = cell.identity(backbone.fingerprint, clips, inputs.labels)
-        again = processes.on_first(lambda name=name: folder.is_whole(name))
-        metrics = run_cell(
-            cell, inputs, folder, backbone.fingerprint, lambda text, n=number: say(f"[{n}/{len(cells)}] {text}")
-        )
-        done.append(metrics)
-        took = "done before" if again else f"{metrics['seconds']:.0f} s"
-        say(f"[{number}/{len(cells)}] {cell.label}, fold {cell.fold.name}: UAR {metrics['uar']:.3f} ({took})")
-    about = processes.on_first(lambda: _analyse_fold(experiment, corpus, cells, done, inputs, backbone, folder, say))
-    manifest = {
-        **base_manifest(created, corpus, backbone, experiment.backbone.context, clips),
-        "seeds": {
-            "training": experiment.seed,
-            "folds": experiment.folds.seed,
-            "analysis": experiment.analysis.seed if experiment.analysis else None,
-        },
-        "cells": [
-            {key: metrics[key] for key in ("hash", "name", "method", "label", "rank", "fold", "role", "seconds")}
-            for metrics in done
-        ],
-        "analysis": about,
-        "processes": processes.count(),
-    }
-    optimistic = [reason for metrics in done for reason in metrics["optimistic"]]
-    return processes.on_first(lambda: finish(folder, manifest, optimistic, start, say))
+    compute(experiment, folder, say)
+    return processes.on_first(lambda: _report(folder, say))
 
 
-def open_inputs(
-    experiment: Experiment, corpus: Corpus, cells: Sequence[Cell], say: Say = lambda _: None
-) -> tuple[Inputs, Backbone]:
-    """What an experiment's cells share, and its backbone; every clip is read. Raises `LorascopeError` for what cannot be run here."""
+def run_sweep(
+    sweep: Sweep,
+    out: str | Path,
+    engine: Engine | None = None,
+    finisher: Engine | None = None,
+    apart: bool = False,
+    reports: bool = True,
+    say: Say = lambda _: None,
+) -> Summary:
+    """Compute every cell that is not whole, analyse and report every experiment whose cells are,
+    and write one table of all.
 
-    def load() -> Backbone:
-        return load_backbone(experiment.backbone.name, corpus.classes, experiment.seed, experiment.head.projection)
+    `engine` is this machine by default; it is closed at the end. A cell that fails is told and keeps nobody waiting;
+    the same call tries it again. `finisher` runs the analyses (by default the engine). With `apart` the engine's
+    workers don't see `out`: they hand their cells back. Without `reports` it ends with the cells.
+    """
+    summary = sweeps.compute_sweep(sweep, out, engine, finisher, apart, reports, say)
+    return _tell(sweep, summary, Path(out).resolve(), say) if reports else summary
 
-    backbone = processes.first_before_others(load)
-    say(f"backbone {backbone.name} from the {backbone.origin}: {backbone.layers} layers, width {backbone.width}")
-    if not backbone.model.has_window and experiment.backbone.context == "full":
-        raise LorascopeError(no_window(backbone.name, "backbone.context"))
-    _check_precision(experiment.precision)
-    if any(cell.kind == "classic" for cell in cells):
-        check_opensmile()
-    for method in experiment.conditions.values():
-        check_layers(method, backbone.model)
-    pieces = {name: (path, start, end) for name, path, start, end in _pieces(corpus)}
-    inputs = Inputs(
-        clips=processes.first_before_others(lambda: prepare(corpus, backbone, say)),
-        labels={str(clip): corpus.classes.index(emotion) for clip, emotion in corpus.clips["emotion"].items()},
-        speakers={str(clip): speaker for clip, speaker in corpus.clips["speaker"].items()},
-        load=load,
-        device=device(),
-        samples=lambda clip: load_audio(*pieces[clip]),
+
+def analyze(
+    backbone: str,
+    adapter: str | Path,
+    out: str | Path,
+    corpus: str,
+    root: str | Path | None = None,
+    frozen: str | Path | None = None,
+    clip_ids: Sequence[str] | None = None,
+    context: str | None = None,
+    labels: Sequence[str] | None = None,
+    config: AnalysisConfig | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Results:
+    """Run the analyses on an adapter and leave tables, figures and a report in `out`.
+
+    `backbone` is a folder that `save_pretrained` wrote, a hub id or a short name; `adapter` the folder or hub id of a
+    PEFT adapter, with projector and classifier among its saved modules or without, or of a whole checkpoint of the same
+    architecture; `frozen` a folder in which only the head was trained. The clips are `clip_ids`, or a seeded sample of
+    the corpus. `context` ("trim" or "full") defaults to what the adapter's folder records, else "full", or "trim" for
+    encoders without a window. The class names are the adapter's record's, else the backbone's, else `labels`; they are
+    matched by meaning, whatever their order. Without a trained head they only choose the clips, and default to the
+    usual four. What the adapter doesn't allow is left out and told, and refused where `config` names it. Raises
+    `LorascopeError` for bad input before anything is written.
+    """
+    refuse_several("analyze")
+    start, created = time.perf_counter(), moment()
+    folder = RunFolder(out)
+    _refuse_filled(folder)
+    settings = config or AnalysisConfig()
+    manifest = analyse_given(
+        backbone, adapter, folder, corpus, root, frozen, clip_ids, context, labels, settings, created, say
     )
-    return inputs, backbone
+    write_manifest(folder, manifest, [], start)
+    return _report(folder, say)
 
 
-def prepare(corpus: Corpus, backbone: Backbone, say: Say = lambda _: None) -> dict[str, Clip]:
-    """Features of all clips of a corpus; every clip is read and checked. Raises `LorascopeError` on the first that is bad."""
-    table = corpus.clips
-    say(f"corpus {corpus.name}: {len(table)} clips of {table['speaker'].nunique()} speakers")
-    return prepare_clips(_pieces(corpus), backbone.features)
+def analyze_several(
+    backbone: str,
+    adapters: Sequence[str | Path],
+    out: str | Path,
+    corpus: str,
+    root: str | Path | None = None,
+    frozen: str | Path | None = None,
+    clip_ids: Sequence[str] | None = None,
+    context: str | None = None,
+    labels: Sequence[str] | None = None,
+    config: AnalysisConfig | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> dict[str, Results]:
+    """Analyse several adapters of one backbone and compare them; arguments as for `analyze`.
+
+    Each adapter's whole result lies in `out/<name>`, named after its folder; `out` also holds side_by_side.csv
+    (adapter, layer, measure, quantity, module, value, low, high), figures/side_by_side.{pdf,svg,png} and index.html.
+    All have the same clips, context and, where their factors have the same shapes, the same random baselines. Raises
+    `LorascopeError` for bad input before anything is written: also where the adapters have different classes or
+    contexts. Adapters of different backbones cannot be compared here.
+    """
+    from .report.comparison import write_page
+
+    folder = Path(out)
+    names = name_each(adapters)
+    # what a killed run left lies in the adapters' own folders, each of which is looked into before it is used
+    others = folder.is_dir() and any(p.name not in names and p.suffix != ".partial" for p in folder.iterdir())
+    if folder.is_file() or (others and not (folder / TABLE).is_file()):
+        raise LorascopeError(f"--out {out}: is not empty and holds no adapters side by side; give a new folder")
+    context = _common(backbone, names, labels, context)
+    results: dict[str, Results] = {}
+    for number, (name, adapter) in enumerate(names.items(), 1):
+        say(f"[{number}/{len(names)}] adapter {name}")
+        results[name] = analyze(
+            backbone, adapter, folder / name, corpus, root, frozen, clip_ids, context, labels, config, say
+        )
+        clip_ids = results[name].manifest["analysis"]["clip_ids"]
+    table = side_by_side(results)
+    write_text(folder / TABLE, table.to_csv(index=False, lineterminator="\n"))
+    page = write_page(folder, {name: result.manifest for name, result in results.items()}, table)
+    say(f"side by side: {page}")
+    return results
 
 
-def _pieces(corpus: Corpus) -> list[tuple[str, str, float | None, float | None]]:
-    """(id, path, start, end) of every clip, start and end in seconds where it is a piece of its file."""
-    return [
-        (str(clip), row["path"], _seconds(row.get("start")), _seconds(row.get("end")))
-        for clip, row in corpus.clips.iterrows()
-    ]
+def name_each(adapters: Sequence[str | Path]) -> dict[str, str | Path]:
+    """A name for each adapter: the last part of its path, made longer by the folders above, and then by a number,
+    where several have the same.
+    """
+    parts = [Path(adapter).parts for adapter in adapters]
+    names: dict[str, str | Path] = {}
+    for adapter, own in zip(adapters, parts, strict=True):
+        depth = next(
+            (depth for depth in range(1, len(own) + 1) if sum(other[-depth:] == own[-depth:] for other in parts) == 1),
+            len(own),
+        )
+        name = base = "-".join(part.strip("/\\:") for part in own[-depth:]).strip("-.") or "adapter"
+        number = 2
+        while name in names or name == "figures":
+            name, number = f"{base}-{number}", number + 1
+        names[name] = adapter
+    return names
 
 
-def finish(folder: RunFolder, manifest: dict[str, Any], warnings: Sequence[str], start: float, say: Say) -> Results:
-    """Write the manifest, then tables, figures and report."""
+def _common(backbone: str, names: Mapping[str, str | Path], labels: Sequence[str] | None, context: str | None) -> str:
+    """The context of all adapters, `context` where it is given; every one is opened once, so that bad input is told
+    before anything is written.
+    """
+    contexts: dict[str, str] = {}
+    classes: dict[str, frozenset[str]] = {}
+    for name, adapter in names.items():
+        opened = open_backbone(backbone, adapter, labels)
+        open_adapted(opened.base, opened.source)
+        contexts[name] = context or default_context(opened, backbone)
+        classes[name] = frozenset(opened.classes)
+    (first, common), *others = contexts.items()
+    for name, other in others:
+        if other != common:
+            raise LorascopeError(
+                f"adapter {name}: its context is {other}, that of {first} is {common}; name one for all with --context"
+            )
+        if classes[name] != classes[first]:
+            raise LorascopeError(
+                f"adapter {name}: its classes are {', '.join(sorted(classes[name]))}, those of {first} are "
+                f"{', '.join(sorted(classes[first]))}; "
+                "only adapters of the same classes can stand side by side"
+            )
+    return common
+
+
+def _tell(sweep: Sweep, summary: Summary, root: Path, say: Say) -> Summary:
+    """The report of every experiment that is computed and has none of its results of today, and the table of all."""
+    from .report.sweep_table import write_table
+
+    folder, errors = SweepFolder(root), dict(summary.unfinished)
+    told: list[str] = []
+    for slug in summary.finished:
+        run = folder.experiment(slug)
+        page = run.root / "report.html"
+        try:
+            if not page.is_file() or page.stat().st_mtime < run.manifest.stat().st_mtime:
+                _report(run, lambda text, slug=slug: say(f"{slug}: {text}"))
+            told.append(slug)
+        except Exception as error:  # a report that cannot be made keeps the others from nothing
+            errors[slug] = failure(error).error
+    values = {variant.slug: variant.values for variant in sweep.variants}
+    runs = {slug: folder.experiment(slug).root for slug in told}
+    table = write_table(sweep.axes, values, runs, root)
+    return replace(summary, unfinished=errors, table=table)
+
+
+def _report(folder: RunFolder, say: Say) -> Results:
+    """Tables, figures and report of what is computed."""
     from .report import write_all
 
-    manifest = manifest | {"warnings": list(dict.fromkeys(warnings)), "seconds": time.perf_counter() - start}
-    write_json(folder.manifest, manifest)
     report = write_all(folder.root)
     folder.tidy()
     say(f"report: {report}")
     return Results(folder.root)
 
 
-def base_manifest(
-    created: str, corpus: Corpus, backbone: Backbone, context: str, clips: Mapping[str, Clip]
-) -> dict[str, Any]:
-    """What every result tells of its making: versions, hardware, corpus, backbone and the clips' hashes."""
-    long = sum(clip.seconds > 30 for clip in clips.values())
-    notes = [*corpus.notes, *([f"{long} clips are longer than 30 s; only their first 30 s are used"] if long else [])]
-    return {
-        "lorascope": __version__,
-        "command": shlex.join(["lorascope", *sys.argv[1:]]),
-        "created": created,
-        "versions": versions(),
-        "hardware": hardware(),
-        "corpus": {
-            "name": corpus.name,
-            "synthetic": corpus.synthetic,
-            "clips": len(corpus.clips),
-            "speakers": int(corpus.clips["speaker"].nunique()),
-            "seconds": sum(clip.seconds for clip in clips.values()),
-            "classes": list(corpus.classes),
-            "left_out": corpus.left_out.to_dict(orient="records"),
-            "notes": notes,
-        },
-        "backbone": {
-            "name": backbone.name,
-            "source": backbone.origin,
-            "context": context,
-            "sha256": backbone.fingerprint,
-            "layers": backbone.layers,
-            "width": backbone.width,
-        },
-        "clips": {name: clip.hash for name, clip in clips.items()},
-    }
-
-
-def _analyse_fold(
-    experiment: Experiment,
-    corpus: Corpus,
-    cells: Sequence[Cell],
-    done: Sequence[dict[str, Any]],
-    inputs: Inputs,
-    backbone: Backbone,
-    folder: RunFolder,
-    say: Say,
-) -> dict[str, Any] | None:
-    fold = analysed_fold(experiment, list({cell.fold.name: cell.fold for cell in cells}.values()))
-    config = experiment.analysis
-    if fold is None or config is None:
-        return None
-    here = [(cell, metrics["hash"]) for cell, metrics in zip(cells, done, strict=True) if cell.fold.name == fold.name]
-    main = next(name for cell, name in here if cell.name == experiment.analysed and cell.role == "table1")
-    frozen = next(
-        (name for cell, name in here if isinstance(cell.method, FrozenConfig) and cell.method.head == "last"), None
-    )
-    ranks = other_ranks(experiment)
-    others = [name for cell, name in here if cell.method in ranks]
-    sample, counts = sample_clips(corpus, fold, config.clips_per_class, config.seed)
-    identity = digest([main, frozen, others, list(sample["clip"]), config.model_dump(mode="json"), __version__])
-    about = folder.about_analysis()
-    if about is not None and about["identity"] == identity:
-        say("analysis: done before")
-        return about
-    first = inputs.clips[sample["clip"].iloc[0]].features
-    context = experiment.backbone.context
-
-    def adapted(name: str) -> Any:
-        return open_adapter(inputs.load(), folder.cell(name) / "adapter", first, context, inputs.device).model
-
-    say(f"analysis of fold {fold.name}: {len(sample)} clips, {', '.join(config.measures)}")
-    analysis = analyse(
-        model=adapted(main),
-        frozen_head=load_frozen_head(folder.cell(frozen) / "adapter", backbone) if frozen else None,
-        clips=sample,
-        features=inputs.clips,
-        classes=corpus.classes,
-        context=context,
-        config=config,
-        other_ranks=[adapted(name) for name in others],
-    )
-    about = {
-        "identity": identity,
-        "method": experiment.analysed,
-        "fold": fold.name,
-        "speakers": {"test": list(fold.test_speakers), "validation": list(fold.validation_speakers)},
-        "clips": len(sample),
-        "clip_ids": list(sample["clip"]),
-        "per_class": counts.to_dict(orient="records"),
-        "models": list(analysis.models),
-        "draws": config.draws,
-        "left_out": analysis.left_out,
-        "notes": analysis.notes,
-        "seconds": analysis.seconds,
-    }
-    folder.replace_tables(analysis.tables, about)
-    return about
-
-
-def _refuse_other_experiment(folder: RunFolder, experiment: Experiment) -> None:
+def _refuse_filled(folder: RunFolder) -> None:
     root = folder.root
-    if root.exists() and not root.is_dir():
-        raise LorascopeError(f"--out {root}: is a file; give a folder")
-    if folder.holds_others() and not folder.config.is_file() and not folder.manifest.is_file():
-        raise LorascopeError(f"--out {root}: is not empty and holds no run of lorascope; give a new folder")
-
-
-def _check_precision(precision: str) -> None:
-    if precision == "fp16" and device() == "cpu":
-        raise LorascopeError("precision: fp16 needs a GPU; use fp32 or bf16")
-
-
-def _seconds(value: Any) -> float | None:
-    return None if value is None or pd.isna(value) else float(value)
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    if root.is_file() or (folder.holds_others() and not folder.manifest.is_file()):
+        raise LorascopeError(f"--out {root}: is not empty and holds no result of lorascope; give a new folder")

@@ -1,4 +1,6 @@
-"""The command line: verbs that call the Python API of the same names. No logic of its own, and no torch until a verb needs it."""
+"""The command line: verbs that call the Python API of the same names. No logic of its own, and no
+torch until a verb needs it.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +81,8 @@ def plan_command(
     from .experiment.config import load_experiment
 
     experiment = load_experiment(config, overrides or [])
-    from .experiment.planning import describe, print_plan
+    from .experiment.planning import describe
+    from .experiment.show import print_plan
 
     description = describe(experiment)
     if as_json:
@@ -132,8 +135,9 @@ def analyze_command(
     if context not in (None, "trim", "full"):
         raise LorascopeError(f"--context {context}: expected trim or full")
     config = analysis_from(overrides or [])
+    from .api import analyze, analyze_several
     from .machine.environment import quiet
-    from .work.sources import analyze, read_clip_ids
+    from .work.sources import read_clip_ids
 
     quiet()
     options: dict[str, Any] = {
@@ -148,8 +152,6 @@ def analyze_command(
     if len(adapter) == 1:
         _show(analyze(backbone, adapter[0], out, corpus, **options))
         return
-    from .findings.compare import analyze_several
-
     for results in analyze_several(backbone, adapter, out, corpus, **options).values():
         _show(results)
 
@@ -213,11 +215,11 @@ def sweep_command(
             raise LorascopeError(f"--{option} {value}: expected {' or '.join(known)}")
     sweep = load_sweep(grid, overrides or [])
     from .work.show import print_end, show
-    from .work.sweep import run_sweep
 
     if dry_run or status:
         show(sweep, out, dry_run, gflops, as_json)
         return
+    from .api import run_sweep
     from .machine.environment import quiet
     from .work.engines.local import LocalEngine
     from .work.engines.on_ray import RayEngine
@@ -263,7 +265,8 @@ def corpora_check_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Count clips against the published figures; find what is missing, extra, damaged, duplicated or mislabelled. Nothing is changed.
+    """Count clips against the published figures; find what is missing, extra, damaged, duplicated or
+    mislabelled. Nothing is changed.
 
     Exit code: 0 without faults (there may be warnings), 1 with faults, 2 where there is no such reader or folder.
     """

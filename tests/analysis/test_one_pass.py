@@ -9,13 +9,15 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lorascope.analysis.batches import BatchLimits, batches_of
 from lorascope.analysis.kept_frames import Space
 from lorascope.analysis.measures import MEASURES
-from lorascope.analysis.one_pass import BatchLimits, batches_of, computed, study_of, trace
+from lorascope.analysis.one_pass import computed, trace
 from lorascope.analysis.prefix import SharedPrefix
 from lorascope.analysis.states import ModelStates
+from lorascope.analysis.study import study_of
 from lorascope.machine.devices import has_cuda
-from lorascope.models.parts import WhisperParts
+from lorascope.models.families.whisper import WhisperParts
 from lorascope.models.weights.backbone import load_backbone
 
 from ..tiny import CLASSES, mels, plain_adapter, tiny_whisper
@@ -174,7 +176,8 @@ def test_under_autocast_measures_get_single_precision_of_each_models_own_weights
     for name in names:
         keys = [key for key in single.seen if key[1] == name]
         assert any(not torch.equal(single.seen[key], half.seen[key]) for key in keys), name
-    # bfloat16 has eight bits: a part is some hundredths off, while another model's weights would make another part of it
+    # bfloat16 has eight bits: a part is some hundredths off, while another model's weights would
+    # make another part of it
     for key, exact in single.seen.items():
         if key[1] != "grad_lora_b" and exact.norm() > 0:
             assert float((half.seen[key] - exact).norm() / exact.norm()) < 0.05, key
@@ -419,7 +422,9 @@ def test_nothing_is_shared_where_an_adapter_changes_what_lies_before_the_blocks(
 @pytest.mark.skipif(not has_cuda(), reason="needs a GPU")
 @pytest.mark.parametrize("room", [0, 1 << 30], ids=["frames leave the GPU", "frames stay"])
 def test_a_gpu_gives_what_the_processor_gives(states, clips, room):
-    """All tables but the pictures of the rank space, to 1e-4; also where the frames of the flattened variants have no room on the GPU."""
+    """All tables but the pictures of the rank space, to 1e-4; also where the frames of the flattened variants
+    have no room on the GPU.
+    """
     tables = {}
     for device in ("cpu", "cuda"):
         states.parts.peft.to(device)

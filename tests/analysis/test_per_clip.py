@@ -1,4 +1,6 @@
-"""Values come back in the order of the clips, or not at all; and no measure passes over a clip whose numbers are broken."""
+"""Values come back in the order of the clips, or not at all; and no measure passes over a clip
+whose numbers are broken.
+"""
 
 import numpy as np
 import pytest

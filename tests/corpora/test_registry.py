@@ -1,4 +1,6 @@
-"""What holds for every reader: it is listed, documented, refuses another folder; and one's own reader is used as docs/corpora.md says."""
+"""What holds for every reader: it is listed, documented, refuses another folder; and one's own reader is used
+as docs/corpora.md says.
+"""
 
 from __future__ import annotations
 

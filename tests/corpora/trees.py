@@ -31,7 +31,8 @@ def voice(path: Path, speaker: int, female: bool, emotion: str, seed: int, rate:
 
 
 def iemocap_turns(per_class: int = 2) -> Iterator[tuple[str, str]]:
-    """(utterance, code) of a small IEMOCAP: each of the 10 speakers has `per_class` clips of each class, one frustrated and one undecided.
+    """(utterance, code) of a small IEMOCAP: each of the 10 speakers has `per_class` clips of each class, one
+    frustrated and one undecided.
 
     Each of the four dialogues of a session holds both speakers; happiness alternates between hap and exc.
     """
@@ -48,7 +49,9 @@ def iemocap_turns(per_class: int = 2) -> Iterator[tuple[str, str]]:
 
 
 def iemocap_tree(root: Path, per_class: int = 2) -> Path:
-    """`IEMOCAP_full_release` below `root`, with labels, rater lines, transcriptions, sounds, and macOS' `._` files beside them. Returns that folder."""
+    """`IEMOCAP_full_release` below `root`, with labels, rater lines, transcriptions, sounds, and macOS' `._` files
+    beside them. Returns that folder.
+    """
     release = root / "IEMOCAP_full_release"
     dialogues: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for number, (name, code) in enumerate(iemocap_turns(per_class)):
@@ -86,7 +89,9 @@ def _iemocap_dialogue(folder: Path, dialogue: str, turns: Sequence[tuple[str, st
 
 
 def iemocap_hub_copy(folder: Path, per_class: int = 2) -> Path:
-    """A dataset folder in the layout of the hub's copy: splits session1 to session5, columns audio (bytes and file name) and label."""
+    """A dataset folder in the layout of the hub's copy: splits session1 to session5, columns audio (bytes
+    and file name) and label.
+    """
     import datasets
 
     features = datasets.Features(
@@ -112,7 +117,9 @@ def iemocap_hub_copy(folder: Path, per_class: int = 2) -> Path:
 
 
 def emodb_tree(root: Path, speakers: Sequence[str] = ("03", "08", "10", "16"), suffix: str = ".wav") -> Path:
-    """EmoDB's `wav` folder: every speaker says one text in each of the seven emotions, the second half of them twice. Returns `root`."""
+    """EmoDB's `wav` folder: every speaker says one text in each of the seven emotions, the second half of
+    them twice. Returns `root`.
+    """
     letters = {
         "W": "anger",
         "L": "boredom",
@@ -131,7 +138,9 @@ def emodb_tree(root: Path, speakers: Sequence[str] = ("03", "08", "10", "16"), s
 
 
 def ravdess_tree(root: Path, actors: int = 4) -> Path:
-    """RAVDESS' `Actor_NN` folders: eight emotions in two repetitions (neutral in one), one song, one stereo clip at 48 kHz. Returns `root`."""
+    """RAVDESS' `Actor_NN` folders: eight emotions in two repetitions (neutral in one), one song, one stereo clip
+    at 48 kHz. Returns `root`.
+    """
     emotions = ("neutrality", "calm", "happiness", "sadness", "anger", "fear", "disgust", "surprise")
     for actor in range(1, actors + 1):
         for code, emotion in enumerate(emotions, 1):
@@ -146,7 +155,9 @@ def ravdess_tree(root: Path, actors: int = 4) -> Path:
 
 
 def manifest(root: Path, rows: Sequence[Mapping[str, object]], name: str = "manifest.csv", sounds: bool = True) -> Path:
-    """A manifest with the columns of the first row; `sounds` writes a tone for every path in it. Returns the manifest's path."""
+    """A manifest with the columns of the first row; `sounds` writes a tone for every path in it.
+    Returns the manifest's path.
+    """
     root.mkdir(parents=True, exist_ok=True)
     with (root / name).open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]), delimiter="\t" if name.endswith(".tsv") else ",")

@@ -1,4 +1,6 @@
-"""Tiny trees of corpora that are read by their label files, in their own layouts, filled with tones. Each builder returns the folder that a reader is given."""
+"""Tiny trees of corpora that are read by their label files, in their own layouts, filled with tones. Each builder
+returns the folder that a reader is given.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ FOLDER_LABELS = ("angry", "happy", "neutral", "sad")
 
 
 def nemo_tree(root: Path) -> Path:
-    """`samples` and `data.tsv`, whose speakers have spaces before them: three of them say two sentences in six emotions, one with quotation marks."""
+    """`samples` and `data.tsv`, whose speakers have spaces before them: three of them say two sentences in six
+    emotions, one with quotation marks.
+    """
     lines = ["file_id\temotion\traw_text\tnormalized_text\tspeaker_id\tgender\tage"]
     for speaker, gender in (("WR0", "male"), ("EB0", "female"), ("KD0", "female")):
         for word in NEMO_WORDS:
@@ -89,7 +93,9 @@ def label_folders(root: Path, splits: Sequence[str] = ("train", "test")) -> Path
 
 
 def audformat_tree(root: Path, segmented: bool = False) -> Path:
-    """A database as audformat saves it: emotions in tables emotion (filewise or of pieces of files), emotion.train and emotion.test; speakers, with gender in their scheme, in table files."""
+    """A database as audformat saves it: emotions in tables emotion (filewise or of pieces of files), emotion.train
+    and emotion.test; speakers, with gender in their scheme, in table files.
+    """
     import audformat
 
     database = audformat.Database("tiny", languages=["deu"])

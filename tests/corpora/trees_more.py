@@ -1,4 +1,6 @@
-"""Tiny trees of corpora that are read by the names of their files, in the corpora's own layouts, filled with tones. Each builder returns the folder that a reader is given."""
+"""Tiny trees of corpora that are read by the names of their files, in the corpora's own layouts, filled with tones.
+Each builder returns the folder that a reader is given.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def blip(path: Path, seed: int, rate: int = 16_000) -> Path:
 def cremad_tree(
     root: Path, actors: Sequence[str] = ("1001", "1002", "1040", "1076"), demographics: bool = True
 ) -> Path:
-    """`AudioWAV` and `VideoDemographics.csv`: every actor says one sentence in six emotions, and an angry one in three intensities; both odd files are among them."""
+    """`AudioWAV` and `VideoDemographics.csv`: every actor says one sentence in six emotions, and an angry one in
+    three intensities; both odd files are among them.
+    """
     seed = 0
     for actor in actors:
         names = [f"{actor}_DFA_{code}_XX" for code in CREMAD_EMOTIONS]
@@ -47,7 +51,9 @@ def cremad_tree(
 
 
 def savee_tree(root: Path, flat: bool = False) -> Path:
-    """`AudioData` with a folder a speaker (or `ALL` with the speaker in the name): two sentences of each emotion, four neutral."""
+    """`AudioData` with a folder a speaker (or `ALL` with the speaker in the name): two sentences of
+    each emotion, four neutral.
+    """
     for number, speaker in enumerate(("DC", "JE", "JK", "KL")):
         for code in ("a", "d", "f", "h", "n", "sa", "su"):
             for sentence in range(1, 5 if code == "n" else 3):
@@ -58,7 +64,9 @@ def savee_tree(root: Path, flat: bool = False) -> Path:
 
 
 def tess_tree(root: Path, words: Sequence[str] = ("back", "bite")) -> Path:
-    """A folder for each speaker and emotion, at TESS' own rate, with the file whose speaker lacks a letter and one that is AIFF by the name of WAV."""
+    """A folder for each speaker and emotion, at TESS' own rate, with the file whose speaker lacks a letter and one
+    that is AIFF by the name of WAV.
+    """
     folders = {"angry": "angry", "disgust": "disgust", "fear": "Fear", "happy": "happy", "neutral": "neutral"}
     folders |= {"ps": "Pleasant_surprise", "sad": "Sad"}
     for speaker in ("OAF", "YAF"):
@@ -84,7 +92,9 @@ def emovo_tree(root: Path) -> Path:
 
 
 def esd_tree(root: Path, splits: bool = True, texts: Mapping[str, str] = ESD_ENCODINGS) -> Path:
-    """A folder for each speaker of `texts` (speaker: encoding of the text file), emotion and, with `splits`, part: three clips of each emotion. One line of each text file has lost its tabs."""
+    """A folder for each speaker of `texts` (speaker: encoding of the text file), emotion and, with `splits`, part:
+    three clips of each emotion. One line of each text file has lost its tabs.
+    """
     for speaker, encoding in texts.items():
         lines = []
         for emotion, first in ESD_NUMBERS.items():

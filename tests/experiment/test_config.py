@@ -21,7 +21,7 @@ from lorascope.experiment.methods import FrozenConfig, LoraConfig
 from ..corpora.refusals import refused
 
 LEAST = "name: small\ncorpus: {reader: emodb}\nbackbone: {name: whisper-tiny.en}\n"
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 @pytest.fixture
@@ -128,7 +128,14 @@ def test_the_configurations_of_the_project_are_valid(config: Path, monkeypatch: 
 def test_overrides_reach_every_depth(file: Path) -> None:
     experiment = load_experiment(
         file,
-        ["seed=7", "methods.lora.rank=8", "methods.lora.targets=[q_proj, v_proj]", "methods.frozen=null", "analysis.fold='03'", "name=other"],
+        [
+            "seed=7",
+            "methods.lora.rank=8",
+            "methods.lora.targets=[q_proj, v_proj]",
+            "methods.frozen=null",
+            "analysis.fold='03'",
+            "name=other",
+        ],
     )  # fmt: skip
     assert experiment.seed == 7 and experiment.name == "other" and list(experiment.conditions) == ["lora"]
     lora = lora_of(experiment)
@@ -212,7 +219,7 @@ def test_the_analysis_alone_from_overrides() -> None:
         ("analysis: {measures: []}\n", ("analysis.measures", "at least 1")),
         ("seed: -1\n", ("seed", "greater than or equal to 0", "-1")),
         ("folds: {seed: 4294967296}\n", ("folds.seed", "4294967296")),
-        ("analysis: {measures: [cka, lenz]}\n", ("analysis.measures.1", "'lens'", "'lenz'")),
+        ("analysis: {measures: [cka, lenz]}\n", ("analysis.measures.1", "did you mean lens?", "'lenz'")),
         ("analysis: {ranks: [8, 0]}\n", ("analysis.ranks.1", "0")),
         ("precision: fp8\n", ("precision", "'fp32'", "'fp8'")),
         ("name: a/b\n", ("name", "'a/b'")),
@@ -308,7 +315,10 @@ def test_what_is_dumped_is_loaded_again(file: Path, tmp_path: Path) -> None:
     experiment = of(
         file,
         text
-        + "methods: {frozen: null, lora: {learning_rate: [5e-5, 0.0001], rank: 8}}\nanalysis: {ranks: [8, 64], fold: 03}\n",
+        + (
+            "methods: {frozen: null, lora: {learning_rate: [5e-5, 0.0001], rank: 8}}\nanalysis: "
+            "{ranks: [8, 64], fold: 03}\n"
+        ),
     )
     dumped = dump_experiment(experiment)
     (tmp_path / "again.yaml").write_text(dumped, encoding="utf-8")

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from lorascope.experiment.config import Experiment, experiment_from
-from lorascope.experiment.planning import describe, print_plan
+from lorascope.experiment.planning import describe
+from lorascope.experiment.show import print_plan
 
 from ..conftest import settings_of
 from ..tiny import CLASSES, write_tone

@@ -150,7 +150,7 @@ def test_only_what_changes_results_makes_another_cell(experiment):
             for part in ("train", "validation", "test")
             for clip in getattr(cell.fold, part)
         }
-        return [cell.identity("weights", clips, dict.fromkeys(clips, 0)) for cell in cells]
+        return [cell.address("weights", clips, dict.fromkeys(clips, 0)) for cell in cells]
 
     plain = names({})
     faster = {"gradient_accumulation_steps": 2, "gradient_checkpointing": True, "dataloader_num_workers": 2}
@@ -159,7 +159,7 @@ def test_only_what_changes_results_makes_another_cell(experiment):
     logistic = {"logistic": {"kind": "frozen", "head": "logistic"}, "frozen": None, "lora": None}
     pair = [plan(experiment(trainer, methods=logistic))[0] for trainer in ({}, {"warmup_steps": 5})]
     clips = {clip: _Clip for part in ("train", "validation", "test") for clip in getattr(pair[0].fold, part)}
-    assert len({cell.identity("weights", clips, dict.fromkeys(clips, 0)) for cell in pair}) == 1
+    assert len({cell.address("weights", clips, dict.fromkeys(clips, 0)) for cell in pair}) == 1
 
 
 class _Clip:

@@ -8,9 +8,9 @@ import pytest
 import torch
 from transformers import WavLMForSequenceClassification
 
+from lorascope.api import analyze_several, name_each
 from lorascope.errors import LorascopeError
 from lorascope.experiment.config import AnalysisConfig
-from lorascope.findings.compare import analyze_several, name_each
 from lorascope.models.weights.hub import adapter_folder
 
 from ..test_cli import call

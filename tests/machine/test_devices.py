@@ -13,7 +13,9 @@ from lorascope.training.arguments import training_arguments
 
 @pytest.fixture
 def built_for_cuda(monkeypatch):
-    """The build that a package index gives on Linux, on a machine without a GPU: CUDA is named unless it is asked whether it is there."""
+    """The build that a package index gives on Linux, on a machine without a GPU: CUDA is named unless it is
+    asked whether it is there.
+    """
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
 

@@ -74,7 +74,7 @@ def test_the_command_line_tells_it_without_a_traceback(installed, capsys):
 def test_it_is_told_when_the_part_is_imported_and_before_the_package_is():
     code = (
         "import sys\n"
-        "from lorascope import requirements\n"
+        "from lorascope.machine import requirements\n"
         "requirements.requires = lambda _: ['transformers>=5']\n"
         "requirements.version = lambda _: '4.57.1'\n"
         "try:\n    import lorascope.training.arguments\n"
@@ -92,7 +92,7 @@ def test_every_package_that_is_declared_is_asked_for():
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "require":
                 asked |= {canonicalize_name(argument.value) for argument in node.args}
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     # the weights have one version each, and the tools for tests are no part of lorascope
     lines = project["dependencies"] + [line for name in extras.keys() - {"offline", "dev"} for line in extras[name]]

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from lorascope.models.classifier import Head, WhisperClassifier, context_length, masked_mean
+from lorascope.models.classifier import Head, masked_mean
+from lorascope.models.families.whisper import WhisperClassifier, context_length
 
 from ..tiny import mels, tiny_whisper
 

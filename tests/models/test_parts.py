@@ -3,7 +3,7 @@ import torch
 
 from lorascope.analysis.states import BASELINES, ModelStates, random_factors
 from lorascope.errors import LorascopeError
-from lorascope.models.parts import WhisperParts
+from lorascope.models.families.whisper import WhisperParts
 from lorascope.models.weights.backbone import load_backbone
 
 from ..tiny import mels, plain_adapter, tiny_whisper

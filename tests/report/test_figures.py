@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from lorascope.report.figures import cka, confusion, contribution, draw, erasure, lens, rank_space, spectra
-from lorascope.report.folder import RunFolder
+from lorascope.store.finished import FinishedRun
 
 from .conftest import OPTIMISTIC
 from .folders import make_analysis
@@ -77,7 +77,7 @@ def test_drawing_again_gives_the_same_bytes_and_needs_no_torch(tmp_path: Path) -
 
 def test_figure_1_draws_the_difference_by_variant(plain: Path) -> None:
     table = pd.read_parquet(plain / "analysis" / "contribution.parquet")
-    panels = _panels(contribution.figures(RunFolder(plain))["fig1"])
+    panels = _panels(contribution.figures(FinishedRun(plain))["fig1"])
     drawn = _curves(panels[1])[contribution.LABELS["corrected"]]
     rows = table.query("model == 'difference' and component == 'mlp' and variant == 'corrected' and frames == 'valid'")
     assert drawn == pytest.approx(rows.sort_values("layer")["ratio"].tolist())
@@ -87,7 +87,7 @@ def test_figure_1_draws_the_difference_by_variant(plain: Path) -> None:
 
 def test_figure_2a_draws_chance_and_marks_the_constant_lens(plain: Path) -> None:
     table = pd.read_parquet(plain / "analysis" / "lens.parquet").query("model == 'trained'")
-    overlap = _panels(lens.figures(RunFolder(plain))["fig2a"])[1]
+    overlap = _panels(lens.figures(FinishedRun(plain))["fig2a"])[1]
     chance = table.query("variant == 'corrected'")["chance_overlap"]
     assert _curves(overlap)[lens.CHANCE] == pytest.approx(chance.tolist())
     hollow = [line for line in overlap.get_lines() if line.get_markerfacecolor() == "white" and len(line.get_xdata())]
@@ -99,7 +99,7 @@ def test_figure_2a_draws_chance_and_marks_the_constant_lens(plain: Path) -> None
 
 def test_figure_2b_has_a_row_a_rank_and_the_numbers_below(plain: Path) -> None:
     scores = pd.read_parquet(plain / "analysis" / "rank_scores.parquet")
-    panels = _panels(rank_space.figures(RunFolder(plain))["fig2b"])
+    panels = _panels(rank_space.figures(FinishedRun(plain))["fig2b"])
     assert [panel.get_ylabel() for panel in panels if panel.get_ylabel()] == ["r = 8", "r = 32"]
     row = scores.query("model == 'trained' and rank == 8 and layer == 0 and variant == 'corrected'").iloc[0]
     assert f"probe UAR {row['probe_uar']:.2f}" in panels[0].get_xlabel()
@@ -108,7 +108,7 @@ def test_figure_2b_has_a_row_a_rank_and_the_numbers_below(plain: Path) -> None:
 
 
 def test_figure_3_draws_the_mean_energy_and_tells_k90(plain: Path) -> None:
-    folder = RunFolder(plain)
+    folder = FinishedRun(plain)
     panels = _panels(spectra.figures(folder)["fig3"])
     energy = pd.read_parquet(plain / "analysis" / "spectra.parquet")
     rows = energy.query("model == 'gaussian' and factor == 'B' and quantity == 'gradient' and variant == 'corrected'")
@@ -124,7 +124,7 @@ def test_figure_3_draws_the_mean_energy_and_tells_k90(plain: Path) -> None:
 
 
 def test_figure_3_cka_has_interval_null_and_random_reference(plain: Path) -> None:
-    panel = _panels(spectra.figures(RunFolder(plain))["fig3"])[4]
+    panel = _panels(spectra.figures(FinishedRun(plain))["fig3"])[4]
     curves = _curves(panel)
     table = pd.read_parquet(plain / "analysis" / "cka.parquet").query("quantity == 'activation' and kernel == 'linear'")
     rows = table.query("pair == 'A~B:trained' and variant == 'corrected'")
@@ -139,9 +139,9 @@ def test_figure_3_cka_has_interval_null_and_random_reference(plain: Path) -> Non
 
 def test_erasure_draws_changes_and_confusion_its_shares(plain: Path) -> None:
     table = pd.read_parquet(plain / "analysis" / "erasure.parquet").query("model == 'frozen' and mode == 'single'")
-    drawn = _curves(_panels(erasure.figures(RunFolder(plain))["fig4"])[0])["frozen: this block skipped"]
+    drawn = _curves(_panels(erasure.figures(FinishedRun(plain))["fig4"])[0])["frozen: this block skipped"]
     assert drawn == pytest.approx(table["delta_uar"].tolist())
-    panels = _panels(confusion.figures(RunFolder(plain))["confusion"])
+    panels = _panels(confusion.figures(FinishedRun(plain))["confusion"])
     assert [panel.get_title() for panel in panels] == ["frozen encoder", "LoRA r=32 v_proj"]
     assert panels[0].images[0].get_array().sum(axis=1).tolist() == pytest.approx([1] * 4)
 
@@ -149,7 +149,7 @@ def test_erasure_draws_changes_and_confusion_its_shares(plain: Path) -> None:
 @pytest.mark.parametrize("layers", [4, 12, 32])
 def test_layers_have_whole_and_few_ticks(tmp_path: Path, layers: int) -> None:
     run = make_analysis(tmp_path / "run", Recipe(layers=layers, without=("ranks", "spectra", "cka")))
-    axes = _panels(contribution.figures(RunFolder(run))["fig1"])[-1]
+    axes = _panels(contribution.figures(FinishedRun(run))["fig1"])[-1]
     ticks = [tick for tick in axes.get_xticks() if 0 <= tick < layers]
     assert all(tick == int(tick) for tick in ticks)
     assert 3 <= len(ticks) <= 10

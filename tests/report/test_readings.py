@@ -11,8 +11,8 @@ import pytest
 
 from lorascope.report import readings
 from lorascope.report.cautions import cautions
-from lorascope.report.folder import RunFolder
 from lorascope.report.readings.words import layers_in_words
+from lorascope.store.finished import FinishedRun
 
 from .folders import make_analysis, make_run
 from .recipe import Recipe
@@ -23,10 +23,10 @@ def edit(tmp_path: Path):
     """A small analysis whose tables a test may change before reading it."""
     run = make_analysis(tmp_path / "run", Recipe(ranks=(8, 32)))
 
-    def change(stem: str, function) -> RunFolder:
+    def change(stem: str, function) -> FinishedRun:
         file = run / "analysis" / f"{stem}.parquet"
         function(pd.read_parquet(file)).to_parquet(file)
-        return RunFolder(run)
+        return FinishedRun(run)
 
     return change
 
@@ -135,14 +135,14 @@ def test_blocks_that_may_not_matter_are_not_said_to(edit) -> None:
 
 def test_a_measure_that_was_not_taken_has_no_reading(tmp_path: Path) -> None:
     every = ("contribution", "lens", "ranks", "rank_scores", "spectra", "spectra_summary", "cka", "erasure")
-    folder = RunFolder(make_analysis(tmp_path / "run", Recipe(without=every)))
+    folder = FinishedRun(make_analysis(tmp_path / "run", Recipe(without=every)))
     assert not [sentence for name in readings.__all__ for sentence in getattr(readings, name)(folder)]
     assert sum("is not there or empty" in text for text in folder.missing) == len(every)
 
 
 def test_cautions_of_an_unlucky_run(tmp_path: Path) -> None:
     recipe = Recipe(synthetic=True, optimistic=("chosen on the test fold",), speakers=3, ranks=(32,))
-    found = cautions(RunFolder(make_run(tmp_path / "run", recipe)))
+    found = cautions(FinishedRun(make_run(tmp_path / "run", recipe)))
     kinds = [kind for kind, _ in found]
     assert kinds[:2] == ["Synthetic speech", "Optimistic"]
     text = " ".join(sentence for _, sentence in found)
@@ -158,7 +158,7 @@ def test_a_cell_without_metrics_is_missing_not_forgotten(tmp_path: Path) -> None
     lost = manifest["cells"][0]
     (run / "cells" / lost["hash"] / "metrics.json").unlink()
     assert any(
-        lost["hash"] in text and "fold 03" in text for kind, text in cautions(RunFolder(run)) if kind == "Missing"
+        lost["hash"] in text and "fold 03" in text for kind, text in cautions(FinishedRun(run)) if kind == "Missing"
     )
 
 

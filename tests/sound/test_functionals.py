@@ -1,4 +1,6 @@
-"""The classic baseline on tones: openSMILE's own values, computed once, and a support vector machine chosen on the validation speaker."""
+"""The classic baseline on tones: openSMILE's own values, computed once, and a support vector machine chosen
+on the validation speaker.
+"""
 
 import importlib.util
 import json

@@ -7,6 +7,7 @@ from scipy import stats as scipy_stats
 from sklearn.metrics import recall_score
 
 from lorascope.statistics import stats
+from lorascope.statistics.grams import Gram, power_spectra, power_spectrum
 
 
 @pytest.fixture
@@ -17,34 +18,34 @@ def rng():
 class TestSpectrum:
     def test_gram_in_blocks_gives_the_singular_values_of_all_rows(self, rng):
         x = rng.normal(size=(90, 6)) * 10.0 ** -np.arange(6)
-        gram = stats.Gram()
+        gram = Gram()
         for block in np.split(x, 3):
             gram.update(torch.from_numpy(block.reshape(5, 6, 6)))
         expected = np.linalg.svd(x, compute_uv=False) ** 2
-        np.testing.assert_allclose(stats.power_spectrum(gram.total), expected, rtol=1e-5, atol=1e-13 * expected[0])
+        np.testing.assert_allclose(power_spectrum(gram.total), expected, rtol=1e-5, atol=1e-13 * expected[0])
 
     def test_gram_adds_in_float64(self):
-        gram = stats.Gram()
+        gram = Gram()
         for value in (1e4, *[1e-1] * 100):
             gram.update(torch.tensor([[value]]))
         assert gram.compute()[0, 0] == pytest.approx(1e8 + 1.0, rel=1e-12, abs=0.01)
 
     def test_gram_without_blocks_has_no_value(self):
         with pytest.raises(ValueError, match="never updated"):
-            stats.Gram().compute()
+            Gram().compute()
 
     def test_spectra_of_several_are_each_ones_own(self, rng):
         grams = [
             torch.from_numpy(x @ x.swapaxes(-1, -2)) for x in (rng.normal(size=(4, 4)), rng.normal(size=(3, 5, 5)))
         ]
         grams.append(grams[0] + torch.eye(4))
-        for gram, power in zip(grams, stats.power_spectra(grams), strict=True):
+        for gram, power in zip(grams, power_spectra(grams), strict=True):
             np.testing.assert_allclose(power, np.linalg.eigvalsh(gram.numpy())[..., ::-1], rtol=1e-9, atol=1e-9)
 
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
     def test_gram_of_half_precision_rows_is_not_rounded_to_it(self, rng, dtype):
         rows = torch.from_numpy(rng.normal(size=(50, 6))).to(dtype)
-        gram = stats.Gram()
+        gram = Gram()
         gram.update(rows)
         np.testing.assert_allclose(gram.compute(), (rows.double().T @ rows.double()).numpy(), rtol=1e-5, atol=1e-5)
 

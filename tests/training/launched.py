@@ -1,4 +1,5 @@
-"""What the test of several processes launches: runs an experiment from a YAML file, without the report, which is not what it is about.
+"""What the test of several processes launches: runs an experiment from a YAML file, without the report, which
+is not what it is about.
 
 `python -m tests.training.launched EXPERIMENT.yaml OUT`
 """

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 import torch
 
-from lorascope.api import prepare
 from lorascope.corpora import load_corpus, make_folds
 from lorascope.experiment.methods import FrozenConfig, LoraConfig
 from lorascope.experiment.planning import Cell
@@ -16,8 +15,10 @@ from lorascope.models.adapters.folder import load_adapter
 from lorascope.models.weights.backbone import load_backbone
 from lorascope.store.folder import RunFolder
 from lorascope.training import cell as cells
-from lorascope.training.cell import Inputs, run_cell
+from lorascope.training.inputs import Inputs
 from lorascope.training.passes import predict_clips
+from lorascope.work.kinds.cell import run_cell
+from lorascope.work.sources import prepare
 
 from ..tiny import CLASSES
 
@@ -116,17 +117,17 @@ def test_a_whole_cell_is_not_redone_and_settings_change_its_name(setting, tmp_pa
     inputs, folds, fingerprint, _ = setting
     cell, run = make(folds[0], FROZEN), RunFolder(tmp_path)
     first = run_cell(cell, inputs(), run, fingerprint)
-    monkeypatch.setattr(cells, "_train_and_test", None)
+    monkeypatch.setattr(cells, "train_and_test", None)
     assert run_cell(cell, inputs(), run, fingerprint) == first
     clips, labels = inputs().clips, inputs().labels
     swapped = {clip: 3 - label for clip, label in labels.items()}
     names = {
-        cell.identity(fingerprint, clips, labels),
-        make(folds[1], FROZEN).identity(fingerprint, clips, labels),
-        make(folds[0], LORA).identity(fingerprint, clips, labels),
-        make(folds[0], FrozenConfig(learning_rate=(1e-4, 1e-2), epochs=5)).identity(fingerprint, clips, labels),
-        cell.identity("other weights", clips, labels),
-        cell.identity(fingerprint, clips, swapped),
+        cell.address(fingerprint, clips, labels),
+        make(folds[1], FROZEN).address(fingerprint, clips, labels),
+        make(folds[0], LORA).address(fingerprint, clips, labels),
+        make(folds[0], FrozenConfig(learning_rate=(1e-4, 1e-2), epochs=5)).address(fingerprint, clips, labels),
+        cell.address("other weights", clips, labels),
+        cell.address(fingerprint, clips, swapped),
     }
     assert len(names) == 6
 
@@ -135,7 +136,7 @@ def test_a_method_with_another_name_is_not_trained_again(setting, tmp_path, monk
     inputs, folds, fingerprint, _ = setting
     run = RunFolder(tmp_path)
     first = run_cell(make(folds[0], FROZEN, name="frozen"), inputs(), run, fingerprint)
-    monkeypatch.setattr(cells, "_train_and_test", None)
+    monkeypatch.setattr(cells, "train_and_test", None)
     again = run_cell(make(folds[0], FROZEN, name="plain", ambiguous=True), inputs(), run, fingerprint)
     assert again == first | {"name": "plain", "label": "frozen (plain)"}
     assert json.loads((run.cell(first["hash"]) / "metrics.json").read_text()) == again

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
+from lorascope.sound.context import BUCKETS, context_frames
 from lorascope.sound.decoding import Clip
 from lorascope.sound.features import LogMel
-from lorascope.training.data import BUCKETS, ClipDataset, LengthBatches, collate, context_frames
+from lorascope.training.data import ClipDataset, LengthBatches, collate
 
 
 @pytest.mark.parametrize("valid", [1, 49, 50, 51, 733, 1499, 1500])

@@ -10,17 +10,18 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from lorascope.api import prepare
 from lorascope.corpora import load_corpus, make_folds
 from lorascope.errors import LorascopeError
 from lorascope.experiment.methods import FrozenConfig
 from lorascope.experiment.planning import Cell
-from lorascope.models.classifier import Head, WhisperClassifier, initialise_head
+from lorascope.models.classifier import Head, initialise_head
+from lorascope.models.families.whisper import WhisperClassifier
 from lorascope.models.weights.backbone import load_backbone
 from lorascope.store.folder import RunFolder
-from lorascope.training.cell import run_cell
 from lorascope.training.heads import LayerSum, load_head
 from lorascope.training.inputs import Inputs
+from lorascope.work.kinds.cell import run_cell
+from lorascope.work.sources import prepare
 
 from ..tiny import CLASSES
 
@@ -44,7 +45,9 @@ def setting(corpus, backbone_folder):
     labels = {clip: CLASSES.index(emotion) for clip, emotion in table.clips["emotion"].items()}
 
     def inputs(**changes):
-        return Inputs(**{"clips": clips, "labels": labels, "speakers": table.clips["speaker"].to_dict(), "load": load, "device": "cpu"} | changes)  # fmt: skip
+        speakers = table.clips["speaker"].to_dict()
+        given = {"clips": clips, "labels": labels, "speakers": speakers, "load": load, "device": "cpu"}
+        return Inputs(**given | changes)
 
     return inputs, make_folds(table)
 
@@ -109,7 +112,8 @@ def test_what_is_saved_gives_the_same_logits(setting, tmp_path, head):
     assert metrics["uar"] == pytest.approx(np.mean(recalls))
     assert saved.about["head"] == head and tuple(saved.about["classes"]) == CLASSES
     folder = RunFolder(tmp_path).cell(metrics["hash"])
-    assert sorted(path.name for path in folder.iterdir()) == ["adapter", "metrics.json", "predictions.parquet", "train.log"]  # fmt: skip
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"adapter", "metrics.json", "predictions.parquet", "train.log"}
     assert all(json.loads(line) for line in (folder / "train.log").read_text().splitlines())
 
 

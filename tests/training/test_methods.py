@@ -7,7 +7,6 @@ import torch
 from peft import PeftModel
 from transformers import TrainerCallback
 
-from lorascope.api import prepare
 from lorascope.corpora import load_corpus, make_folds
 from lorascope.errors import LorascopeError
 from lorascope.experiment import methods
@@ -17,7 +16,10 @@ from lorascope.models.adapters.folder import load_adapter
 from lorascope.models.weights.backbone import load_backbone
 from lorascope.store.folder import RunFolder
 from lorascope.training import cell as cells
-from lorascope.training.cell import Inputs, predict_clips, run_cell
+from lorascope.training.inputs import Inputs
+from lorascope.training.passes import predict_clips
+from lorascope.work.kinds.cell import run_cell
+from lorascope.work.sources import prepare
 
 from ..tiny import CLASSES, mels, tiny_whisper
 from ..waveforms import tiny_waveform_model

@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import HubertConfig, HubertForSequenceClassification, WavLMConfig, WavLMForSequenceClassification
 
-from lorascope.models.classifier import WhisperClassifier
+from lorascope.models.families.whisper import WhisperClassifier
 from lorascope.models.weights.backbone import load_backbone
 from lorascope.sound.decoding import Clip
 from lorascope.sound.features import LogMel

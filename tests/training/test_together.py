@@ -1,4 +1,6 @@
-"""Several processes train a cell together and end where one ends: the shares of a batch make up the batch, and a launch of two is a launch of one."""
+"""Several processes train a cell together and end where one ends: the shares of a batch make up the batch, and a
+launch of two is a launch of one.
+"""
 
 import json
 import os
@@ -59,7 +61,8 @@ def test_one_process_has_the_batches_as_they_are():
     assert list(share) == [[(index, 1.0) for index in batch] for batch in batches]
 
 
-# batches of 10 leave a last one of 4, which five steps in each of two processes cannot all have a part of; no dropout, since two processes draw otherwise than one
+# batches of 10 leave a last one of 4, which five steps in each of two processes cannot all have a part of; no dropout,
+# since two processes draw otherwise than one
 TOGETHER = {
     "frozen": {"learning_rate": 1e-2, "epochs": 2},
     "lora": {"rank": 4, "alpha": 8, "learning_rate": 1e-2, "epochs": 2, "dropout": 0.0, "batch_size": 10},
@@ -76,7 +79,10 @@ def test_a_launch_of_two_processes_gives_what_one_gives(tmp_path, corpus, backbo
     trainer = {"gradient_accumulation_steps": 5, "gradient_checkpointing": True}
     file.write_text(yaml.safe_dump(settings | {"trainer": trainer}))
     # before accelerate 1.7 the launcher finds no free port by itself
-    launch = f"-m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 --mixed_precision bf16 --dynamo_backend no --main_process_port {_free_port()}"
+    launch = (
+        "-m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 --mixed_precision bf16 "
+        f"--dynamo_backend no --main_process_port {_free_port()}"
+    )
     command = [sys.executable, *launch.split(), "-m", "tests.training.launched", str(file), str(tmp_path / "two")]
     # processes that never meet would wait for days
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300)

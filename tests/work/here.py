@@ -1,4 +1,6 @@
-"""An engine of one process, this one, for the tests: real cells without the cost of new processes; and grids of small experiments."""
+"""An engine of one process, this one, for the tests: real cells without the cost of new processes; and
+grids of small experiments.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ QUICK = {
 
 
 def small(manifest, encoder, axes, **changes):
-    """A sweep over a quick experiment: without analysis, two folds unless told otherwise. `axes` are {axis: {name: {key: value}}}."""
+    """A sweep over a quick experiment: without analysis, two folds unless told otherwise. `axes` are
+    {axis: {name: {key: value}}}.
+    """
     base = settings_of(manifest, encoder, **({"analysis": None, "methods": QUICK} | changes))
     points = {axis: tuple(Point(name=name, set=keys) for name, keys in values.items()) for axis, values in axes.items()}
     return expand(Grid(name="small", experiment=base, grid=points), base)

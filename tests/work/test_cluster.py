@@ -1,4 +1,6 @@
-"""A Ray cluster of two nodes on loopback, one of which is killed in mid-run: all cells whole, none computed twice, results as on one machine."""
+"""A Ray cluster of two nodes on loopback, one of which is killed in mid-run: all cells whole, none computed twice,
+results as on one machine.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +21,11 @@ import psutil
 import pytest
 import yaml
 
+from lorascope.api import run_sweep
 from lorascope.experiment.grid import load_sweep
 from lorascope.work.engines.local import LocalEngine
 from lorascope.work.journal import SweepFolder
-from lorascope.work.sweep import run_sweep, status
+from lorascope.work.sweep import status
 
 from ..conftest import settings_of
 from .here import QUICK
@@ -150,7 +153,7 @@ def test_a_node_is_killed_in_mid_run(tmp_path, corpus, backbone_folder):
         code = lorascope(tmp_path / "apart.log", *arguments, *extra).wait(PATIENCE)
         assert code == 0, (tmp_path / "apart.log").read_text()
 
-        # analyses and reports run on the cluster too
+        # analyses run on the cluster too; the command makes the reports of their tables
         analysed = SweepFolder(tmp_path / "analysed")
         analysis = {"measures": ["contribution"], "clips_per_class": 2, "draws": 50, "baselines": ["gaussian"]}
         only = {"analysis": analysis, "folds": {"only": ["ann"]}, "methods": QUICK}
@@ -186,4 +189,5 @@ def test_a_node_is_killed_in_mid_run(tmp_path, corpus, backbone_folder):
             ours, theirs = (json.loads((one.run.cell(name) / "metrics.json").read_text()) for one in (local, other))
             assert ours | {"seconds": 0} == theirs | {"seconds": 0}
     # or the comparison would compare nothing
-    assert pd.concat(pd.read_parquet(local.run.cell(name) / "predictions.parquet") for name in whole)["predicted"].nunique() > 1  # fmt: skip
+    told = pd.concat(pd.read_parquet(local.run.cell(name) / "predictions.parquet") for name in whole)
+    assert told["predicted"].nunique() > 1

@@ -1,4 +1,6 @@
-"""`lorascope analyze` on adapters made by plain transformers and PEFT, untouched by lorascope (issue 2, "Shown by" 5)."""
+"""`lorascope analyze` on adapters made by plain transformers and PEFT, untouched by lorascope
+(issue 2, "Shown by" 5).
+"""
 
 import numpy as np
 import pandas as pd
@@ -8,9 +10,10 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import WhisperFeatureExtractor, WhisperForAudioClassification
 
+from lorascope.api import analyze
 from lorascope.errors import LorascopeError
 from lorascope.experiment.config import AnalysisConfig
-from lorascope.work.sources import analyze, read_clip_ids
+from lorascope.work.sources import read_clip_ids
 
 from ..tiny import tiny_config
 

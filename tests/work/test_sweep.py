@@ -1,4 +1,6 @@
-"""Sweeps with real cells of a small model: each cell once, whatever fails, stops or happens beside it, and reports as a run writes them."""
+"""Sweeps with real cells of a small model: each cell once, whatever fails, stops or happens beside it, and
+reports as a run writes them.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,14 @@ import pandas as pd
 import pytest
 import yaml
 
-from lorascope.api import run
+from lorascope.api import run, run_sweep
 from lorascope.cli import main
 from lorascope.errors import LorascopeError
 from lorascope.store.locks import held
 from lorascope.store.results import Results
 from lorascope.training import cell as cells
 from lorascope.work.journal import SweepFolder
-from lorascope.work.sweep import plan_sweep, run_sweep, status
+from lorascope.work.sweep import plan_sweep, status
 
 from ..conftest import make_corpus, settings_of
 from .here import QUICK, RANKS, Here, small
@@ -88,7 +90,7 @@ def test_the_combined_table_is_the_experiments_tables(done):
 def test_the_same_call_redoes_nothing(copied, monkeypatch):
     sweep, folder = copied
     before, journal = times(folder), folder.journal()
-    monkeypatch.setattr(cells, "_train_and_test", None)
+    monkeypatch.setattr(cells, "train_and_test", None)
     engine = Here()
     summary = run_sweep(sweep, folder.root, engine)
     assert counts(summary) == {"whole": 6} and engine.jobs == [] and engine.closed
@@ -138,14 +140,14 @@ def test_a_failed_cell_is_told_and_stops_nothing(copied, monkeypatch):
     bad = plan_sweep(sweep)[5]
     for key in (plan_sweep(sweep)[1].key, bad.key):
         lose(folder, key)
-    original = cells._train_and_test
+    original = cells.train_and_test
 
     def failing(cell, *rest):
         if cell.rank == bad.cell.rank and cell.fold.name == bad.cell.fold.name:
             raise ValueError("loss is\nnot a number")
         return original(cell, *rest)
 
-    monkeypatch.setattr(cells, "_train_and_test", failing)
+    monkeypatch.setattr(cells, "train_and_test", failing)
     said = []
     summary = run_sweep(sweep, folder.root, Here(), say=said.append)
     assert counts(summary) == counts(status(sweep, folder.root)) == {"whole": 5, "failed": 1}
@@ -157,7 +159,7 @@ def test_a_failed_cell_is_told_and_stops_nothing(copied, monkeypatch):
     text = summary.table.read_text()
     assert f"Not finished: {bad.slugs[0]}." in text and text.count("LoRA r=") == 1
 
-    monkeypatch.setattr(cells, "_train_and_test", original)
+    monkeypatch.setattr(cells, "train_and_test", original)
     assert counts(run_sweep(sweep, folder.root, Here(), reports=False)) == {"whole": 6}
     assert "error" not in folder.state(bad.key).about
 

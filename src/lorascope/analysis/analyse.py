@@ -20,13 +20,15 @@ from ..models.adapters.opening import Adapted, Source, open_adapted
 from ..models.adapters.tuned import TunedModel
 from ..models.families.known import parts_of
 from ..models.weights.backbone import Backbone
+from ..sound.context import context_frames
 from ..sound.decoding import Clip
 from ..sound.features import Features
-from ..training.data import context_frames
+from .batches import batch_limits, batches_of
 from .measures import MEASURES
 from .measures.ranks import Ranks
-from .one_pass import batch_limits, batches_of, computed, study_of, trace
+from .one_pass import computed, trace
 from .states import ModelStates
+from .study import study_of
 
 
 @dataclass

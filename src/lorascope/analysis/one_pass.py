@@ -6,14 +6,12 @@ held beside the autograd graph. Importing nnsight replaces `torch.Tensor.backwar
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -23,115 +21,12 @@ from ..machine.environment import one_thread
 from ..machine.progress import bar
 from ..machine.requirements import require
 from ..models.parts import MODULES, Block, EncoderParts
-from .kept_frames import Space
-from .measure import GRADIENT_PARTS, Batch, Factors, Measure, Part, Replay, Study
+from .measure import GRADIENT_PARTS, Batch, Measure, Part, Replay
 from .prefix import SharedPrefix
 from .states import ModelStates
 
 #: Forward parts of a block that are there in every model.
 BLOCK_PARTS = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post")
-
-
-#: What a batch holds on a CPU: two windows of 30 s, since more take more memory and no less time.
-ON_CPU = (8, 3000)
-#: What it holds at most on a GPU, where small batches take as long as large ones: 16 windows of 30 s are as fast as more.
-ON_GPU = (64, 24_000)
-#: The part of a GPU's free memory that a batch may take, and that which frames of clips may that measures keep.
-OF_MEMORY = (0.4, 0.3)
-#: Bytes that a frame takes a layer and unit of width, while the graph of a batch is held and measures reduce its parts.
-BYTES = {"fp32": 64, "bf16": 44}
-
-
-class BatchLimits(NamedTuple):
-    """What a batch holds at most: `clips`, and `frames` of all its clips together (but one clip at least)."""
-
-    clips: int
-    frames: int | None = None
-
-    def of(self, frames: int) -> int:
-        """How many clips of so many frames each."""
-        return self.clips if self.frames is None else max(1, min(self.clips, self.frames // frames))
-
-    def batches(self, clips: int, frames: int) -> int:
-        """How many batches so many clips of so many frames make."""
-        return math.ceil(clips / self.of(frames))
-
-
-def batch_limits(
-    parts: EncoderParts, precision: str = "fp32", clips: int | None = None, frames: int | None = None
-) -> BatchLimits:
-    """The limits that were asked for; those that weren't, as the device of the model has room for."""
-    device = next(parts.peft.parameters()).device
-    most_clips, most_frames = ON_CPU
-    if device.type == "cuda":
-        most_clips, most_frames = ON_GPU
-        free = torch.cuda.mem_get_info(device)[0] * OF_MEMORY[0]
-        most_frames = min(most_frames, int(free / (BYTES[precision] * parts.layers * parts.width)))
-    return BatchLimits(most_clips if clips is None else clips, most_frames if frames is None else frames)
-
-
-def batches_of(
-    clips: pd.DataFrame,
-    window: Callable[[str, int], Any],
-    contexts: Mapping[str, int],
-    limits: BatchLimits,
-    pools_valid: bool,
-    device: torch.device | str = "cpu",
-    windowed: bool = True,
-) -> Iterator[Batch]:
-    """Batches of clips of one context length, shortest first, within `limits`; those of one length are as even as may be.
-
-    `clips` has columns `clip`, `label`, `frames` (one row a clip); `window(clip, frames)` gives a clip's features cut or padded to so many frames; `contexts` the frames
-    that each clip's encoder input has. `windowed` says whether the encoder sees padding (`Batch.windowed`).
-    """
-    lengths = clips["clip"].map(contexts)
-    for frames in sorted(lengths.unique()):
-        rows = [row for row, length in enumerate(lengths) if length == frames]
-        for chosen in np.array_split(rows, limits.batches(len(rows), int(frames))):
-            part = clips.iloc[chosen]
-            features = torch.stack([torch.as_tensor(window(clip, int(frames))) for clip in part["clip"]])
-            yield Batch(
-                rows=torch.from_numpy(chosen),
-                features=features,
-                frames=int(frames),
-                valid=torch.tensor(part["frames"].to_numpy()),
-                labels=torch.tensor(part["label"].to_numpy()),
-                pools_valid=pools_valid,
-                windowed=windowed,
-            ).to(device)
-
-
-def study_of(
-    states: ModelStates, clips: pd.DataFrame, classes: Sequence[str], seed: int, draws: int, memory_mib: int = 512
-) -> Study:
-    """Describe the models and clips of an analysis for the measures; `memory_mib` is what they may keep of frames before they go to a file, beside
-    what has room on a GPU."""
-    keys = states.parts.adapted()
-    device = next(states.parts.peft.parameters()).device
-    on_device = int(torch.cuda.mem_get_info(device)[0] * OF_MEMORY[1]) if device.type == "cuda" else 0
-    scales = {key: states.parts.factors(*key)[2] for key in keys}
-    factors = {
-        name: {
-            key: Factors(a.double().cpu(), b.double().cpu(), scales[key])
-            for key, (a, b) in states.factors(name).items()
-        }
-        for name in states.names
-    }
-    return Study(
-        clips=clips.reset_index(drop=True),
-        classes=tuple(classes),
-        models=states.names,
-        layers=states.parts.layers,
-        width=states.parts.width,
-        modules=tuple(dict.fromkeys(module for _, module in keys)),
-        factors=factors,
-        headless=states.headless,
-        post_norm=states.parts.post_norm,
-        seed=seed,
-        draws=draws,
-        space=Space(memory_mib << 20, on_device),
-        threads=torch.get_num_threads(),
-    )
 
 
 def trace(

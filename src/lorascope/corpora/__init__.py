@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from ..by_name import modules_in
 from ..errors import LorascopeError
 from ..machine.requirements import require
 
@@ -17,48 +17,21 @@ require("numpy", "pandas", "pyarrow", "soundfile", "soxr")
 from .corpus import DEFAULT_CLASSES, About, Corpus, Published, Recordings, corpus_from
 from .folds.folds import Fold, make_folds
 from .labels import suggestion
-from .readers import (
-    audformat_database,
-    audiofolder,
-    cremad,
-    emodb,
-    emovo,
-    esd,
-    iemocap,
-    manifest,
-    msp_podcast,
-    nemo,
-    ravdess,
-    savee,
-    synthetic,
-    tess,
-)
 
 __all__ = ["CORPORA", "PUBLISHED", "READERS", "About", "Corpus", "Fold", "Published", "load_corpus", "make_folds"]
 
+#: Readers that can't be called as their file is, whose name would be that of another package's.
+_CALLED = {"manifest": "csv", "audformat_database": "audformat"}
+_MODULES = {_CALLED.get(file, file): module for file, module in modules_in(f"{__name__}.readers", "ABOUT")}
 #: Every reader by name: a function of the corpus' folder and the reader's own options.
-READERS: dict[str, Callable[..., Recordings]] = {
-    "iemocap": iemocap.read,
-    "emodb": emodb.read,
-    "ravdess": ravdess.read,
-    "cremad": cremad.read,
-    "savee": savee.read,
-    "tess": tess.read,
-    "emovo": emovo.read,
-    "nemo": nemo.read,
-    "esd": esd.read,
-    "msp_podcast": msp_podcast.read,
-    "csv": manifest.read,
-    "audiofolder": audiofolder.read,
-    "audformat": audformat_database.read,
-    "synthetic": synthetic.read,
-}
+READERS: dict[str, Callable[..., Recordings]] = {name: module.read for name, module in _MODULES.items()}
 #: One line about each reader of ours, by its name.
-CORPORA: dict[str, About] = {name: import_module(read.__module__).ABOUT for name, read in READERS.items()}
+CORPORA: dict[str, About] = {name: module.ABOUT for name, module in _MODULES.items()}
 #: What the authors of a fixed corpus count, by reader; IEMOCAP's own counts are by session (`iemocap.PUBLISHED`).
 PUBLISHED: dict[str, Published] = {
-    module.__name__.rpartition(".")[2]: module.PUBLISHED
-    for module in (emodb, ravdess, cremad, savee, tess, emovo, nemo, esd)
+    name: module.PUBLISHED
+    for name, module in _MODULES.items()
+    if isinstance(getattr(module, "PUBLISHED", None), Published)
 }
 
 
@@ -72,8 +45,8 @@ def load_corpus(
 ) -> Corpus:
     """Read a corpus by its reader's name and map it to the experiment's classes.
 
-    Without `root` the corpus is looked for in `$LORASCOPE_CORPORA/<name>`. `options` are the reader's own. Raises `LorascopeError`
-    as the reader and `corpus_from` do, and for an unknown reader or option.
+    Without `root` the corpus is looked for in `$LORASCOPE_CORPORA/<name>`. `options` are the reader's own. Raises
+    `LorascopeError` as the reader and `corpus_from` do, and for an unknown reader or option.
     """
     reader = READERS.get(name)
     if reader is None:

@@ -18,14 +18,16 @@ DEFAULT_CLASSES = ("anger", "happiness", "neutrality", "sadness")
 REQUIRED = ("path", "speaker", "emotion")
 #: Columns that a corpus may have, NaN where unknown. `start`, `end` (a piece of the file) and `duration` are seconds.
 OPTIONAL = ("text", "gender", "session", "language", "split", "start", "end", "duration")
-#: The one name of all speakers whom a corpus does not name. Two such clips may be of one person, so no two of them may ever be in different parts of a fold;
-#: as one pseudo-speaker they cannot be. It is no person either: a fold that tests "on the speaker unknown" would test on a crowd.
+#: The one name of all speakers whom a corpus does not name. Two such clips may be of one person, so no two of them may
+#: ever be in different parts of a fold; as one pseudo-speaker they cannot be. It is no person either: a fold that tests
+#: "on the speaker unknown" would test on a crowd.
 UNKNOWN_SPEAKER = "unknown"
 
 
 @dataclass(frozen=True)
 class About:
-    """One line about a reader's corpus, for listings: `speech` says how it came about (acted, natural), `reference` who describes it and when.
+    """One line about a reader's corpus, for listings: `speech` says how it came about (acted, natural), `reference`
+    who describes it and when.
 
     `speakers` and `clips` are None for readers of any corpus.
     """
@@ -41,7 +43,9 @@ class About:
 
 @dataclass(frozen=True)
 class Published:
-    """What a corpus' authors count: all clips, speakers, and clips by canonical emotion; None for what they do not give."""
+    """What a corpus' authors count: all clips, speakers, and clips by canonical emotion; None
+    for what they do not give.
+    """
 
     clips: int | None
     speakers: int | None
@@ -50,11 +54,13 @@ class Published:
 
 @dataclass(frozen=True)
 class Recordings:
-    """What a reader found, before any label is mapped: `table` with columns id, path, speaker, emotion (the corpus' own label or a canonical name) and
-    any of the optional ones; `where` says in errors where a row stands (a file's line; by default the clip's own path), by row.
+    """What a reader found, before any label is mapped: `table` with columns id, path, speaker, emotion (the corpus' own
+    label or a canonical name) and any of the optional ones; `where` says in errors where a row stands (a file's line;
+    by default the clip's own path), by row.
 
-    `left_out` counts what the reader itself left out, as (reason, clips); `optimistic` names leaks that the reader was asked to reproduce. `joined` are emotions that
-    the field counts as another (IEMOCAP's excitement as happiness), unless a label map or the experiment's classes name them.
+    `left_out` counts what the reader itself left out, as (reason, clips); `optimistic` names leaks that the reader was
+    asked to reproduce. `joined` are emotions that the field counts as another (IEMOCAP's excitement as happiness),
+    unless a label map or the experiment's classes name them.
     """
 
     table: pd.DataFrame
@@ -68,10 +74,12 @@ class Recordings:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Clips by id with path, speaker, emotion (one of `classes`) and where known text, gender, session, language, split, start, end, duration.
+    """Clips by id with path, speaker, emotion (one of `classes`) and where known text, gender, session, language,
+    split, start, end, duration.
 
-    `left_out` (columns reason, clips) counts every clip that was found but isn't used. `notes` are for the reader of results; `optimistic` names leaks that were asked for.
-    `parts` names the two corpora that were joined, the first to be trained on, the second to be tested (column `corpus`).
+    `left_out` (columns reason, clips) counts every clip that was found but isn't used. `notes` are for the reader of
+    results; `optimistic` names leaks that were asked for. `parts` names the two corpora that were joined, the first to
+    be trained on, the second to be tested (column `corpus`).
     """
 
     name: str
@@ -90,7 +98,9 @@ class Corpus:
 
 
 def named_speakers(speakers: pd.Series) -> tuple[pd.Series, tuple[str, ...]]:
-    """Speakers as text, those that are missing, empty or "unknown" in any case as `UNKNOWN_SPEAKER`, and a note that counts them (none where all are named)."""
+    """Speakers as text, those that are missing, empty or "unknown" in any case as `UNKNOWN_SPEAKER`, and a note
+    that counts them (none where all are named).
+    """
     # a number that Parquet made a fraction for want of others is the same speaker
     text = speakers.map(lambda name: str(int(name)) if isinstance(name, float) and name.is_integer() else str(name))
     text = text.str.strip()
@@ -109,9 +119,10 @@ def corpus_from(
 ) -> Corpus:
     """Map labels to the experiment's classes, count what is left out, and check the rest.
 
-    `label_map` maps a corpus' label (as written there, or its canonical name) to a class, or to None to leave it out; other labels go by the
-    synonym table. Raises `LorascopeError` on a duplicate id, a missing file, an unknown label, an unknown class, an unknown id in `exclude`, an entry of `label_map`
-    that no clip has, a class without clips, or fewer than two speakers. An excluded clip is counted and not looked at.
+    `label_map` maps a corpus' label (as written there, or its canonical name) to a class, or to None to leave it out;
+    other labels go by the synonym table. Raises `LorascopeError` on a duplicate id, a missing file, an unknown label,
+    an unknown class, an unknown id in `exclude`, an entry of `label_map` that no clip has, a class without clips, or
+    fewer than two speakers. An excluded clip is counted and not looked at.
     """
     table = found.table.reset_index(drop=True)
     where = list(found.where if found.where is not None else table["path"])
@@ -161,7 +172,8 @@ def _check_ids(table: pd.DataFrame, where: Sequence[str]) -> None:
         clip = table["id"].iloc[row]
         first = where[int((table["id"] == clip).to_numpy().nonzero()[0][0])]
         raise LorascopeError(
-            f"{where[row]}: id {clip!r} was given before ({first}); ids must be unique: take one of the two out, or tell them apart by a manifest's column id"
+            f"{where[row]}: id {clip!r} was given before ({first}); ids must be unique: take one of the two "
+            "out, or tell them apart by a manifest's column id"
         )
 
 
@@ -172,11 +184,13 @@ def _check_clips(name: str, table: pd.DataFrame, where: Sequence[str], classes: 
     for emotion in classes:
         if not (table["emotion"] == emotion).any():
             raise LorascopeError(
-                f"{name}: no clip of class {emotion!r}; take it out of corpus.classes, or map a label to it with corpus.label_map"
+                f"{name}: no clip of class {emotion!r}; take it out of corpus.classes, or map a label to it "
+                "with corpus.label_map"
             )
     if table["speaker"].nunique() < 2:
         raise LorascopeError(
-            f"{name}: only one speaker ({table['speaker'].iloc[0]}); speaker-independent results need at least three: check the speaker column"
+            f"{name}: only one speaker ({table['speaker'].iloc[0]}); speaker-independent results need at least "
+            "three: check the speaker column"
         )
 
 

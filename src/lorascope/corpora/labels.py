@@ -1,4 +1,6 @@
-"""Emotion names: one synonym table for all corpora and for the class names of models made elsewhere, and what a label map makes of it."""
+"""Emotion names: one synonym table for all corpora and for the class names of models made elsewhere, and what
+a label map makes of it.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,8 @@ def match_classes(names: Sequence[str]) -> tuple[str, ...]:
         if found in matched:
             first = names[matched.index(found)]
             raise LorascopeError(
-                f"classes {first!r} and {name!r} both mean {found}; name the classes with --labels in the order of the logits"
+                f"classes {first!r} and {name!r} both mean {found}; name the classes with "
+                "--labels in the order of the logits"
             )
         matched.append(found)
     return tuple(matched)
@@ -103,7 +106,8 @@ def mapped_labels(
 ) -> dict[str, str | None]:
     """The labels of a corpus that a label map speaks of, with the emotion it gives them, None for those it leaves out.
 
-    A key is a label as written in the corpus, or another name of its emotion. Raises `LorascopeError` where a key is neither, or a target is no emotion.
+    A key is a label as written in the corpus, or another name of its emotion. Raises `LorascopeError` where a key is
+    neither, or a target is no emotion.
     """
     written = sorted(set(labels))
     keys = {label: _key(label, label_map, written) for label in written}
@@ -125,7 +129,9 @@ def mapped_labels(
 
 
 def _key(label: str, label_map: Mapping[str, str | None], written: Sequence[str]) -> str | None:
-    """The key that speaks of a label: its own spelling, else its emotion's canonical name, else a synonym that is itself no label of the corpus."""
+    """The key that speaks of a label: its own spelling, else its emotion's canonical name, else a synonym that is
+    itself no label of the corpus.
+    """
     emotion = _CANONICAL.get(label.strip().lower())
     synonyms = [key for key in label_map if key not in written and _CANONICAL.get(key.strip().lower()) == emotion]
     for key in (label, emotion, *(synonyms if emotion else ())):

@@ -1,1 +1,3 @@
-"""What is asked for: configuration, methods, Trainer's arguments, grids, and the plan of cells. Nothing is computed here."""
+"""What is asked for: configuration, methods, Trainer's arguments, grids, and the plan of cells.
+Nothing is computed here.
+"""

@@ -12,15 +12,26 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
 
+from ..by_name import names_in
 from ..errors import LorascopeError
-from .methods import BASELINES, KINDS, LORA_KINDS, Count, Method, Methods, Section, analysed_method, with_defaults
+from .methods import KINDS, LORA_KINDS, UNADAPTED, Count, Method, Methods, Section, analysed_method, with_defaults
 from .trainer import TrainerConfig
 
 Baseline = Literal["gaussian", "peft-init", "norm-matched", "permuted"]
+#: The measures that are taken unless the config names its own; it may name any file of analysis/measures.
 MEASURES = ("contribution", "lens", "ranks", "spectra", "cka", "erasure")
 
+
+def _known_measure(name: str) -> str:
+    there = names_in("lorascope.analysis.measures")
+    if name not in there:
+        raise ValueError(f"no measure of this name; {_hint(name, there, 'give any of')}")
+    return name
+
+
+MeasureName = Annotated[str, AfterValidator(_known_measure)]
 # numpy's and Hugging Face's seeds end here
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
 
@@ -28,8 +39,8 @@ Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
 class CorpusConfig(Section):
     """Which clips: a reader, where the corpus lies, and the experiment's classes.
 
-    `root` may use environment variables; without it, `$LORASCOPE_CORPORA/<reader>`. `label_map` maps the corpus' own labels to classes
-    (null leaves a label out). `exclude` lists clip ids. `options` are the reader's own.
+    `root` may use environment variables; without it, `$LORASCOPE_CORPORA/<reader>`. `label_map` maps the corpus' own
+    labels to classes (null leaves a label out). `exclude` lists clip ids. `options` are the reader's own.
     """
 
     reader: str
@@ -48,7 +59,9 @@ class CorpusConfig(Section):
 
 
 class BackboneConfig(Section):
-    """Which encoder, and how much of the 30 s window it sees: `trim` (cut to the clip) or `full` (30 s, as published)."""
+    """Which encoder, and how much of the 30 s window it sees: `trim` (cut to the clip) or
+    `full` (30 s, as published).
+    """
 
     name: str
     context: Literal["trim", "full"] = "trim"
@@ -61,10 +74,12 @@ class HeadConfig(Section):
 
 
 class FoldsConfig(Section):
-    """How speakers are dealt out. `selection: test_fold` picks the best epoch on the test part, as the released code does: optimistic.
+    """How speakers are dealt out. `selection: test_fold` picks the best epoch on the test part, as the
+    released code does: optimistic.
 
-    `groups` is the number of groups of the protocol `speaker_groups`; `test_splits` are the test parts of `official_split` (by default all whose name begins with
-    "test"). With a `test_corpus` the protocol is `cross_corpus`, and no other. `only` keeps the folds of these names (all by default).
+    `groups` is the number of groups of the protocol `speaker_groups`; `test_splits` are the test parts of
+    `official_split` (by default all whose name begins with "test"). With a `test_corpus` the protocol is
+    `cross_corpus`, and no other. `only` keeps the folds of these names (all by default).
     """
 
     protocol: Literal[
@@ -91,17 +106,21 @@ class FoldsConfig(Section):
 
 
 class AnalysisConfig(Section):
-    """What is measured on one fold's trained cells, on clips of its held-out speakers. `fold` defaults to the first one.
+    """What is measured on one fold's trained cells, on clips of its held-out speakers. `fold`
+    defaults to the first one.
 
-    `method` names the method that is analysed: by default the first LoRA (LoRA, rsLoRA, PiSSA, AdaLoRA), else the first that changes the encoder. `ranks` are
-    trained beside it for the rank space (at the same scale). `draws` counts bootstrap and permutation draws. `baselines` are the
-    random adapters beside the trained one (each costs as much as it does). A batch holds `batch_size` clips, or as many as have `batch_frames` frames of 20 ms where these are fewer: where they
-    aren't given, 8 clips and two windows of 30 s on a CPU (more of them take more memory, and no less time), and on a GPU what its memory has room for. A clip's numbers don't depend on its batch. With `precision` bf16 the models run under autocast, as trainings do, and the measures in float32; docs/performance.md says which numbers that moves. Past `memory_mib` MiB the frames that the flattened variants of ranks and CKA need are kept in a temporary file.
+    `method` names the method that is analysed: by default the first LoRA (LoRA, rsLoRA, PiSSA, AdaLoRA), else the
+    first that changes the encoder. `ranks` are trained beside it for the rank space (at the same scale). `draws`
+    counts bootstrap and permutation draws. `baselines` are the random adapters beside the trained one (each costs as
+    much as it does). A batch holds `batch_size` clips, or as many as have `batch_frames` frames of 20 ms where these
+    are fewer: where they aren't given, 8 clips and two windows of 30 s on a CPU (more of them take more memory, and
+    no less time), and on a GPU what its memory has room for. A clip's numbers don't depend on its batch. With
+    `precision` bf16 the models run under autocast, as trainings do, and the measures in float32; docs/performance.md
+    says which numbers that moves. Past `memory_mib` MiB the frames that the flattened variants of ranks and CKA need
+    are kept in a temporary file.
     """
 
-    measures: Annotated[
-        tuple[Literal["contribution", "lens", "ranks", "spectra", "cka", "erasure"], ...], Field(min_length=1)
-    ] = MEASURES
+    measures: Annotated[tuple[MeasureName, ...], Field(min_length=1)] = MEASURES
     method: str | None = None
     fold: str | None = None
     clips_per_class: Count = 25
@@ -135,9 +154,10 @@ class AnalysisConfig(Section):
 class Experiment(Section):
     """A whole experiment: corpus, backbone, methods, folds, analysis.
 
-    `methods` are settings by names of the user's choice; `frozen` and `lora` are among them unless they are null. With a `test_corpus`, `corpus` is trained on and
-    `test_corpus` tested; its classes are those of `corpus`, its label map is its own. `precision` is that of training; the analyses run in float32. `seed` seeds head, adapter, order of
-    clips and dropout. `trainer` holds further arguments of Hugging Face's Trainer.
+    `methods` are settings by names of the user's choice; `frozen` and `lora` are among them unless they are null. With
+    a `test_corpus`, `corpus` is trained on and `test_corpus` tested; its classes are those of `corpus`, its label map
+    is its own. `precision` is that of training; the analyses run in float32. `seed` seeds head, adapter, order of clips
+    and dropout. `trainer` holds further arguments of Hugging Face's Trainer.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
@@ -177,11 +197,12 @@ class Experiment(Section):
         if config.method is not None and config.method not in self.conditions:
             raise ValueError(f"analysis.method: no method {config.method!r}; there are {', '.join(self.conditions)}")
         name = self.analysed
-        if name is not None and self.conditions[name].kind in BASELINES:
+        if name is not None and self.conditions[name].kind in UNADAPTED:
             raise ValueError(f"analysis.method: {name} changes nothing of the encoder; name a method that does")
         if name is not None and config.ranks and self.conditions[name].kind not in LORA_KINDS:
             raise ValueError(
-                f"analysis.ranks: {name} ({self.conditions[name].words}) has no rank space; take the ranks out, or name a LoRA with analysis.method"
+                f"analysis.ranks: {name} ({self.conditions[name].words}) has no rank space; take the ranks out, "
+                "or name a LoRA with analysis.method"
             )
         return self
 
@@ -198,7 +219,9 @@ class Experiment(Section):
     @model_validator(mode="before")
     @classmethod
     def _second_corpus(cls, data: Any) -> Any:
-        """With a test corpus the protocol is `cross_corpus` unless one is given, and the classes are those of the first corpus."""
+        """With a test corpus the protocol is `cross_corpus` unless one is given, and the classes are
+        those of the first corpus.
+        """
         if not isinstance(data, dict) or not isinstance(data.get("test_corpus"), dict):
             return data
         corpus, folds, filled = data.get("corpus"), data.get("folds", {}), {}
@@ -216,7 +239,8 @@ class Experiment(Section):
             return self
         if self.folds.protocol != "cross_corpus":
             raise ValueError(
-                f"folds.protocol: {self.folds.protocol} is for one corpus, and test_corpus is tested whole; take one of the two out"
+                f"folds.protocol: {self.folds.protocol} is for one corpus, and test_corpus is tested whole; "
+                "take one of the two out"
             )
         if self.test_corpus.classes != self.corpus.classes:
             raise ValueError("test_corpus.classes are not those of corpus; take them out")
@@ -235,7 +259,9 @@ def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experime
 
 
 def read_mapping(path: str | Path, what: str) -> dict[str, Any]:
-    """Keys and values of a YAML file, which errors call `what`. Raises `LorascopeError` naming the file where it isn't that."""
+    """Keys and values of a YAML file, which errors call `what`. Raises `LorascopeError` naming the
+    file where it isn't that.
+    """
     try:
         data = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
     except OSError as error:
@@ -248,7 +274,9 @@ def read_mapping(path: str | Path, what: str) -> dict[str, Any]:
 
 
 def experiment_from(data: dict[str, Any], source: str = "experiment") -> Experiment:
-    """Validate a mapping as an `Experiment`; `source` names it in errors. Raises `LorascopeError` on the first wrong key."""
+    """Validate a mapping as an `Experiment`; `source` names it in errors. Raises
+    `LorascopeError` on the first wrong key.
+    """
     try:
         experiment = Experiment.model_validate(data)
     except ValidationError as error:
@@ -316,7 +344,9 @@ def parse_override(override: str) -> tuple[str, Any]:
 
 
 def put(data: dict[str, Any], path: str, value: Any, source: str) -> None:
-    """Set the key at `key.path` in place, adding the sections on its way. Raises `LorascopeError`, naming `source`, where one of those is a value."""
+    """Set the key at `key.path` in place, adding the sections on its way. Raises `LorascopeError`, naming `source`,
+    where one of those is a value.
+    """
     *parents, last = path.split(".")
     for parent in parents:
         below = data.get(parent)

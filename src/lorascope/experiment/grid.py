@@ -1,4 +1,5 @@
-"""A grid file: one experiment, and axes along which its keys take several values. Every combination of values is an experiment.
+"""A grid file: one experiment, and axes along which its keys take several values. Every combination of
+values is an experiment.
 
 This module knows the shape of a grid and nothing of what is done with it; torch is not imported here.
 """
@@ -25,14 +26,17 @@ Keys = Annotated[dict[str, Any], Field(min_length=1)]
 
 
 class Point(Section):
-    """One value of an axis: `set` maps key paths of the experiment to values, `name` is what tables and folders call it."""
+    """One value of an axis: `set` maps key paths of the experiment to values, `name` is what
+    tables and folders call it.
+    """
 
     name: Annotated[str, Field(min_length=1)]
     set: Keys
 
 
 class Grid(Section):
-    """A base `experiment` (a file, relative to the grid's own, or its keys), keys to `set` in all experiments, and the axes.
+    """A base `experiment` (a file, relative to the grid's own, or its keys), keys to `set` in all
+    experiments, and the axes.
 
     In the file an axis is a list of values under their key path, or of points (`name`, `set`) under any name.
     """
@@ -152,7 +156,8 @@ def _points(axis: str, values: Any, path: str | Path) -> tuple[Point, ...]:
                 points.append(Point.model_validate(value))
             except ValidationError as error:
                 raise LorascopeError(
-                    f"{path}: grid.{axis}.{number}.{explain(error, Point)} (a value that sets several keys has `name` and `set`)"
+                    f"{path}: grid.{axis}.{number}.{explain(error, Point)} (a value that sets "
+                    "several keys has `name` and `set`)"
                 ) from error
         else:
             points.append(Point(name=_words(value), set={axis: value}))

@@ -44,7 +44,8 @@ class Section(BaseModel):
 
 
 class OptimiserConfig(Section):
-    """Training by AdamW with linear decay. Several learning rates: each fold takes the one that is best on its validation speaker.
+    """Training by AdamW with linear decay. Several learning rates: each fold takes the one that is best
+    on its validation speaker.
 
     `max_grad_norm` and `weight_decay` are as in Hugging Face's `TrainingArguments`.
     """
@@ -71,8 +72,10 @@ class OptimiserConfig(Section):
 class FrozenConfig(OptimiserConfig):
     """The baseline: encoder frozen, head trained. `head` says what head, on what of the encoder.
 
-    `last`: the paper's, on the last layer. `layer_sum`: SUPERB's, on a learned weighting of all depths. Both are trained by AdamW. Standardised logistic regressions: `logistic` on
-    the last layer, `best_layer` on the depth that is best on the validation speaker, `concatenated` on all depths side by side; of several `C` (inverse strength of their L2 penalty) too the best there is taken.
+    `last`: the paper's, on the last layer. `layer_sum`: SUPERB's, on a learned weighting of all depths. Both are
+    trained by AdamW. Standardised logistic regressions: `logistic` on the last layer, `best_layer` on the depth that is
+    best on the validation speaker, `concatenated` on all depths side by side; of several `C` (inverse strength of their
+    L2 penalty) too the best there is taken.
     """
 
     kind: Literal["frozen"] = "frozen"
@@ -94,7 +97,9 @@ class FrozenConfig(OptimiserConfig):
 
 
 class ClassicConfig(Section):
-    """No encoder at all: a support vector machine on openSMILE's functionals, standardised. Of several `C` the one that is best on the validation speaker is taken."""
+    """No encoder at all: a support vector machine on openSMILE's functionals, standardised. Of several `C` the one
+    that is best on the validation speaker is taken.
+    """
 
     kind: Literal["classic"] = "classic"
     features: Literal["egemaps", "compare"] = "egemaps"
@@ -108,7 +113,9 @@ class ClassicConfig(Section):
 
 
 class _OnLinears(OptimiserConfig):
-    """What changes linear layers of the blocks, and trains the head with them: `targets` in every block, or in those of `layers` (from 0)."""
+    """What changes linear layers of the blocks, and trains the head with them: `targets` in every block, or in
+    those of `layers` (from 0).
+    """
 
     title: ClassVar[str]
     targets: tuple[Linear, ...] = ("v_proj",)
@@ -142,7 +149,9 @@ class _OnLinears(OptimiserConfig):
 
 
 class _LowRank(_OnLinears):
-    """What all kinds with factors A and B share; the update of a layer is `scale · B A`. Defaults: the paper's released hyper-parameters."""
+    """What all kinds with factors A and B share; the update of a layer is `scale · B A`. Defaults: the paper's
+    released hyper-parameters.
+    """
 
     rank: Count = 32
     alpha: Positive = 64
@@ -153,7 +162,9 @@ class _LowRank(_OnLinears):
         return f"r={self.rank} "
 
     def at_rank(self, rank: int) -> _LowRank:
-        """The same method at another rank and the same scale, so that the scale is not another difference between ranks."""
+        """The same method at another rank and the same scale, so that the scale is not another
+        difference between ranks.
+        """
         return self.model_copy(update={"rank": rank, "alpha": self.alpha * rank / self.rank})
 
 
@@ -256,14 +267,16 @@ KINDS: dict[str, Any] = {method.model_fields["kind"].default: method for method 
 #: Kinds whose update is a product of two factors on the frozen weight, so that every analysis applies.
 LORA_KINDS = ("lora", "rslora", "pissa", "adalora")
 #: Kinds that leave the encoder as it is.
-BASELINES = ("frozen", "classic")
+UNADAPTED = ("frozen", "classic")
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 Methods = dict[Name, Annotated[Method, Field(discriminator="kind")] | None]
 
 
 def with_defaults(methods: Any) -> Any:
-    """What a file gives under `methods`, with the two default methods, and each method's kind, which is its name where it gives none."""
+    """What a file gives under `methods`, with the two default methods, and each method's kind, which is its
+    name where it gives none.
+    """
     if not isinstance(methods, Mapping):
         return methods
     whole = {"frozen": {}, "lora": {}, **methods}
@@ -279,9 +292,11 @@ def is_shallow(method: Method) -> TypeGuard[FrozenConfig | ClassicConfig]:
 
 
 def analysed_method(methods: Mapping[str, Method]) -> str | None:
-    """Name of the method that is analysed unless the experiment says otherwise: the first LoRA, else the first that changes the encoder."""
+    """Name of the method that is analysed unless the experiment says otherwise: the first LoRA, else the first
+    that changes the encoder.
+    """
     ranked = [name for name, method in methods.items() if method.kind in LORA_KINDS]
-    changing = [name for name, method in methods.items() if method.kind not in BASELINES]
+    changing = [name for name, method in methods.items() if method.kind not in UNADAPTED]
     return next(iter([*ranked, *changing]), None)
 
 

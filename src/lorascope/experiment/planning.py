@@ -27,8 +27,10 @@ from .trainer import PLAIN, TrainerConfig
 class Cell:
     """What one cell is: everything that decides its result but the clips' content and the backbone's weights.
 
-    `role` is "table1" (a condition of Table 1) or "rank-space" (trained for the rank ablation of one fold). `name` is the method's name in the experiment,
-    `ambiguous` says that another method there has the same words. The role and both names say what a result is called and don't change it; of `trainer` only some arguments do.
+    `role` is "table1" (a condition of Table 1) or "rank-space" (trained for the rank ablation of one fold). `name` is
+    the method's name in the experiment, `ambiguous` says that another method there has the same words. The role and
+    both names say what a result is called and don't change it; of `trainer` only some arguments do. `corpora` say where
+    its clips come from, by which `key` tells it from cells of other corpora.
     """
 
     method: Method
@@ -43,6 +45,7 @@ class Cell:
     name: str = ""
     ambiguous: bool = False
     trainer: TrainerConfig = PLAIN
+    corpora: tuple[CorpusConfig | None, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -78,8 +81,19 @@ class Cell:
             settings["trainer"] = changing
         return settings
 
-    def identity(self, fingerprint: str, clips: Mapping[str, Clip], labels: Mapping[str, int]) -> str:
-        """The cell's name: the hash of its settings, its clips' names, content and labels, the backbone's weights and the code's version."""
+    @property
+    def key(self) -> str:
+        """What the cell is called before anything is read: like its address, but by the names of clips and backbone, so
+        that neither sounds nor weights are needed. Experiments whose cells have the same key share them.
+        """
+        corpora = [section and section.model_dump(mode="json") for section in self.corpora]
+        clips = [self.fold.train, self.fold.validation, self.fold.test]
+        return digest([self.settings, corpora, clips, self.backbone, __version__])
+
+    def address(self, fingerprint: str, clips: Mapping[str, Clip], labels: Mapping[str, int]) -> str:
+        """Where the cell lies, under cells/: the hash of its settings, its clips' names, content and labels, the
+        backbone's weights and the code's version.
+        """
         parts = {
             part: [(clip, clips[clip].hash, labels[clip]) for clip in getattr(self.fold, part)]
             for part in ("train", "validation", "test")
@@ -134,7 +148,9 @@ def analysed_fold(experiment: Experiment, folds: Sequence[Fold]) -> Fold | None:
 
 
 def plan(experiment: Experiment, corpus: Corpus | None = None) -> list[Cell]:
-    """Every cell of an experiment, in the order in which they run: method by method, fold by fold, then the other ranks of the analysed fold."""
+    """Every cell of an experiment, in the order in which they run: method by method, fold by fold, then the other
+    ranks of the analysed fold.
+    """
     refuse_full(experiment.backbone.name, experiment.backbone.context, "backbone.context")
     corpus = corpus or corpus_of(experiment)
     folds = folds_of(experiment, corpus)
@@ -156,6 +172,7 @@ def plan(experiment: Experiment, corpus: Corpus | None = None) -> list[Cell]:
             name=name,
             ambiguous=name in ambiguous,
             trainer=experiment.trainer,
+            corpora=(experiment.corpus, experiment.test_corpus),
         )
 
     cells = [cell(name, method, fold) for fold in folds for name, method in methods.items()]
@@ -220,54 +237,3 @@ def _described(cell: Cell) -> dict[str, Any]:
         "epochs": None if is_shallow(cell.method) else getattr(cell.method, "epochs", None),
         "C": list(cell.method.C) if is_shallow(cell.method) else [],
     }
-
-
-def print_plan(description: dict[str, Any]) -> None:
-    """Print a plan as a table for people."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    corpus = description["corpus"]
-    console.print(
-        f"{description['name']}: {corpus['name']}, {corpus['clips']} clips of {corpus['speakers']} speakers",
-        highlight=False,
-    )
-    for entry in corpus["left_out"]:
-        console.print(f"left out: {entry['clips']} clips, {entry['reason']}", highlight=False)
-    for note in corpus["notes"]:
-        console.print(f"note: {note}", highlight=False)
-    folds = {cell["fold"]: cell for cell in description["cells"]}
-    for note in dict.fromkeys(note for cell in folds.values() for note in cell["notes"]):
-        console.print(f"note: {note}", highlight=False)
-    table = Table(box=None, pad_edge=False)
-    for column in ("fold", "test", "validation", "training", "clips"):
-        table.add_column(column, no_wrap=column in ("fold", "clips"))
-    for name, cell in folds.items():
-        speakers, clips = cell["speakers"], cell["clips"]
-        table.add_row(
-            name,
-            _few(speakers["test"]),
-            _few(speakers["validation"]) or "the test fold",
-            _few(speakers["train"]),
-            f"{clips['test']} / {clips['validation']} / {clips['train']}",
-        )
-    console.print(table)
-    trained: dict[str, list[str]] = {}
-    for cell in description["cells"]:
-        label = cell["label"] + (" (rank space)" if cell["role"] == "rank-space" else "")
-        trained.setdefault(label, []).append(cell["fold"])
-    console.print(f"{len(description['cells'])} cells:", highlight=False)
-    for label, names in trained.items():
-        where = "in every fold" if len(names) == len(folds) else f"in fold {_few(names)}"
-        console.print(f"  {label}, {where}", highlight=False)
-    for reason in dict.fromkeys(reason for cell in description["cells"] for reason in cell["optimistic"]):
-        console.print(f"optimistic: {reason}", highlight=False)
-
-
-def _few(names: Sequence[str]) -> str:
-    """Names side by side, a corpus that they share told once; of more than a line of them three, the last and their number (`--json` has all)."""
-    corpora = {name.rpartition("/")[0] for name in names}
-    if corpora - {""} and len(corpora) == 1:
-        return f"{corpora.pop()}: {_few([name.rpartition('/')[2] for name in names])}"
-    return " ".join(names) if len(names) <= 10 else f"{' '.join(names[:3])} … {names[-1]} ({len(names)})"

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from ..errors import LorascopeError
-from ..report.folder import Cell, RunFolder
 from ..statistics import stats
 from ..statistics.intervals import SPEAKERS, LeftOut
+from ..store.finished import FinishedCell, FinishedRun
 
 #: Columns of `summarise`, one row a (backbone, label).
 TABLE1_COLUMNS = (
@@ -69,7 +69,7 @@ COMPARISON_COLUMNS = (
 CHOICES = {"learning_rate": "learning rate", "best_epoch": "best epoch", "depth": "depth", "C": "C"}
 
 #: Methods that leave the encoder as it is: what the others are held against.
-BASELINES = ("frozen", "classic")
+UNADAPTED = ("frozen", "classic")
 
 Key = tuple[str, str]
 
@@ -81,7 +81,7 @@ def summarise(run: Path) -> pd.DataFrame:
     (that of the UAR also where only one has clips of some class): there is no spread to estimate. `chance` is the UAR of guessing, 1 / classes. `optimistic` gives the reasons, empty where there is none. The table is
     empty where the run trained no cell. Raises `LorascopeError` where two cells claim the same label and fold.
     """
-    folder = RunFolder(run)
+    folder = FinishedRun(run)
     rows = []
     for (backbone, label), cells in _groups(folder).items():
         first = cells[0].metrics
@@ -100,7 +100,7 @@ def summarise(run: Path) -> pd.DataFrame:
 
 def confusion(run: Path) -> pd.DataFrame:
     """Pooled confusion of every row of Table 1: backbone, label, emotion, predicted, clips, share (of the emotion's clips)."""
-    folder = RunFolder(run)
+    folder = FinishedRun(run)
     parts = []
     for (backbone, label), cells in _groups(folder).items():
         classes = cells[0].metrics["classes"]
@@ -117,7 +117,7 @@ def confusion(run: Path) -> pd.DataFrame:
 def per_fold(run: Path) -> pd.DataFrame:
     """One row a cell, those of the rank space included: who was tested, what was chosen on whom, and the scores."""
     rows = []
-    for cell in RunFolder(run).cells:
+    for cell in FinishedRun(run).cells:
         metrics, chosen = cell.metrics, cell.metrics["chosen"]
         rows.append(
             {key: metrics[key] for key in ("backbone", "label", "fold")}
@@ -196,7 +196,7 @@ def compare(run: Path) -> pd.DataFrame:
     are NaN where fewer than two folds are shared or all differences are equal. `pooled_*` is the difference on all test clips as one set,
     with its 95 % interval over `speakers` (NaN with fewer than three): of these trained models, on other speakers. Columns: `COMPARISON_COLUMNS`.
     """
-    folder = RunFolder(run)
+    folder = FinishedRun(run)
     groups = _groups(folder)
     rows = []
     for new, old, main in _compared(groups):
@@ -224,11 +224,11 @@ def compare(run: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS))
 
 
-def _compared(groups: Mapping[Key, list[Cell]]) -> Iterator[tuple[Key, Key, bool]]:
+def _compared(groups: Mapping[Key, list[FinishedCell]]) -> Iterator[tuple[Key, Key, bool]]:
     """(method, reference, whether it is a main pair) of every pair that is compared."""
     for backbone in dict.fromkeys(backbone for backbone, _ in groups):
         keys = [key for key in groups if key[0] == backbone]
-        baselines = [key for key in keys if groups[key][0].metrics["method"] in BASELINES]
+        baselines = [key for key in keys if groups[key][0].metrics["method"] in UNADAPTED]
         adapted = [key for key in keys if key not in baselines]
         # on the selection clips, never on the test clips; of equals the first
         strongest = max(baselines, key=lambda key: _validation_uar(groups[key]), default=None)
@@ -238,12 +238,12 @@ def _compared(groups: Mapping[Key, list[Cell]]) -> Iterator[tuple[Key, Key, bool
         yield from ((key, baselines[0], not adapted) for key in baselines[1:])
 
 
-def _validation_uar(cells: list[Cell]) -> float:
+def _validation_uar(cells: list[FinishedCell]) -> float:
     return float(np.mean([cell.metrics["validation"]["uar"] for cell in cells]))
 
 
-def _groups(folder: RunFolder) -> dict[Key, list[Cell]]:
-    groups: dict[Key, list[Cell]] = {}
+def _groups(folder: FinishedRun) -> dict[Key, list[FinishedCell]]:
+    groups: dict[Key, list[FinishedCell]] = {}
     seen: dict[tuple[str, str, str], str] = {}
     for cell in folder.table1_cells:
         key = (cell.metrics["backbone"], cell.metrics["label"])
@@ -258,7 +258,7 @@ def _groups(folder: RunFolder) -> dict[Key, list[Cell]]:
     return groups
 
 
-def _pooled(folder: RunFolder, cells: list[Cell]) -> pd.DataFrame:
+def _pooled(folder: FinishedRun, cells: list[FinishedCell]) -> pd.DataFrame:
     parts = [folder.predictions(cell).assign(fold=cell.metrics["fold"]) for cell in cells]
     return pd.concat(parts, ignore_index=True)
 
@@ -267,7 +267,7 @@ def _spread(scores: np.ndarray) -> float:
     return float(scores.std()) if len(scores) > 1 else float("nan")
 
 
-def _shared_folds(mine: list[Cell], theirs: list[Cell]) -> list[tuple[Cell, Cell]]:
+def _shared_folds(mine: list[FinishedCell], theirs: list[FinishedCell]) -> list[tuple[FinishedCell, FinishedCell]]:
     other = {(cell.metrics["fold"], *cell.metrics["test_speakers"]): cell for cell in theirs}
     keyed = [((cell.metrics["fold"], *cell.metrics["test_speakers"]), cell) for cell in mine]
     return [(cell, other[key]) for key, cell in keyed if key in other]

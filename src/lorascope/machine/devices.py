@@ -1,7 +1,8 @@
 """What there is to compute on: every question for an accelerator is asked here.
 
-torch names an accelerator wherever it was built for one. The build that a package index gives on Linux names CUDA, also on a laptop or a login node without a GPU; so each function here asks whether one is there.
-torch is imported when it is asked, so that a command which computes nothing starts without it.
+torch names an accelerator wherever it was built for one. The build that a package index gives on Linux names CUDA, also
+on a laptop or a login node without a GPU; so each function here asks whether one is there. torch is imported when it is
+asked, so that a command which computes nothing starts without it.
 """
 
 from __future__ import annotations

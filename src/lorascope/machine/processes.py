@@ -1,6 +1,8 @@
-"""Several processes of one run, as `accelerate launch` or `torchrun` starts them: the first one acts, the others wait for what it tells.
+"""Several processes of one run, as `accelerate launch` or `torchrun` starts them: the first one acts, the
+others wait for what it tells.
 
-All of them train a cell together; everything else is done once, by the first. Without a launcher each function here is a plain call.
+All of them train a cell together; everything else is done once, by the first. Without a launcher each
+function here is a plain call.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ _group: Any = None
 
 
 def join() -> None:
-    """Meet the other processes of the launcher, if one started this process; to be called by all of them, and before anything else here."""
+    """Meet the other processes of the launcher, if one started this process; to be called by all of them, and
+    before anything else here.
+    """
     global _group
     if _group is None and _launched():
         from accelerate import PartialState
@@ -60,7 +64,8 @@ def number() -> int:
 def on_first(function: Callable[[], Result]) -> Result:
     """Call a function in the first process alone, once all have come here, and give its result to all.
 
-    Where it raises, every process stops: the first one with that error, the others with a `LorascopeError` that repeats it.
+    Where it raises, every process stops: the first one with that error, the others with a
+    `LorascopeError` that repeats it.
     """
     if _group is None:
         return function()
@@ -79,7 +84,9 @@ def on_first(function: Callable[[], Result]) -> Result:
 
 
 def first_before_others(function: Callable[[], Result]) -> Result:
-    """Call a function in every process, in the first one before the others, which then find what it left in the cache."""
+    """Call a function in every process, in the first one before the others, which then find
+    what it left in the cache.
+    """
     kept: list[Result] = []
     on_first(lambda: kept.append(function()))
     return kept[0] if kept else function()

@@ -1,6 +1,7 @@
 """Versions of other packages: one that is too old for lorascope is told in a line, not by whatever it lacks.
 
-The bounds are those of lorascope's own metadata (`pyproject.toml`), to which pip holds at installation, and nobody after it. Each part asks for what it needs before it imports it.
+The bounds are those of lorascope's own metadata (`pyproject.toml`), to which pip holds at installation, and nobody
+after it. Each part asks for what it needs before it imports it.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ def require(*packages: str) -> None:
 
 @cache
 def _bounds() -> dict[str, SpecifierSet]:
-    """Versions that lorascope's metadata allows, by package, extras' among them; nothing where lorascope itself is not installed."""
+    """Versions that lorascope's metadata allows, by package, extras' among them; nothing where lorascope
+    itself is not installed.
+    """
     try:
         lines = requires("lorascope") or []
     except PackageNotFoundError:

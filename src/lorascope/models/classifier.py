@@ -1,40 +1,19 @@
-"""Encoders with an emotion head: what every family of them offers, and Whisper's at any context length.
-
-`WhisperClassifier` is the stock `WhisperForAudioClassification` with two freedoms: the encoder takes inputs shorter than 30 s, and the
-mean over frames may skip the padding. Parameter names are the stock ones, so what is saved here loads there and the other way round.
-"""
+"""Encoders with an emotion head: what every family of them offers (each has a file in `families`)."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from transformers import WhisperForAudioClassification
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 
-@contextmanager
-def context_length(encoder: Any, frames: int) -> Iterator[None]:
-    """Let a Whisper encoder take exactly `frames` frames (2 * frames mel columns); the old length is restored on leaving.
-
-    The encoder adds the first `frames` rows of its position table; nothing is copied and no weight changes.
-    """
-    before = (encoder.config.max_source_positions, encoder.embed_positions.num_embeddings)
-    if frames > encoder.embed_positions.weight.shape[0]:
-        raise ValueError(f"{frames} frames, but the encoder knows {encoder.embed_positions.weight.shape[0]} positions")
-    encoder.config.max_source_positions = encoder.embed_positions.num_embeddings = frames
-    try:
-        yield
-    finally:
-        encoder.config.max_source_positions, encoder.embed_positions.num_embeddings = before
-
-
 def masked_mean(hidden: Tensor, valid: Tensor | None) -> Tensor:
-    """Mean of [clips, frames, width] over each clip's first `valid` frames ([clips]; None: over all), [clips, width]."""
+    """Mean of [clips, frames, width] over each clip's first `valid` frames ([clips]; None:
+    over all), [clips, width].
+    """
     if valid is None:
         return hidden.mean(dim=1)
     frames = torch.arange(hidden.shape[1], device=hidden.device)
@@ -43,10 +22,12 @@ def masked_mean(hidden: Tensor, valid: Tensor | None) -> Tensor:
 
 
 class SpeechClassifier(nn.Module, ABC):
-    """An encoder with projector and classifier; each family's class adds its stock `...ForSequenceClassification` or the like.
+    """An encoder with projector and classifier; each family's class adds its stock
+    `...ForSequenceClassification` or the like.
 
-    `trunk` names the attribute that holds the encoder, `stock` the Hugging Face class whose parameter names these are, `has_window` says whether the encoder has
-    a fixed window (Whisper's 30 s), `linears` where in a block the adaptable linear layers lie, in the order in which the block runs them.
+    `trunk` names the attribute that holds the encoder, `stock` the Hugging Face class whose parameter names these are,
+    `has_window` says whether the encoder has a fixed window (Whisper's 30 s), `linears` where in a block the adaptable
+    linear layers lie, in the order in which the block runs them.
     """
 
     trunk: ClassVar[str]
@@ -70,13 +51,16 @@ class SpeechClassifier(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Encoder output [clips, frames, width] of a batch of features; `valid` [clips] counts the frames that hold speech (None: all)."""
+        """Encoder output [clips, frames, width] of a batch of features; `valid` [clips] counts the frames that
+        hold speech (None: all).
+        """
         ...
 
     def pooled_stream(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
         """The residual stream at every depth, pooled as the head pools the output, [clips, layers + 1, width].
 
-        Depth l is resid_pre of block l (0: the embedding), the last depth the encoder's output, after its final LayerNorm where it has one.
+        Depth l is resid_pre of block l (0: the embedding), the last depth the encoder's output, after its final
+        LayerNorm where it has one.
         """
         pooled: list[Tensor] = []
 
@@ -96,7 +80,8 @@ class SpeechClassifier(nn.Module, ABC):
     ) -> SequenceClassifierOutput:
         """Logits [clips, classes] of a batch of features; with `labels` [clips] also the mean cross-entropy.
 
-        `valid` [clips] restricts the mean over frames to each clip's speech; without it the result is the stock model's.
+        `valid` [clips] restricts the mean over frames to each clip's speech; without it the
+        result is the stock model's.
         """
         hidden = self.projector(self.encode(input_features, valid))
         logits = self.classifier(masked_mean(hidden, valid))
@@ -104,37 +89,11 @@ class SpeechClassifier(nn.Module, ABC):
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
-class WhisperClassifier(SpeechClassifier, WhisperForAudioClassification):
-    """`WhisperForAudioClassification` for any context length, pooling over the valid frames when told how many there are."""
-
-    trunk = "encoder"
-    stock = WhisperForAudioClassification
-    has_window = True
-    linears: ClassVar = {
-        "q_proj": "self_attn.q_proj",
-        "k_proj": "self_attn.k_proj",
-        "v_proj": "self_attn.v_proj",
-        "out_proj": "self_attn.out_proj",
-        "fc1": "fc1",
-        "fc2": "fc2",
-    }
-
-    @property
-    def blocks(self) -> Any:
-        """The encoder's blocks, in order."""
-        return self.encoder.layers
-
-    def encode(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Encoder output after the final LayerNorm, [clips, frames, width], of log-mels [clips, mels, 2 * frames]; Whisper attends to padding, so `valid` changes nothing."""
-        with context_length(self.encoder, features.shape[-1] // 2):
-            return self.encoder(features).last_hidden_state
-
-
 class Head(nn.Module):
     """The classification head alone, on pooled encoder outputs: projector, classifier.
 
-    The projector is linear, so it commutes with the mean over frames: on the pooled encoder output this head gives the logits that
-    `SpeechClassifier` gives on the frames.
+    The projector is linear, so it commutes with the mean over frames: on the pooled encoder output this head gives the
+    logits that `SpeechClassifier` gives on the frames.
     """
 
     def __init__(self, width: int, projection: int, classes: int) -> None:
@@ -150,7 +109,9 @@ class Head(nn.Module):
 
 
 def initialise_head(model: nn.Module, seed: int, std: float = 0.02) -> None:
-    """Draw projector and classifier anew from N(0, std²) with zero bias (Whisper's own initialisation), from `seed` alone."""
+    """Draw projector and classifier anew from N(0, std²) with zero bias (Whisper's own
+    initialisation), from `seed` alone.
+    """
     generator = torch.Generator().manual_seed(seed)
     for layer in (model.projector, model.classifier):
         assert isinstance(layer, nn.Linear)

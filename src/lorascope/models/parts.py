@@ -1,6 +1,6 @@
 """The parts of an encoder under one set of names, whatever the architecture, proved on a real batch.
 
-One small class per architecture family maps names to modules: Whisper's is here, that of the encoders on waveforms in `waveform_parts`. `prove` checks the map: what it calls
+One small class per architecture family maps names to modules (`families`). `prove` checks the map: what it calls
 resid_pre, attn_out, mlp_out and resid_post must add up, or the model is refused.
 """
 
@@ -27,8 +27,9 @@ MODULES = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 class Block(NamedTuple):
     """The parts of one block on one batch, [clips, frames, width] each.
 
-    Before LayerNorms on the stream (Whisper) resid_mid = resid_pre + attn_out and resid_post = resid_mid + mlp_out; where LayerNorms lie on the stream (base
-    wav2vec 2.0, HuBERT, WavLM) resid_mid = LN1(resid_pre + attn_out) and resid_post = LN2(resid_mid + mlp_out).
+    Before LayerNorms on the stream (Whisper) resid_mid = resid_pre + attn_out and resid_post = resid_mid + mlp_out;
+    where LayerNorms lie on the stream (base wav2vec 2.0, HuBERT, WavLM) resid_mid = LN1(resid_pre + attn_out) and
+    resid_post = LN2(resid_mid + mlp_out).
     """
 
     resid_pre: Tensor
@@ -41,7 +42,8 @@ class Block(NamedTuple):
 class EncoderParts(ABC):
     """The parts of an encoder with an adapter on it; a family's class says where they lie.
 
-    `attention`, `mlp` are the submodules of a block whose outputs are attn_out and mlp_out, `middle_norm` the one whose output is resid_mid with `post_norm`; `post_norm` says that the LayerNorms lie on the residual stream, after
+    `attention`, `mlp` are the submodules of a block whose outputs are attn_out and mlp_out, `middle_norm` the one whose
+    output is resid_mid with `post_norm`; `post_norm` says that the LayerNorms lie on the residual stream, after
     attention and MLP, and not before them.
     """
 
@@ -76,7 +78,9 @@ class EncoderParts(ABC):
 
     @abstractmethod
     def stem(self) -> list[tuple[Any, bool]]:
-        """The costly modules before the blocks, in order, each with whether anything but the next of them reads what it gives."""
+        """The costly modules before the blocks, in order, each with whether anything but the next of
+        them reads what it gives.
+        """
         ...
 
     def attention_output(self, block: Any) -> Any:
@@ -92,7 +96,9 @@ class EncoderParts(ABC):
         return getattr(block, self.middle_norm).output
 
     def block_output(self, output: Any) -> Any:
-        """resid_post, given what a block returns: with it, in WavLM, the position bias; in early versions of transformers 5, attention's weights."""
+        """resid_post, given what a block returns: with it, in WavLM, the position bias; in early versions of
+        transformers 5, attention's weights.
+        """
         return output[0] if isinstance(output, tuple) else output
 
     # What follows from them ----------------------------------------------------------------------------------------
@@ -126,7 +132,9 @@ class EncoderParts(ABC):
         return block
 
     def adapted(self) -> list[tuple[int, str]]:
-        """(layer, module) of every linear layer whose update is a plain low-rank pair, in forward order; empty for DoRA, IA3 and changed weights."""
+        """(layer, module) of every linear layer whose update is a plain low-rank pair, in forward order; empty for
+        DoRA, IA3 and changed weights.
+        """
         return [
             (layer, name)
             for layer in range(self.layers)
@@ -145,13 +153,17 @@ class EncoderParts(ABC):
         return tuple(active_module(part) for part in (self.classifier.projector, self.classifier.classifier))  # pyright: ignore[reportReturnType]
 
     def apply_head(self, pooled: Tensor) -> Tensor:
-        """Logits [clips, classes] of pooled encoder outputs [clips, width], without calling a module (so that a trace is not disturbed)."""
+        """Logits [clips, classes] of pooled encoder outputs [clips, width], without calling a module (so that a
+        trace is not disturbed).
+        """
         projector, classifier = self.head()
         projected = nn.functional.linear(pooled, projector.weight, projector.bias)
         return nn.functional.linear(projected, classifier.weight, classifier.bias)
 
     def run_from(self, layer: int, hidden: Tensor, valid: Tensor | None) -> Tensor:
-        """Logits [clips, classes] when blocks `layer`.. run on [clips, frames, width]; `layer` = layers: norm and head only."""
+        """Logits [clips, classes] when blocks `layer`.. run on [clips, frames, width]; `layer` =
+        layers: norm and head only.
+        """
         for number in range(layer, self.layers):
             hidden = self.run_block(number, hidden, valid).resid_post
         return self.apply_head(masked_mean(self.final_norm(hidden), valid))
@@ -165,9 +177,9 @@ class EncoderParts(ABC):
     def prove(self, features: Tensor, valid: Tensor | None = None, backbone_output: Tensor | None = None) -> None:
         """Check the map of names on a real batch of features, in the adapter's present state and eval mode.
 
-        Every block's parts, run one by one, give its output; before LayerNorms on the stream, resid_pre + attn_out + mlp_out = resid_post;
-        final_norm(resid_post[L-1]) = the encoder's output; and, where the bare backbone's output [clips, frames, width] is given, the encoder with its adapter off equals it. Raises
-        `LorascopeError` on failure.
+        Every block's parts, run one by one, give its output; before LayerNorms on the stream, resid_pre + attn_out +
+        mlp_out = resid_post; final_norm(resid_post[L-1]) = the encoder's output; and, where the bare backbone's output
+        [clips, frames, width] is given, the encoder with its adapter off equals it. Raises `LorascopeError` on failure.
         """
         seen: list[dict[str, Tensor]] = [{} for _ in self.blocks]
         handles = [
@@ -206,35 +218,6 @@ class EncoderParts(ABC):
         return hook
 
 
-class WhisperParts(EncoderParts):
-    """The parts of a Whisper encoder: LayerNorms before attention and MLP, one more at the end."""
-
-    attention = "self_attn"
-    mlp = "fc2"
-
-    def stack(self, classifier: Any) -> Any:
-        """The encoder itself."""
-        return classifier.encoder
-
-    def stem(self) -> list[tuple[Any, bool]]:
-        """Both convolutions; the second alone reads the first."""
-        encoder = self.classifier.encoder_module
-        return [(encoder.conv1, False), (encoder.conv2, True)]
-
-    def final_norm(self, hidden: Tensor) -> Tensor:
-        """The encoder's last LayerNorm on [..., width], without calling the module."""
-        norm = self.classifier.encoder_module.layer_norm
-        return nn.functional.layer_norm(hidden, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
-
-    def run_block(self, layer: int, hidden: Tensor, valid: Tensor | None) -> Block:
-        """One block's parts on resid_pre [clips, frames, width]; every frame is attended to."""
-        block = self.blocks[layer]
-        attn_out = block.self_attn(hidden_states=block.self_attn_layer_norm(hidden), attention_mask=None)[0]
-        middle = hidden + attn_out
-        mlp_out = block.fc2(block.activation_fn(block.fc1(block.final_layer_norm(middle))))
-        return Block(hidden, attn_out, middle, mlp_out, middle + mlp_out)
-
-
 def _is_pair(linear: Any, adapter: str) -> bool:
     if not isinstance(linear, LoraLayer) or adapter not in linear.lora_A:
         return False
@@ -243,7 +226,9 @@ def _is_pair(linear: Any, adapter: str) -> bool:
 
 
 def active_module(part: Any) -> nn.Module:
-    """The module that a `modules_to_save` wrapper uses now (its adapter's copy, or the original one), or the module itself."""
+    """The module that a `modules_to_save` wrapper uses now (its adapter's copy, or the original
+    one), or the module itself.
+    """
     copies: Mapping[str, nn.Module] | None = getattr(part, "modules_to_save", None)
     if copies is None:
         return part

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..store.finished import FinishedRun
 from .figures import lens
-from .folder import RunFolder
 from .readings.words import at, capital
 
 #: The paper's number of analysed clips a class.
@@ -13,7 +13,7 @@ CLIPS_PER_CLASS = 25
 FEWEST_FOLDS = 6
 
 
-def cautions(folder: RunFolder) -> list[tuple[str, str]]:
+def cautions(folder: FinishedRun) -> list[tuple[str, str]]:
     """What to be careful with, most weighty first: (kind, sentence), each sentence once."""
     found: list[tuple[str, str]] = []
     if folder.synthetic:
@@ -35,7 +35,7 @@ def cautions(folder: RunFolder) -> list[tuple[str, str]]:
     return list(dict.fromkeys(found))
 
 
-def _folds(folder: RunFolder) -> list[str]:
+def _folds(folder: FinishedRun) -> list[str]:
     folds = {cell.metrics["fold"] for cell in folder.table1_cells}
     if not folds or len(folds) >= FEWEST_FOLDS:
         return []
@@ -43,7 +43,7 @@ def _folds(folder: RunFolder) -> list[str]:
     return [f"Table 1 rests on {several}: too few for a paired test of the methods to tell anything."]
 
 
-def _clips(folder: RunFolder) -> list[str]:
+def _clips(folder: FinishedRun) -> list[str]:
     analysis = folder.manifest.get("analysis") or {}
     sentences = []
     few = [row for row in analysis.get("per_class") or [] if row["taken"] < CLIPS_PER_CLASS]
@@ -56,7 +56,7 @@ def _clips(folder: RunFolder) -> list[str]:
     return sentences
 
 
-def _constant_lens(folder: RunFolder) -> list[str]:
+def _constant_lens(folder: FinishedRun) -> list[str]:
     """Of the models that the figure shows; the table has a column for all."""
     table = folder.table("lens")
     if table is None:
@@ -73,7 +73,7 @@ def _constant_lens(folder: RunFolder) -> list[str]:
     ]
 
 
-def _table_notes(folder: RunFolder) -> list[str]:
+def _table_notes(folder: FinishedRun) -> list[str]:
     sentences = []
     for stem, name, value in (("rank_scores", "Rank space", "probe_low"), ("cka", "CKA", "ci_low")):
         table = folder.table(stem)

@@ -10,11 +10,11 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
+from ..store.finished import SYNTHETIC
 from ..store.folder import write_text
 from . import inline
 from .figures import style
 from .figures.rank_space import main_module_first
-from .folder import SYNTHETIC
 from .rendering import render
 
 STEM = "side_by_side"

@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 
 from ..findings.scores import compare, confusion, per_fold, summarise
+from ..store.finished import ANALYSIS_TABLES, FinishedRun
 from ..store.folder import write_text
 from . import inline
 from .cautions import cautions
 from .figures import draw
-from .folder import ANALYSIS_TABLES, RunFolder
 from .panels import panels
 from .rendering import render
 from .sections import SECTIONS, Section, Table, table
@@ -25,7 +25,7 @@ def write_report(run: Path) -> Path:
 
     Raises `LorascopeError` where the folder is no run folder or a file in it can't be read.
     """
-    folder = RunFolder(run)
+    folder = FinishedRun(run)
     drawn = {file.stem: file for file in draw(run) if file.suffix == ".svg"}
     interactive = panels(folder)
     page = render(
@@ -49,7 +49,7 @@ def write_report(run: Path) -> Path:
     return file
 
 
-def _what_was_run(folder: RunFolder) -> dict[str, Any]:
+def _what_was_run(folder: FinishedRun) -> dict[str, Any]:
     manifest = folder.manifest
     folds = per_fold(folder.path)
     analysis = manifest.get("analysis") or {}
@@ -67,7 +67,7 @@ def _what_was_run(folder: RunFolder) -> dict[str, Any]:
     }
 
 
-def _methods(folder: RunFolder) -> list[str]:
+def _methods(folder: FinishedRun) -> list[str]:
     lines: dict[str, None] = {}
     for cell in folder.table1_cells:
         metrics = cell.metrics
@@ -78,7 +78,7 @@ def _methods(folder: RunFolder) -> list[str]:
     return list(lines)
 
 
-def _candidates(folder: RunFolder) -> Table | None:
+def _candidates(folder: FinishedRun) -> Table | None:
     rows = [
         {"label": cell.metrics["label"], "fold": cell.metrics["fold"]}
         | candidate
@@ -97,7 +97,7 @@ def _candidates(folder: RunFolder) -> Table | None:
     return table(frame, "Candidate hyper-parameters and their scores on the selection clips")
 
 
-def _results(folder: RunFolder, drawn: dict[str, Path]) -> dict[str, Any] | None:
+def _results(folder: FinishedRun, drawn: dict[str, Path]) -> dict[str, Any] | None:
     summary = summarise(folder.path)
     if summary.empty:
         return None
@@ -119,7 +119,7 @@ def _results(folder: RunFolder, drawn: dict[str, Path]) -> dict[str, Any] | None
 
 
 def _section(
-    section: Section, folder: RunFolder, drawn: dict[str, Path], interactive: dict[str, Any]
+    section: Section, folder: FinishedRun, drawn: dict[str, Path], interactive: dict[str, Any]
 ) -> dict[str, Any]:
     figures = [
         {"stem": stem, "svg": inline.svg(file, f"{section.title}. {section.alt}")}
@@ -141,7 +141,7 @@ def _section(
     }
 
 
-def _downloads(folder: RunFolder) -> list[dict[str, Any]]:
+def _downloads(folder: FinishedRun) -> list[dict[str, Any]]:
     frames = {
         "table1": summarise(folder.path),
         "comparison": compare(folder.path),

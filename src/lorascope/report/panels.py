@@ -13,9 +13,9 @@ from typing import Any
 
 import pandas as pd
 
+from ..store.finished import FinishedRun
 from .figures import contribution, lens, rank_space, spectra
 from .figures.style import CYCLE, MODELS, VARIANTS
-from .folder import RunFolder
 
 Panel = dict[str, Any]
 
@@ -32,7 +32,7 @@ _LENS_QUANTITIES = {
 }
 
 
-def panels(folder: RunFolder) -> dict[str, Panel]:
+def panels(folder: FinishedRun) -> dict[str, Panel]:
     """The panels by the figure that they belong to (fig1, fig2a, fig2b, fig3, cka), for the tables that are there."""
     made = {
         "fig1": _contribution(folder),
@@ -44,7 +44,7 @@ def panels(folder: RunFolder) -> dict[str, Panel]:
     return {name: panel for name, panel in made.items() if panel["views"]}
 
 
-def _contribution(folder: RunFolder) -> Panel:
+def _contribution(folder: FinishedRun) -> Panel:
     views = []
     table = folder.table("contribution")
     if table is not None:
@@ -61,7 +61,7 @@ def _contribution(folder: RunFolder) -> Panel:
     return {"title": "Explore: layer contribution", "views": views}
 
 
-def _lens(folder: RunFolder) -> Panel:
+def _lens(folder: FinishedRun) -> Panel:
     views = []
     table = folder.table("lens")
     if table is not None:
@@ -77,7 +77,7 @@ def _lens(folder: RunFolder) -> Panel:
     return {"title": "Explore: logit lens", "views": views}
 
 
-def _rank_space(folder: RunFolder) -> Panel:
+def _rank_space(folder: FinishedRun) -> Panel:
     views = []
     table, scores = folder.table("ranks"), folder.table("rank_scores")
     if table is not None:
@@ -98,7 +98,7 @@ def _rank_space(folder: RunFolder) -> Panel:
     return {"title": "Explore: point at a clip", "views": views}
 
 
-def _k90(folder: RunFolder) -> Panel:
+def _k90(folder: FinishedRun) -> Panel:
     views = []
     table = folder.table("spectra_summary")
     if table is not None:
@@ -123,7 +123,7 @@ def _k90(folder: RunFolder) -> Panel:
     return {"title": "Explore: k90 by layer", "views": views}
 
 
-def _cka(folder: RunFolder) -> Panel:
+def _cka(folder: FinishedRun) -> Panel:
     views = []
     table = folder.table("cka")
     if table is not None:

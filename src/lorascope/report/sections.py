@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from ..store.finished import FinishedRun
 from . import readings
-from .folder import RunFolder
 
 Table = dict[str, Any]
 
@@ -24,9 +24,9 @@ class Section:
     stem: str
     alt: str
     needs: tuple[str, ...]
-    read: tuple[Callable[[RunFolder], list[str]], ...]
+    read: tuple[Callable[[FinishedRun], list[str]], ...]
     panels: tuple[str, ...] = ()
-    tables: Callable[[RunFolder], list[Table]] = field(default=lambda _: [])
+    tables: Callable[[FinishedRun], list[Table]] = field(default=lambda _: [])
 
 
 def table(frame: pd.DataFrame, caption: str, digits: int = 3) -> Table:
@@ -48,7 +48,7 @@ def _cell(value: Any, digits: int) -> tuple[str, str, bool]:
     return str(value), str(value), False
 
 
-def _score_table(folder: RunFolder) -> list[Table]:
+def _score_table(folder: FinishedRun) -> list[Table]:
     scores = folder.table("rank_scores")
     if scores is None:
         return []
@@ -57,7 +57,7 @@ def _score_table(folder: RunFolder) -> list[Table]:
     return [table(scores[columns], "Separation of the emotions in rank space, beside what shuffled labels give (null)")]
 
 
-def _k90_table(folder: RunFolder) -> list[Table]:
+def _k90_table(folder: FinishedRun) -> list[Table]:
     summary = folder.table("spectra_summary")
     if summary is None:
         return []
@@ -71,7 +71,7 @@ def _k90_table(folder: RunFolder) -> list[Table]:
     return [table(means, "Effective dimensions, mean over layers", digits=2)]
 
 
-def _cka_table(folder: RunFolder) -> list[Table]:
+def _cka_table(folder: FinishedRun) -> list[Table]:
     similarity = folder.table("cka")
     if similarity is None:
         return []

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..findings.scores import compare, summarise
-from .folder import RunFolder, records
+from ..store.finished import FinishedRun, records
 
 __all__ = ["compare", "print_table1", "summarise", "write_tables"]
 
@@ -57,7 +57,7 @@ def write_tables(run: Path) -> list[Path]:
     table = summarise(run)
     if table.empty:
         return []
-    folder = RunFolder(run)
+    folder = FinishedRun(run)
     comparison = compare(run)
     files = {
         "table1.csv": table.to_csv(index=False, lineterminator="\n"),
@@ -93,7 +93,7 @@ def print_table1(run: Path, console: Console) -> None:
     for row in formatted(table):
         shown.add_row(*(escape(row[HEADS.index(head)]) for head in heads))
     console.print(shown)
-    for note in notes(table, RunFolder(run).marks):
+    for note in notes(table, FinishedRun(run).marks):
         console.print(escape(note), highlight=False)
     for line in comparison_lines(compare(run)):
         console.print(escape(line), highlight=False)

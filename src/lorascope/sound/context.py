@@ -6,13 +6,25 @@ import json
 from pathlib import Path
 
 from ..errors import LorascopeError
+from .features import WINDOW
 
 #: Beginnings of the names of encoders without a window.
 WINDOWLESS = ("wav2vec2", "hubert", "wavlm")
+#: Context lengths under `trim`, in frames of 20 ms: few, since every new length makes CPU kernels plan again.
+BUCKETS = (50, 100, 150, 200, 250, 300, 350, 400, 500, 600, 750, 1000, 1250, WINDOW)
+
+
+def context_frames(valid: int, context: str) -> int:
+    """Frames of encoder input for a clip with `valid` frames of speech: the window (`full`) or
+    the next bucket (`trim`).
+    """
+    return WINDOW if context == "full" else next(bucket for bucket in BUCKETS if bucket >= valid)
 
 
 def refuse_full(backbone: str, context: str, key: str) -> None:
-    """Raise `LorascopeError`, naming `key`, where `context` is full and the backbone's name or folder says that its encoder has no window. Reads no weights."""
+    """Raise `LorascopeError`, naming `key`, where `context` is full and the backbone's name or folder says that its
+    encoder has no window. Reads no weights.
+    """
     kind = Path(backbone).name.lower()
     config = Path(backbone).expanduser() / "config.json"
     if config.is_file():

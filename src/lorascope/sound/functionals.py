@@ -1,7 +1,7 @@
 """Features of the classic baseline: openSMILE's functionals of a whole clip, cached by the clip's content.
 
-eGeMAPSv02 (88; Eyben et al. 2016) and ComParE_2016 (6373; Schuller et al. 2016), from the same 16 kHz mono samples that the encoders get. openSMILE is an extra: its licence
-allows research and private use only.
+eGeMAPSv02 (88; Eyben et al. 2016) and ComParE_2016 (6373; Schuller et al. 2016), from the same 16 kHz mono samples that
+the encoders get. openSMILE is an extra: its licence allows research and private use only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from ..errors import LorascopeError
-from ..experiment.methods import ClassicConfig
 from ..machine.progress import bar
 from ..machine.requirements import require
 from ..store.cache import cache_folder, keep_array, read_array
@@ -31,14 +30,15 @@ def check_opensmile() -> None:
     """Raise `LorascopeError` where openSMILE is not installed, or too old."""
     if importlib.util.find_spec("opensmile") is None:
         raise LorascopeError(
-            "methods: a classic method needs openSMILE, which is not installed; install it with `pip install 'lorascope[classic]'`, or take the method out"
+            "methods: a classic method needs openSMILE, which is not installed; install it with `pip install "
+            "'lorascope[classic]'`, or take the method out"
         )
     require("opensmile")
 
 
-def versions_of(method: ClassicConfig) -> dict[str, str]:
-    """The feature set by openSMILE's name, and openSMILE's version."""
-    return {"set": SETS[method.features], "opensmile": version("opensmile")}
+def versions_of(features: str) -> dict[str, str]:
+    """A feature set ("egemaps" or "compare") by openSMILE's name, and openSMILE's version."""
+    return {"set": SETS[features], "opensmile": version("opensmile")}
 
 
 def functionals(
@@ -46,8 +46,8 @@ def functionals(
 ) -> dict[str, np.ndarray]:
     """A feature set ("egemaps" or "compare") of every clip, [features] by id.
 
-    `hashes` name the clips' content, `samples(clip)` gives 16 kHz mono samples and is called only for clips that are not in the cache. Raises `LorascopeError` naming
-    a clip that is too short for the set.
+    `hashes` name the clips' content, `samples(clip)` gives 16 kHz mono samples and is called only for clips that are
+    not in the cache. Raises `LorascopeError` naming a clip that is too short for the set.
     """
     check_opensmile()
     made_by = [SETS[features], *(version(package) for package in ("opensmile", "soxr", "soundfile"))]
@@ -80,7 +80,8 @@ def _extract(extractor: Any, samples: np.ndarray, clip: str) -> np.ndarray:
         values = extractor.process_signal(samples, SAMPLE_RATE).to_numpy()[0]
     if not np.isfinite(values).all():
         raise LorascopeError(
-            f"clip {clip}: openSMILE gives no value for {int((~np.isfinite(values)).sum())} of {len(values)} features ({len(samples) / SAMPLE_RATE:.2f} s is too short?); "
+            f"clip {clip}: openSMILE gives no value for {int((~np.isfinite(values)).sum())} of {len(values)} "
+            f"features ({len(samples) / SAMPLE_RATE:.2f} s is too short?); "
             "leave the clip out with `corpus.exclude`, or the classic method"
         )
     return values

@@ -7,7 +7,6 @@ the selection clips is kept; only then are the test clips predicted, once.
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -28,7 +27,7 @@ from ..models.classifier import Head, initialise_head
 from ..models.families.known import parts_of
 from ..models.weights.backbone import Backbone
 from ..statistics.stats import unweighted_average_recall
-from ..store.folder import RunFolder, read_json, write_json
+from ..store.folder import read_json, write_json
 from .allocation import RankAllocation
 from .data import ClipDataset, PooledDataset
 from .fit import Fit, cross_entropy, fit
@@ -38,47 +37,13 @@ from .inputs import Inputs
 from .passes import predict_clips
 
 
-def run_cell(
-    cell: Cell, inputs: Inputs, run: RunFolder, fingerprint: str, say: Callable[[str], None] = lambda _: None
-) -> dict[str, Any]:
-    """Train and evaluate a cell, or read it where it is whole already; returns the content of its metrics.json.
-
-    Interrupted, it continues with the candidates that are done and the last whole checkpoint of the one that isn't. `say` is told what is being done. Several processes (see `processes`) call this
-    together.
-    """
-    name = cell.identity(fingerprint, inputs.clips, inputs.labels)
-    if not on_first(lambda: run.is_whole(name)):
-        start = time.perf_counter()
-        folder = on_first(lambda: run.begin(name))
-        metrics = _train_and_test(cell, inputs, folder, say)
-
-        def finish() -> None:
-            write_json(folder / "metrics.json", metrics | {"hash": name, "seconds": time.perf_counter() - start})
-            run.put_in_place(name)
-
-        on_first(finish)
-    return on_first(lambda: _whole(cell, run, name))
-
-
-def _whole(cell: Cell, run: RunFolder, name: str) -> dict[str, Any]:
-    """Metrics of a cell that is in place, under the method's name of today."""
-    # only now, since a run that is killed before the move starts again from the candidates
-    for leftover in run.cell(name).glob("candidate-*"):
-        shutil.rmtree(leftover)
-    file = run.cell(name) / "metrics.json"
-    metrics = read_json(file)
-    # a method may have another name than when its cell was trained
-    named = metrics | _names(cell)
-    if named != metrics:
-        write_json(file, named)
-    return named
-
-
-def _names(cell: Cell) -> dict[str, str]:
+def names(cell: Cell) -> dict[str, str]:
+    """What a cell is called in its experiment, and its role there; none of it changes a result."""
     return {"name": cell.name or cell.kind, "label": cell.label, "role": cell.role}
 
 
-def _train_and_test(cell: Cell, inputs: Inputs, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+def train_and_test(cell: Cell, inputs: Inputs, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """Train a cell in `folder` and predict its test clips; returns its metrics. Processes of one launcher call this together."""
     selection = cell.fold.validation if cell.fold.selection == "validation_speaker" else cell.fold.test
     if is_shallow(cell.method):
         return on_first(lambda: _test(cell, inputs, folder, lambda: fit_at_once(cell, inputs, selection, folder, say)))
@@ -238,7 +203,7 @@ def _metrics(cell: Cell, inputs: Inputs, logits: np.ndarray, decided: dict[str, 
     gold = np.array([inputs.labels[clip] for clip in cell.fold.test])
     predicted = logits.argmax(axis=1)
     return {
-        **_names(cell),
+        **names(cell),
         "method": cell.kind,
         "backbone": cell.backbone,
         "context": cell.context,

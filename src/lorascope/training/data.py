@@ -14,16 +14,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ..sound.context import context_frames
 from ..sound.decoding import Clip
-from ..sound.features import WINDOW
-
-#: Context lengths under `trim`, in frames of 20 ms: few, since every new length makes CPU kernels plan again.
-BUCKETS = (50, 100, 150, 200, 250, 300, 350, 400, 500, 600, 750, 1000, 1250, WINDOW)
-
-
-def context_frames(valid: int, context: str) -> int:
-    """Frames of encoder input for a clip with `valid` frames of speech: the window (`full`) or the next bucket (`trim`)."""
-    return WINDOW if context == "full" else next(bucket for bucket in BUCKETS if bucket >= valid)
 
 
 class ClipDataset(Dataset[dict[str, Any]]):

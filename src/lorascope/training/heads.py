@@ -128,7 +128,7 @@ def fit_at_once(
     choice = choose_shallow(cell.method, train, held_out, len(cell.classes))
     chosen = choice.candidates[choice.chosen]
     write_text(folder / "train.log", "".join(json.dumps(candidate) + "\n" for candidate in choice.candidates))
-    features = {"features": versions_of(cell.method)} if isinstance(cell.method, ClassicConfig) else {}
+    features = {"features": versions_of(cell.method.features)} if isinstance(cell.method, ClassicConfig) else {}
     about = head_record(cell, *inputs.backbone) | {"depths": choice.depths, "C": chosen["C"]} | features
     save_head(folder / "adapter", about, choice.head.tensors())
     return {

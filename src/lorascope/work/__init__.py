@@ -1,1 +1,5 @@
 """Units of work and who computes them."""
+
+from ..machine.requirements import require
+
+require("filelock")

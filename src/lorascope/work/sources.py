@@ -1,118 +1,88 @@
-"""Analyse an adapter that was made anywhere: no training, the same tables, figures and report as a run leaves."""
+"""What is analysed and trained on, opened once: a corpus' clips, a backbone, and adapters that were made anywhere."""
 
 from __future__ import annotations
 
-import datetime
 import json
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
-import yaml
 
-from ..analysis.analyse import analyse, cannot_be_had, open_adapter
-from ..api import base_manifest, finish, prepare
-from ..corpora import DEFAULT_CLASSES, load_corpus
-from ..corpora.corpus import Corpus
+from ..corpora import DEFAULT_CLASSES, Corpus
 from ..corpora.folds.folds import sample_from
 from ..corpora.labels import match_classes
 from ..errors import LorascopeError
-from ..experiment.config import AnalysisConfig
+from ..experiment.config import AnalysisConfig, Experiment
+from ..experiment.planning import Cell
+from ..machine import processes
 from ..machine.devices import device
-from ..machine.processes import refuse_several
-from ..models.adapters.folder import load_frozen_head, read_record
+from ..models.adapters.building import check_layers
+from ..models.adapters.folder import read_record
 from ..models.adapters.opening import Source, read_source
-from ..models.families.known import parts_of
 from ..models.weights.backbone import Backbone, load_backbone
 from ..models.weights.hub import adapter_folder
 from ..sound.context import no_window
-from ..store.folder import RunFolder, write_text
-from ..store.results import Results
+from ..sound.decoding import Clip, load_audio, prepare_clips
+from ..sound.functionals import check_opensmile
+from ..training.inputs import Inputs
 
-UNKNOWN_SPEAKERS = "Whether these speakers were in the adapter's training is not known here: accuracies are honest only if they were not."
+Say = Callable[[str], None]
 
 
-def analyze(
-    backbone: str,
-    adapter: str | Path,
-    out: str | Path,
-    corpus: str,
-    root: str | Path | None = None,
-    frozen: str | Path | None = None,
-    clip_ids: Sequence[str] | None = None,
-    context: str | None = None,
-    labels: Sequence[str] | None = None,
-    config: AnalysisConfig | None = None,
-    say: Callable[[str], None] = lambda _: None,
-) -> Results:
-    """Run the analyses on an adapter and leave tables, figures and a report in `out`.
+def open_inputs(
+    experiment: Experiment, corpus: Corpus, cells: Sequence[Cell], say: Say = lambda _: None
+) -> tuple[Inputs, Backbone]:
+    """What an experiment's cells share, and its backbone; every clip is read. Raises `LorascopeError` for what cannot be run here."""
 
-    `backbone` is a folder that `save_pretrained` wrote, a hub id or a short name; `adapter` the folder or hub id of a PEFT adapter, with projector and classifier
-    among its saved modules or without, or of a whole checkpoint of the same architecture; `frozen` a folder in which only the head was trained. The clips are
-    `clip_ids`, or a seeded sample of the corpus. `context` ("trim" or "full") defaults to what the adapter's folder records, else "full", or "trim" for encoders
-    without a window. The class names are the adapter's record's, else the backbone's, else `labels`; they are matched by meaning, whatever their order. Without
-    a trained head they only choose the clips, and default to the usual four. What the adapter doesn't allow is left out and told, and refused where
-    `config` names it. Raises `LorascopeError` for bad input before anything is written.
-    """
-    refuse_several("analyze")
-    start = time.perf_counter()
-    created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    settings = config or AnalysisConfig()
-    folder = RunFolder(out)
-    _refuse_filled(folder)
-    opened = open_backbone(backbone, adapter, labels)
-    base, source, classes = opened.base, opened.source, opened.classes
-    chosen_context = context or default_context(opened, backbone)
-    if chosen_context == "full" and not base.model.has_window:
-        raise LorascopeError(no_window(base.name, "--context"))
-    notes, head = [], None
-    if frozen is not None and source.head:
-        head = _in_order(load_frozen_head(Path(frozen), base), Path(frozen), classes, base)
-    elif frozen is not None:
-        notes.append("The frozen baseline's head is left aside, since the adapter has none to compare it with.")
-    clips = load_corpus(corpus, root=Path(root) if root is not None else None, classes=classes)
-    sample, counts = _choose(clips, clip_ids, settings)
-    kept = replace(clips, clips=clips.clips.loc[list(sample["clip"])])
-    features = prepare(kept, base, say)
-    first = features[sample["clip"].iloc[0]].features
-    adapted = open_adapter(base, source, first, chosen_context, device())
-    impossible = cannot_be_had(settings.measures, bool(parts_of(adapted.model).adapted()), adapted.has_head)
-    if impossible and "measures" in settings.model_fields_set:
-        name, reason = next(iter(impossible.items()))
-        raise LorascopeError(f"analysis.measures: {name} cannot be had: {reason}; take it out")
-    say(f"analysis of {adapter}: {len(sample)} clips, context {chosen_context}")
-    analysis = analyse(
-        adapted.model, head, sample, features, classes, chosen_context, settings, has_head=adapted.has_head
+    def load() -> Backbone:
+        return load_backbone(experiment.backbone.name, corpus.classes, experiment.seed, experiment.head.projection)
+
+    backbone = processes.first_before_others(load)
+    say(f"backbone {backbone.name} from the {backbone.origin}: {backbone.layers} layers, width {backbone.width}")
+    if not backbone.model.has_window and experiment.backbone.context == "full":
+        raise LorascopeError(no_window(backbone.name, "backbone.context"))
+    _check_precision(experiment.precision)
+    if any(cell.kind == "classic" for cell in cells):
+        check_opensmile()
+    for method in experiment.conditions.values():
+        check_layers(method, backbone.model)
+    pieces = {name: (path, start, end) for name, path, start, end in _pieces(corpus)}
+    inputs = Inputs(
+        clips=processes.first_before_others(lambda: prepare(corpus, backbone, say)),
+        labels={str(clip): corpus.classes.index(emotion) for clip, emotion in corpus.clips["emotion"].items()},
+        speakers={str(clip): speaker for clip, speaker in corpus.clips["speaker"].items()},
+        load=load,
+        device=device(),
+        samples=lambda clip: load_audio(*pieces[clip]),
     )
-    notes += [*adapted.notes, *analysis.notes]
-    for note in notes:
-        say(f"note: {note}")
-    about = {
-        "fold": None,
-        "speakers": {"test": sorted(sample["speaker"].unique()), "validation": []},
-        "clips": len(sample),
-        "clip_ids": list(sample["clip"]),
-        "per_class": counts.to_dict(orient="records"),
-        "models": list(analysis.models),
-        "draws": settings.draws,
-        "left_out": analysis.left_out,
-        "notes": [*notes, UNKNOWN_SPEAKERS],
-        "seconds": analysis.seconds,
-    }
-    folder.replace_tables(analysis.tables, about)
-    write_text(folder.config, _config_text(backbone, adapter, frozen, corpus, root, chosen_context, classes, settings))
-    manifest = {
-        **base_manifest(created, clips, base, chosen_context, features),
-        "adapter": str(adapter),
-        "frozen": None if frozen is None else str(frozen),
-        "seeds": {"analysis": settings.seed},
-        "cells": [],
-        "analysis": about,
-    }
-    return finish(folder, manifest, [], start, say)
+    return inputs, backbone
+
+
+def prepare(corpus: Corpus, backbone: Backbone, say: Say = lambda _: None) -> dict[str, Clip]:
+    """Features of all clips of a corpus; every clip is read and checked. Raises `LorascopeError` on the first that is bad."""
+    table = corpus.clips
+    say(f"corpus {corpus.name}: {len(table)} clips of {table['speaker'].nunique()} speakers")
+    return prepare_clips(_pieces(corpus), backbone.features)
+
+
+def _pieces(corpus: Corpus) -> list[tuple[str, str, float | None, float | None]]:
+    """(id, path, start, end) of every clip, start and end in seconds where it is a piece of its file."""
+    return [
+        (str(clip), row["path"], _seconds(row.get("start")), _seconds(row.get("end")))
+        for clip, row in corpus.clips.iterrows()
+    ]
+
+
+def _seconds(value: Any) -> float | None:
+    return None if value is None or pd.isna(value) else float(value)
+
+
+def _check_precision(precision: str) -> None:
+    if precision == "fp16" and device() == "cpu":
+        raise LorascopeError("precision: fp16 needs a GPU; use fp32 or bf16")
 
 
 def read_clip_ids(file: Path) -> list[str]:
@@ -168,7 +138,7 @@ def default_context(opened: Opened, backbone: str) -> str:
     return record.context if record else "full" if opened.base.model.has_window else "trim"
 
 
-def _in_order(
+def in_order(
     head: dict[str, torch.Tensor], folder: Path, classes: tuple[str, ...], base: Backbone
 ) -> dict[str, torch.Tensor]:
     """The frozen head with its classes in the adapter's order, where its folder names them."""
@@ -189,9 +159,8 @@ def _in_order(
     return {name: tensor[order] if name.startswith("classifier") else tensor for name, tensor in head.items()}
 
 
-def _choose(
-    corpus: Corpus, clip_ids: Sequence[str] | None, config: AnalysisConfig
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def choose(corpus: Corpus, clip_ids: Sequence[str] | None, config: AnalysisConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The clips to analyse, `clip_ids` or a seeded sample, and their numbers a class. Raises `LorascopeError` for an id that is not there."""
     if clip_ids is None:
         return sample_from(corpus, list(corpus.clips.index), config.clips_per_class, config.seed)
     unknown = [name for name in clip_ids if name not in corpus.clips.index]
@@ -200,32 +169,3 @@ def _choose(
             f"--clip-ids: {unknown[0]} is not among the corpus' {len(corpus.clips)} clips of these classes; check the ids ({len(unknown)} are unknown)"
         )
     return sample_from(corpus, list(clip_ids), len(clip_ids), config.seed)
-
-
-def _config_text(
-    backbone: str,
-    adapter: str | Path,
-    frozen: str | Path | None,
-    corpus: str,
-    root: str | Path | None,
-    context: str,
-    classes: Sequence[str],
-    config: AnalysisConfig,
-) -> str:
-    return yaml.safe_dump(
-        {
-            "name": Path(adapter).name,
-            "backbone": {"name": backbone, "context": context},
-            "adapter": str(adapter),
-            "frozen": None if frozen is None else str(frozen),
-            "corpus": {"reader": corpus, "root": None if root is None else str(root), "classes": list(classes)},
-            "analysis": config.model_dump(mode="json"),
-        },
-        sort_keys=False,
-    )
-
-
-def _refuse_filled(folder: RunFolder) -> None:
-    root = folder.root
-    if root.is_file() or (folder.holds_others() and not folder.manifest.is_file()):
-        raise LorascopeError(f"--out {root}: is not empty and holds no result of lorascope; give a new folder")

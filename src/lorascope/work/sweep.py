@@ -1,52 +1,31 @@
-"""The job of a sweep: every cell of every experiment of a grid, once, on an engine; then each experiment's report and one table of all."""
+"""The job of a sweep: every cell of every experiment of a grid, once, on an engine; then each experiment's analysis."""
 
 from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 from ..corpora import Corpus
 from ..errors import LorascopeError
 from ..experiment.grid import Sweep, Variant
 from ..experiment.planning import Cell, corpus_of, plan
-from ..report.sweep_table import write_table
+from .engines.engine import Engine
 from .engines.local import LocalEngine
 from .journal import State, SweepFolder
-from .unit import Job, Outcome, failure, is_finished, note_failure, planned_key, work
+from .unit import Job, Outcome, failure, is_computed, note_failure, work
 
 Say = Callable[[str], None]
 
 
-class Engine(Protocol):
-    """What runs jobs."""
-
-    @property
-    def words(self) -> str:
-        """The engine in words."""
-        ...
-
-    def outcomes(
-        self, work: Callable[[Job], Outcome], jobs: Sequence[Job]
-    ) -> Generator[tuple[Job, Outcome | Exception], None, None]:
-        """Each job with its outcome, or with the error that took its worker away, in the order in which they end."""
-        ...
-
-    def close(self) -> None:
-        """Let its workers go."""
-        ...
-
-
 @dataclass(frozen=True)
 class Planned:
-    """A cell that a sweep needs: cell `number` of the plan of `variant`, and the slugs of all experiments that share it. `corpus` is that of the experiment."""
+    """A cell that a sweep needs: `cell` of the plan of `variant`, and the slugs of all experiments that share it. `corpus` is that of the experiment."""
 
     key: str
     cell: Cell
-    number: int
     variant: Variant
     corpus: Corpus
     slugs: tuple[str, ...]
@@ -59,11 +38,13 @@ class Planned:
 
 @dataclass(frozen=True)
 class Summary:
-    """How a sweep ended: the state of every cell by key, the errors of experiments whose cells are whole by slug, and the combined table where there is one."""
+    """How a sweep ended: the state of every cell by key, the errors of experiments whose cells are whole by slug, the slugs of
+    those that are computed, and the combined table where there is one."""
 
     planned: tuple[Planned, ...]
     states: dict[str, State]
     unfinished: dict[str, str] = field(default_factory=dict)
+    finished: tuple[str, ...] = ()
     table: Path | None = None
 
     @property
@@ -92,9 +73,9 @@ def plan_sweep(sweep: Sweep) -> tuple[Planned, ...]:
             cells = plan(experiment, corpus)
         except LorascopeError as error:
             raise LorascopeError(f"{variant.slug}: {error}") from error
-        for number, cell in enumerate(cells):
-            key = planned_key(experiment, cell)
-            first.setdefault(key, Planned(key, cell, number, variant, corpus, ()))
+        for cell in cells:
+            key = cell.key
+            first.setdefault(key, Planned(key, cell, variant, corpus, ()))
             slugs.setdefault(key, []).append(variant.slug)
     return tuple(replace(cell, slugs=tuple(dict.fromkeys(slugs[key]))) for key, cell in first.items())
 
@@ -105,7 +86,7 @@ def status(sweep: Sweep, out: str | Path) -> Summary:
     return Summary(planned, {cell.key: folder.state(cell.key) for cell in planned})
 
 
-def run_sweep(
+def compute_sweep(
     sweep: Sweep,
     out: str | Path,
     engine: Engine | None = None,
@@ -114,11 +95,7 @@ def run_sweep(
     reports: bool = True,
     say: Say = lambda _: None,
 ) -> Summary:
-    """Compute every cell that is not whole, finish every experiment whose cells are, and write the combined table.
-
-    `engine` is this machine by default; it is closed at the end. A cell that fails is told and keeps nobody waiting; the same call tries it again. `finisher` runs the analyses and reports (by default the engine). With
-    `apart` the engine's workers don't see `out`: they hand their cells back. Without `reports` it ends with the cells.
-    """
+    """Compute every cell that is not whole, and analyse every experiment whose cells are; arguments as for `lorascope.run_sweep`. It knows no pages."""
     planned, folder = plan_sweep(sweep), SweepFolder(Path(out).resolve())
     with contextlib.ExitStack() as engines:
         engine = engine or LocalEngine(logs=folder.logs)
@@ -156,7 +133,7 @@ def _run(
     if not reports:
         return Summary(planned, states)
     finished, unfinished = _finish(sweep, planned, states, folder, owner, finisher, say)
-    return Summary(planned, states, unfinished, write_table(sweep, folder, finished))
+    return Summary(planned, states, unfinished, tuple(finished))
 
 
 def _each(engine: Engine, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
@@ -170,7 +147,6 @@ def _job(cell: Planned, folder: SweepFolder, owner: str, apart: bool, whole: fro
     return Job(
         kind="cell",
         experiment=cell.variant.experiment,
-        number=cell.number,
         key=cell.key,
         words=cell.words,
         out=str(folder.root),
@@ -209,20 +185,19 @@ def _finish(
     engine: Engine,
     say: Say,
 ) -> tuple[list[str], dict[str, str]]:
-    """Analyse and report every experiment whose cells are whole; returns those that have their report, and the errors of those that could not."""
+    """Analyse every experiment whose cells are whole; returns those that are computed, and the errors of those that could not."""
     jobs, finished, errors = [], [], {}
     for variant in sweep.variants:
         own = [states[cell.key] for cell in planned if variant.slug in cell.slugs]
         lacking = sum(state.kind != "whole" for state in own)
         if lacking:
             say(f"{variant.slug}: no report, {lacking} of its {len(own)} cells are not whole")
-        elif is_finished(folder.experiment(variant.slug), frozenset(state.about["hash"] for state in own)):
+        elif is_computed(folder.experiment(variant.slug), frozenset(state.about["hash"] for state in own)):
             finished.append(variant.slug)
         else:
             job = Job(
                 "experiment",
                 variant.experiment,
-                0,
                 variant.slug,
                 variant.slug,
                 str(folder.root),
@@ -235,5 +210,5 @@ def _finish(
             errors[job.key] = outcome.error
         else:
             finished.append(job.key)
-        say(f"{job.key}: {outcome.error or f'report ({outcome.seconds:.0f} s)'}")
+        say(f"{job.key}: {outcome.error or f'computed ({outcome.seconds:.0f} s)'}")
     return finished, errors

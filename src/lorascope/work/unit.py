@@ -17,11 +17,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from .. import __version__
 from ..errors import LorascopeError
 from ..experiment.config import Experiment, experiment_from
 from ..experiment.methods import ClassicConfig, FrozenConfig
-from ..experiment.planning import Cell, corpus_of, plan
+from ..experiment.planning import corpus_of, plan
 from ..store.cache import cache_folder
 from ..store.folder import RunFolder, digest, read_json
 from ..store.locks import held, now
@@ -30,7 +29,7 @@ from .journal import SweepFolder
 
 @dataclass(frozen=True)
 class Job:
-    """One piece of work: `kind` "cell" computes the cell with this number in the plan of the experiment, "experiment" finishes the whole experiment `key`.
+    """One piece of work: `kind` "cell" computes the cell `key` of the plan of the experiment, "experiment" finishes the whole experiment `key`.
 
     `out` is the sweep's folder and `here` the folder that relative paths are relative to. `apart` says that the worker doesn't see `out` and hands
     its cell back as bytes; `whole` names the cells that are there already.
@@ -38,7 +37,6 @@ class Job:
 
     kind: Literal["cell", "experiment"]
     experiment: Experiment
-    number: int
     key: str
     words: str
     out: str
@@ -110,7 +108,7 @@ def note_failure(folder: SweepFolder, job: Job, outcome: Outcome) -> None:
 
 
 def _compute(job: Job) -> Outcome:
-    from ..training.cell import run_cell
+    from .kinds.cell import run_cell
 
     folder = SweepFolder(job.out)
     if not folder.grid.is_file() and not job.apart:
@@ -118,13 +116,13 @@ def _compute(job: Job) -> Outcome:
             f"--out {job.out}: {socket.gethostname()} doesn't see this folder; give one that all nodes share, or --storage node"
         )
     opened = _open(job.experiment.model_dump_json())
-    cell = opened.cells[job.number] if job.number < len(opened.cells) else None
-    if cell is None or planned_key(job.experiment, cell) != job.key:
+    cell = opened.cells.get(job.key)
+    if cell is None:
         raise LorascopeError(
             f"corpus {opened.corpus_name}: on {socket.gethostname()} it (or lorascope) is another than where the sweep was started; make them the same"
         )
     inputs, backbone = opened.inputs, opened.backbone
-    name = cell.identity(backbone.fingerprint, inputs.clips, inputs.labels)
+    name = cell.address(backbone.fingerprint, inputs.clips, inputs.labels)
     folder.record(job.key, {"hash": name})
     if name in job.whole:
         return Outcome("whole", name)
@@ -158,42 +156,32 @@ def _apart(job: Job) -> Outcome:
 
 
 def _finish(job: Job) -> Outcome:
-    from ..api import run
+    from .run import compute
 
-    run(job.experiment, SweepFolder(job.out).experiment(job.key).root)
+    compute(job.experiment, SweepFolder(job.out).experiment(job.key))
     return Outcome("whole", computed=True)
 
 
-def is_finished(run: RunFolder, cells: frozenset[str]) -> bool:
-    """Whether an experiment has its report on these cells (their hashes hold lorascope's version)."""
-    if not run.manifest.is_file() or not (run.root / "report.html").is_file():
+def is_computed(run: RunFolder, cells: frozenset[str]) -> bool:
+    """Whether an experiment has its manifest, written last, on these cells (their hashes hold lorascope's version)."""
+    if not run.manifest.is_file():
         return False
     changed = run.config.stat().st_mtime > run.manifest.stat().st_mtime
     return not changed and {cell["hash"] for cell in read_json(run.manifest)["cells"]} == cells
-
-
-def planned_key(experiment: Experiment, cell: Cell) -> str:
-    """A planned cell's key: like its hash, but by the names of clips and backbone, so that neither sounds nor weights are read.
-
-    Experiments whose cells have the same key share them.
-    """
-    sections = (experiment.corpus, experiment.test_corpus)
-    corpora = [section and section.model_dump(mode="json") for section in sections]
-    clips = [cell.fold.train, cell.fold.validation, cell.fold.test]
-    return digest([cell.settings, corpora, clips, cell.backbone, __version__])
 
 
 class _Opened:
     """An experiment's cells and what they share."""
 
     def __init__(self, experiment: Experiment) -> None:
-        from ..api import open_inputs
+        from .sources import open_inputs
 
         corpus = corpus_of(experiment)
         self.corpus_name = corpus.name
-        self.cells = plan(experiment, corpus)
+        cells = plan(experiment, corpus)
+        self.cells = {cell.key: cell for cell in cells}
         with _alone(experiment):
-            self.inputs, self.backbone = open_inputs(experiment, corpus, self.cells)
+            self.inputs, self.backbone = open_inputs(experiment, corpus, cells)
 
 
 @lru_cache(maxsize=1)

@@ -137,7 +137,9 @@ def test_same_input_runs_the_trained_block_on_the_frozen_stream(analysed):
 
 
 def test_an_adapter_in_the_first_layer_moves_the_second_only_through_its_input():
-    """The same weights but for layer 0's adapter: at layer 1 the plain difference is not 0, with the same input it is."""
+    """The same weights but for layer 0's adapter: at layer 1 the plain difference is not 0,
+    with the same input it is.
+    """
     trained = ToyModel(0)
     frozen = copy.deepcopy(trained)
     for model, layers in ((trained, (1,)), (frozen, (0, 1))):

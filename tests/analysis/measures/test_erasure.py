@@ -1,4 +1,6 @@
-"""Skipping blocks: a block that adds nothing isn't missed, and others are as missed as running the rest by hand says."""
+"""Skipping blocks: a block that adds nothing isn't missed, and others are as missed as
+running the rest by hand says.
+"""
 
 import numpy as np
 import pytest

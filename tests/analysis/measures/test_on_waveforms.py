@@ -1,4 +1,6 @@
-"""Tracing and all measures on wav2vec 2.0, HuBERT and WavLM in both layouts, against plain hooks and autograd, one clip at a time."""
+"""Tracing and all measures on wav2vec 2.0, HuBERT and WavLM in both layouts, against plain hooks and
+autograd, one clip at a time.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,11 @@ import pandas as pd
 import pytest
 import torch
 
+from lorascope.analysis.batches import BatchLimits, batches_of
 from lorascope.analysis.measures import MEASURES
-from lorascope.analysis.one_pass import BatchLimits, batches_of, study_of, trace
+from lorascope.analysis.one_pass import trace
 from lorascope.analysis.states import ModelStates
+from lorascope.analysis.study import study_of
 from lorascope.models.families.known import parts_of
 from lorascope.models.weights.backbone import load_backbone
 
@@ -73,7 +77,9 @@ def analysed(request, tmp_path_factory):
 
 
 def by_hooks(peft, family, clips, sounds):
-    """Parts of the adapted model on each clip alone, without padding: `parts[name, layer, module]` a list of [frames, width] by clip."""
+    """Parts of the adapted model on each clip alone, without padding: `parts[name, layer, module]` a list of
+    [frames, width] by clip.
+    """
     found, handles = defaultdict(list), []
 
     def keep(key, which=lambda inputs, output: output):
@@ -144,7 +150,9 @@ def test_contribution_is_the_ratio_of_the_stored_parts(analysed):
 
 
 def test_padding_is_no_frame_of_theirs(analysed):
-    """Frames that such an encoder doesn't see change neither the means over all frames nor the spectra of all frames."""
+    """Frames that such an encoder doesn't see change neither the means over all frames nor
+    the spectra of all frames.
+    """
     _, _, tables, _ = analysed
     both = tables["contribution"].pivot_table(
         index=["model", "layer", "component", "variant"], columns="frames", values="ratio"

@@ -1,6 +1,8 @@
-"""All measures in one traced pass over a small random Whisper, against what plain hooks and autograd give for the same clips.
+"""All measures in one traced pass over a small random Whisper, against what plain hooks and autograd
+give for the same clips.
 
-Nothing of tracing or of the measures is used to make the reference: PyTorch hooks on the PEFT model, one clip at a time.
+Nothing of tracing or of the measures is used to make the reference: PyTorch hooks on the PEFT
+model, one clip at a time.
 """
 
 from __future__ import annotations
@@ -12,11 +14,12 @@ import pandas as pd
 import pytest
 import torch
 
+from lorascope.analysis.batches import BatchLimits, batches_of
 from lorascope.analysis.measures import MEASURES
-from lorascope.analysis.one_pass import BatchLimits, batches_of, study_of, trace
+from lorascope.analysis.one_pass import trace
 from lorascope.analysis.states import ModelStates
-from lorascope.models.classifier import WhisperClassifier
-from lorascope.models.parts import WhisperParts
+from lorascope.analysis.study import study_of
+from lorascope.models.families.whisper import WhisperClassifier, WhisperParts
 
 from ...tiny import CLASSES, mels, plain_adapter, tiny_whisper
 from .test_cka import cka, hsic_biased, hsic_unbiased

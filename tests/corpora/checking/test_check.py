@@ -247,15 +247,24 @@ def cell(row: int, column: str, value: str) -> Callable[[pd.DataFrame], pd.DataF
     [
         (lambda table: table, []),
         (cell(5, "path", "gone.wav"), [("missing", "manifest.csv line 7", "gone.wav"), ("extra", "2-happiness.wav")]),
-        (cell(5, "emotion", "hapines"), [("unknown label", "manifest.csv line 7", "'hapines'"), ("mislabelled", "line 7")]),
-        (cell(5, "emotion", "sad"), [("mislabelled", "line 7: labelled sadness", "2-happiness.wav is named happiness")]),
+        (
+            cell(5, "emotion", "hapines"),
+            [("unknown label", "manifest.csv line 7", "'hapines'"), ("mislabelled", "line 7")],
+        ),
+        (
+            cell(5, "emotion", "sad"),
+            [("mislabelled", "line 7: labelled sadness", "2-happiness.wav is named happiness")],
+        ),
         (lambda t: pd.concat([t, t.iloc[[3]]]), [("id twice", "line 5", "line 14", "'1-sadness'")]),
         (lambda t: t.iloc[:-1], [("extra", "3-sadness.wav")]),
         (cell(2, "speaker", ""), [("unreadable", "line 4", "speaker is empty")]),
         (lambda t: t.assign(start="0", end=["0.3"] * 11 + ["9"]), [("damaged", "3-sadness.wav", "no piece")]),
         (
             lambda t: pd.concat([t.assign(id=t["path"]), t.iloc[[3]].assign(id="again", emotion="anger")]),
-            [("mislabelled", "1-sadness.wav (anger", "1-sadness.wav (sadness", "two labels"), ("mislabelled", "line 14")],
+            [
+                ("mislabelled", "1-sadness.wav (anger", "1-sadness.wav (sadness", "two labels"),
+                ("mislabelled", "line 14"),
+            ],
         ),
     ],
 )  # fmt: skip

@@ -1,4 +1,6 @@
-"""The guesser who knows the sentence alone: against a guesser written plainly, and on sentences that tell all or nothing."""
+"""The guesser who knows the sentence alone: against a guesser written plainly, and on sentences
+that tell all or nothing.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,8 @@ def test_sentences_that_tell_nothing_are_within_the_null() -> None:
 
 
 def test_a_speakers_own_sentences_tell_nothing_of_others() -> None:
-    # one speaker says sentence 1 only angrily, which nobody else says at all: a table of sentences and emotions alone would show a strong association
+    # one speaker says sentence 1 only angrily, which nobody else says at all: a table of sentences and emotions alone
+    # would show a strong association
     table = clips(1)
     table.loc[table["speaker"] == "speaker0", "text"] = "own " + table["emotion"]
     found = giveaway(table)

@@ -1,4 +1,6 @@
-"""Two corpora as one: no name collides, the fold tests all of the second, what differs is told; and the plan of such an experiment."""
+"""Two corpora as one: no name collides, the fold tests all of the second, what differs is told; and the
+plan of such an experiment.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ from ..conftest import real_corpus
 from ..refusals import refused
 from ..trees import emodb_tree, ravdess_tree
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = Path(__file__).parents[3] / "configs"
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +214,10 @@ def _joined(data: dict) -> Corpus:
         ({"folds": {"protocol": "leave_one_speaker_out"}}, ("folds.protocol", "leave_one_speaker_out", "test_corpus")),
         ({"folds": {"protocol": "speaker_groups", "groups": 3}}, ("folds.protocol", "speaker_groups", "test_corpus")),
         ({"test_corpus": None, "folds": {"protocol": "cross_corpus"}}, ("cross_corpus", "add the section test_corpus")),
-        ({"test_corpus": {"reader": "ravdess", "classes": ["anger", "fear"]}}, ("test_corpus.classes", "take them out")),
+        (
+            {"test_corpus": {"reader": "ravdess", "classes": ["anger", "fear"]}},
+            ("test_corpus.classes", "take them out"),
+        ),
         ({"test_corpus": {"reader": "ravdess", "rot": "x"}}, ("test_corpus.rot", "did you mean root")),
         ({"test_corpus": {"reader": "ravdess", "root": "$NOWHERE_AT_ALL/x"}}, ("test_corpus.root", "not set")),
     ],

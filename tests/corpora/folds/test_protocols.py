@@ -1,4 +1,6 @@
-"""Every protocol on any corpus: whole speakers, each tested once where that is promised, nobody unknown, the same seed the same folds; then what is each one's own."""
+"""Every protocol on any corpus: whole speakers, each tested once where that is promised, nobody unknown, the same
+seed the same folds; then what is each one's own.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ SPLITS = ("train", "train", "train", "development", "test1", "test2")
 
 
 def any_corpus(seed: int, unknown: bool = False, sessions: bool = True) -> Corpus:
-    """Speakers in pairs that share a session, each session in one split; `unknown` makes one more speaker unknown, whose clips are everywhere."""
+    """Speakers in pairs that share a session, each session in one split; `unknown` makes one more speaker unknown,
+    whose clips are everywhere.
+    """
     table = random_corpus(seed, speakers=16, sessions=True).clips[["speaker", "emotion", "session"]]
     days = table["session"].unique()
     split = {day: SPLITS[place % len(SPLITS)] for place, day in enumerate(days)}

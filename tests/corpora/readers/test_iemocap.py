@@ -262,10 +262,19 @@ def _sounds(*names: str) -> list[object]:
 @pytest.mark.parametrize(
     ("columns", "told"),
     [
-        ({"sound": _sounds("Ses01F_impro01_F000.wav"), "label": [0]}, ("columns audio and label", "corpus.options.hub_id")),
+        (
+            {"sound": _sounds("Ses01F_impro01_F000.wav"), "label": [0]},
+            ("columns audio and label", "corpus.options.hub_id"),
+        ),
         ({"audio": _sounds("Ses01F_impro01_F000.wav")}, ("columns audio and label",)),
-        ({"audio": _sounds("Ses01F_impro01_F000.wav", "Ses01F_impro01_F001.wav"), "label": [0, 4]}, ("session1 row 2", "label 4")),
-        ({"audio": _sounds("Ses01F_impro01_F000.wav"), "label": ["angr"]}, ("session1 row 1", "'angr'", "did you mean")),
+        (
+            {"audio": _sounds("Ses01F_impro01_F000.wav", "Ses01F_impro01_F001.wav"), "label": [0, 4]},
+            ("session1 row 2", "label 4"),
+        ),
+        (
+            {"audio": _sounds("Ses01F_impro01_F000.wav"), "label": ["angr"]},
+            ("session1 row 1", "'angr'", "did you mean"),
+        ),
         ({"audio": _sounds("03a01Fa.wav"), "label": [0]}, ("session1 row 1", "'03a01Fa'")),
         ({"audio": [{"bytes": b"RIFF", "path": None}], "label": [0]}, ("session1 row 1", "file name")),
     ],

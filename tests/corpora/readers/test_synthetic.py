@@ -1,4 +1,6 @@
-"""The embedded corpus: full, the same twice, overlapping, and with the prosody that the literature describes, measured from its WAV files."""
+"""The embedded corpus: full, the same twice, overlapping, and with the prosody that the literature describes,
+measured from its WAV files.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def corpus(tmp_path_factory) -> pd.DataFrame:
 
 
 def measurements(path: str) -> dict[str, float]:
-    """Duration [s], level [dB], peak, and of F0 the mean and the interquartile range [semitones] by autocorrelation of voiced frames."""
+    """Duration [s], level [dB], peak, and of F0 the mean and the interquartile range [semitones] by
+    autocorrelation of voiced frames.
+    """
     with wave.open(path) as file:
         assert (file.getnchannels(), file.getsampwidth()) == (1, 2)
         rate = file.getframerate()

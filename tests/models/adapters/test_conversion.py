@@ -86,7 +86,10 @@ def test_pissa_is_plain_lora_of_twice_the_rank_on_the_original_weight(backbone, 
     peft.save_pretrained(tmp_path / "adapter")
     ours = same_logits(backbone, tmp_path / "adapter")
     ranks = {name: len(p) for name, p in ours.named_parameters() if "lora_A" in name}
-    assert all(rank == (4 if "layers.1.self_attn.v" in name and "rank_pattern" in settings else 8) for name, rank in ranks.items())  # fmt: skip
+    assert all(
+        rank == (4 if "layers.1.self_attn.v" in name and "rank_pattern" in settings else 8)
+        for name, rank in ranks.items()
+    )
 
 
 def test_pissas_start_is_the_best_approximation_of_the_weight():

@@ -13,7 +13,7 @@ from transformers import AutoFeatureExtractor, Wav2Vec2FeatureExtractor
 from lorascope.errors import LorascopeError
 from lorascope.models.adapters.folder import Record, load_adapter, save_adapter
 from lorascope.models.families.known import parts_of
-from lorascope.models.families.waveform_classifier import samples_of
+from lorascope.models.families.waveform import samples_of
 from lorascope.models.weights.backbone import hub_id, load_backbone
 from lorascope.sound.features import WaveformSettings
 

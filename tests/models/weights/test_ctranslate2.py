@@ -1,4 +1,6 @@
-"""Encoders converted by CTranslate2's own converter, read back and held to the original's weights and to CTranslate2's own output."""
+"""Encoders converted by CTranslate2's own converter, read back and held to the original's weights and to
+CTranslate2's own output.
+"""
 
 import copy
 import struct
@@ -17,7 +19,8 @@ from lorascope.models.weights.ctranslate2 import dequantised, encoder_from_tenso
 
 from ...tiny import CLASSES, mels, tiny_config
 
-#: Half of the distance between neighbouring numbers at 1 (unit roundoff), and the smallest number's half distance to zero.
+#: Half of the distance between neighbouring numbers at 1 (unit roundoff), and the smallest number's
+#: half distance to zero.
 ROUNDOFF = {"float32": (0.0, 0.0), "float16": (2.0**-11, 2.0**-25), "bfloat16": (2.0**-8, 2.0**-134)}
 #: Precision of the converter: the steps from zero to a matrix' (row's) largest value, and what all else is stored in.
 PRECISIONS = {
@@ -33,7 +36,9 @@ PRECISIONS = {
 
 
 def convert(model, folder, precision):
-    """Save a Hugging Face model as a CTranslate2 folder (the converter works on the model's own memory, hence the copy)."""
+    """Save a Hugging Face model as a CTranslate2 folder (the converter works on the model's own
+    memory, hence the copy).
+    """
     spec = WhisperLoader().get_model_spec(copy.deepcopy(model))
     spec.register_vocabulary([f"<|{token}|>" for token in range(model.config.vocab_size)])
     spec.validate()
@@ -68,7 +73,9 @@ def folder(source, tmp_path):
 
 
 def largest(state, name):
-    """The largest absolute value that shares a scale with each element: of its row for int8, of the stored matrix (q, k and v are one) for int16."""
+    """The largest absolute value that shares a scale with each element: of its row for int8, of the stored matrix
+    (q, k and v are one) for int16.
+    """
     parts = [name.replace(f"{p}_proj", f"{other}_proj") for p in "qkv" if f".{p}_proj" in name for other in "qkv"]
     rows = state[name].abs().flatten(1).amax(dim=1).reshape(-1, *[1] * (state[name].dim() - 1))
     return {127: rows, 1024: torch.stack([state[part].abs().amax() for part in parts or [name]]).amax()}
@@ -112,7 +119,8 @@ def test_the_output_is_the_originals_as_far_as_the_precision_goes(converted, sou
         original = source.model.encoder(features).last_hidden_state
         ours = load_backbone(str(folder)).model.encode(features)
     error = float((ours - original).norm() / original.norm())
-    # a rounding moves a matrix' output by at most about one unit; 2 + 3 * 4 matrices follow each other, and in random ones most of it cancels
+    # a rounding moves a matrix' output by at most about one unit; 2 + 3 * 4 matrices follow each other, and in random
+    # ones most of it cancels
     steps, floats = PRECISIONS[precision]
     unit = max(ROUNDOFF[floats][0], 0.5 / steps if steps else 0.0)
     assert error < (14 * unit if unit else 1e-5)

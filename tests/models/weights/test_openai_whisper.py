@@ -50,7 +50,9 @@ def checkpoint(dtype=torch.float32, bins=80, width=16, heads=2, layers=2, positi
 
 
 def forward(saved, features):
-    """Whisper's encoder (Radford et al. 2022) in float64 from openai-whisper's tensors: features [clips, mels, 2 * frames] to [clips, frames, width]."""
+    """Whisper's encoder (Radford et al. 2022) in float64 from openai-whisper's tensors: features
+    [clips, mels, 2 * frames] to [clips, frames, width].
+    """
     w = {name.removeprefix("encoder."): tensor.double() for name, tensor in saved["model_state_dict"].items()}
     heads = saved["dims"]["n_audio_head"]
 
@@ -117,7 +119,9 @@ def refusal(path):
 
 @pytest.fixture
 def refused(tmp_path):
-    """Save something as a .pt file and give the message with which it is refused, which always tells how to save it rightly."""
+    """Save something as a .pt file and give the message with which it is refused, which always
+    tells how to save it rightly.
+    """
 
     def save(content):
         torch.save(content, tmp_path / "whisper.pt")

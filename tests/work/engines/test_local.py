@@ -21,7 +21,7 @@ EXPERIMENT = experiment_from({"name": "x", "corpus": {"reader": "csv"}, "backbon
 
 
 def job(key):
-    return Job("cell", EXPERIMENT, 0, key, key, "", "", "")
+    return Job("cell", EXPERIMENT, key, key, "", "", "")
 
 
 def act(job):
@@ -99,7 +99,7 @@ def test_with_gpus_there_is_a_worker_for_each(monkeypatch):
 def test_a_worker_ends_with_its_parent():
     """Else a sweep that was killed would go on behind the back of the one that continues it."""
     code = (
-        "from tests.sweeps.test_local import LocalEngine, act, job, local\n"
+        "from tests.work.engines.test_local import LocalEngine, act, job, local\n"
         "local.visible_gpus = lambda: ()\n"
         "if __name__ == '__main__':\n"
         "    engine = LocalEngine(workers=1)\n"

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ...statistics import stats
+from ...statistics.grams import Gram, power_spectra
 from ...statistics.intervals import LOG, LeftOut
 from ..measure import Factors, Part, Replay, Study
 from ..per_clip import PerClip
@@ -71,7 +72,7 @@ class Spectra:
 
     def __init__(self, study: Study) -> None:
         self._study = study
-        self._grams: dict[tuple[str, int, str, str, bool], stats.Gram] = {}
+        self._grams: dict[tuple[str, int, str, str, bool], Gram] = {}
         self._clips: dict[tuple[str, int, str, str], PerClip] = {}
         self._b: dict[tuple[str, int, str], Tensor] = {}
 
@@ -93,10 +94,10 @@ class Spectra:
         kept = part.tensor
         if part.name == "grad_lora_b":
             # a frame is in one of the two sums, and all frames are their total: each costs as much as a twelfth of its block's forward
-            self._grams.setdefault((*key, True), stats.Gram()).update(batch.speech(part.raw))
+            self._grams.setdefault((*key, True), Gram()).update(batch.speech(part.raw))
             kept = part.tensor @ self._b_like(key[:3], part.tensor)
         if batch.windowed and not batch.is_full:
-            self._grams.setdefault((*key, False), stats.Gram()).update(batch.padding(part.raw))
+            self._grams.setdefault((*key, False), Gram()).update(batch.padding(part.raw))
         valid = batch.silenced(kept)
         self._clips.setdefault(key, PerClip(self._study)).put(batch, valid.mT @ valid)
 
@@ -137,7 +138,7 @@ class Spectra:
     def _views(self, places: list[tuple[str, int, str]], weights: np.ndarray) -> list[list[_View]]:
         """All matrices of some places; their spectra are computed together."""
         asked = [self._matrices(place, weights) for place in places]
-        powers = iter(stats.power_spectra([gram for grams in asked for gram in grams.values()], self._study.threads))
+        powers = iter(power_spectra([gram for grams in asked for gram in grams.values()], self._study.threads))
         return [
             self._views_of(place, {name: next(powers) for name in grams})
             for place, grams in zip(places, asked, strict=True)

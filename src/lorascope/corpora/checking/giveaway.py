@@ -13,7 +13,8 @@ _SINGLY = 24
 
 @dataclass(frozen=True)
 class Giveaway:
-    """`uar` of the guesser; `chance`, 1 over the number of emotions; `null`, the 95th percentile of its UAR where sentences tell nothing, and the p value of that.
+    """`uar` of the guesser; `chance`, 1 over the number of emotions; `null`, the 95th percentile of its UAR where
+    sentences tell nothing, and the p value of that.
 
     `texts` are the sentences that at least two speakers say, `clips` all clips that have a text.
     """
@@ -27,17 +28,21 @@ class Giveaway:
 
     @property
     def tells(self) -> bool:
-        """Whether a result could rest on the sentence: beyond the null (p < .01), and by enough to matter (a tenth of the way from chance to 1)."""
+        """Whether a result could rest on the sentence: beyond the null (p < .01), and by enough to matter (a tenth
+        of the way from chance to 1).
+        """
         return self.p < 0.01 and self.uar - self.chance >= 0.1 * (1 - self.chance)
 
 
 def giveaway(clips: pd.DataFrame, draws: int = 199, seed: int = 42) -> Giveaway | None:
-    """The guesser's unweighted average recall (columns text, emotion, speaker); None where no sentence is said by two speakers, or there is only one emotion.
+    """The guesser's unweighted average recall (columns text, emotion, speaker); None where no sentence is said by two
+    speakers, or there is only one emotion.
 
-    For each clip, the guess is the emotion in whose clips by other speakers this sentence is the most frequent (shares within the emotion, so that common emotions have no
-    advantage); ties, such as a sentence that nobody else says, are shared out. That is the UAR which a recogniser could reach on new speakers without listening,
-    in the measure in which results are reported; Cramér's V of the table of sentences and emotions would also count what is peculiar to one speaker. The null shuffles
-    emotions within each speaker `draws` times.
+    For each clip, the guess is the emotion in whose clips by other speakers this sentence is the most frequent (shares
+    within the emotion, so that common emotions have no advantage); ties, such as a sentence that nobody else says, are
+    shared out. That is the UAR which a recogniser could reach on new speakers without listening, in the measure in
+    which results are reported; Cramér's V of the table of sentences and emotions would also count what is peculiar to
+    one speaker. The null shuffles emotions within each speaker `draws` times.
     """
     table = clips.dropna(subset="text")
     shared = table.groupby("text")["speaker"].nunique()

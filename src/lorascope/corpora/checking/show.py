@@ -43,7 +43,10 @@ def print_check(check: Check) -> None:
     if (found := check.sentence) is not None:
         _line(
             console,
-            f"sentences: {found.texts} are said by several speakers; who knows only the sentence reaches a UAR of {found.uar:.2f} on new speakers (chance {found.chance:.2f}, p = {found.p:.2g})",
+            (
+                f"sentences: {found.texts} are said by several speakers; who knows only the sentence reaches a UAR "
+                f"of {found.uar:.2f} on new speakers (chance {found.chance:.2f}, p = {found.p:.2g})"
+            ),
         )
     base = "" if check.root is None else f"{check.root.parent if check.root.is_file() else check.root}/"
     for level, findings in (("fault", check.faults), ("warning", check.warnings)):

@@ -1,4 +1,6 @@
-"""What a check can tell from the table of clips alone. A finding is (kind, text); columns id, path, speaker, emotion, and `where` a row stands."""
+"""What a check can tell from the table of clips alone. A finding is (kind, text); columns id, path, speaker,
+emotion, and `where` a row stands.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,10 @@ def with_canonical_emotions(clips: pd.DataFrame) -> tuple[pd.DataFrame, list[Fin
     faults = [
         (
             "unknown label",
-            f"{places[0]}{f' and {len(places) - 1} more' if len(places) > 1 else ''}: {label!r}; mend it, or map it with corpus.label_map in a run",
+            (
+                f"{places[0]}{f' and {len(places) - 1} more' if len(places) > 1 else ''}: {label!r}; mend it, or "
+                "map it with corpus.label_map in a run"
+            ),
         )
         for label, places in unknown.items()
     ]
@@ -56,7 +61,9 @@ def missing_files(clips: pd.DataFrame) -> list[Finding]:
 
 
 def unlike_published(clips: pd.DataFrame, published: Published, joined: Mapping[str, str]) -> list[Finding]:
-    """A fault for every published figure that the clips don't have; `joined` are emotions that are published as another's."""
+    """A fault for every published figure that the clips don't have; `joined` are emotions that
+    are published as another's.
+    """
     by_class = published.by_class or {}
     emotion = clips["emotion"].replace({ours: theirs for ours, theirs in joined.items() if ours not in by_class})
     known = clips.loc[clips["speaker"] != UNKNOWN_SPEAKER, "speaker"]
@@ -90,7 +97,9 @@ def names_against_labels(clips: pd.DataFrame) -> list[Finding]:
 
 
 def _emotion_words(path: Path) -> list[str]:
-    """Emotions that a file's name or its folder's spell out; short codes are left alone, which mean other things elsewhere."""
+    """Emotions that a file's name or its folder's spell out; short codes are left alone, which
+    mean other things elsewhere.
+    """
     found = []
     for word in re.findall(r"[^\W\d_]+", f"{path.stem} {path.parent.name}"):
         if len(word) > 3 or word.lower() == "sad":
@@ -111,7 +120,9 @@ def manifest_against_labels(clips: pd.DataFrame, beside: Mapping[str, str]) -> l
 
 
 def lopsided_speakers(clips: pd.DataFrame) -> list[Finding]:
-    """A warning for speakers with one emotion only, whose voice alone tells it, and for classes that some speakers lack; unknown speakers aside."""
+    """A warning for speakers with one emotion only, whose voice alone tells it, and for classes that some speakers
+    lack; unknown speakers aside.
+    """
     known = clips[clips["speaker"] != UNKNOWN_SPEAKER]
     table = pd.crosstab(known["speaker"], known["emotion"])
     if table.shape[1] < 2:

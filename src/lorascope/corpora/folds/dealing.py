@@ -1,6 +1,7 @@
 """What the protocols deal with: speakers who may not be parted, seeded circles, and a fold's parts as clip ids.
 
-Clips of unknown speakers may all be of one person, or of anybody. So they are never tested or validated on, and trained on only where the corpus' own split says so.
+Clips of unknown speakers may all be of one person, or of anybody. So they are never tested or validated on, and trained
+on only where the corpus' own split says so.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from ..corpus import UNKNOWN_SPEAKER, Corpus
 
 @dataclass(frozen=True)
 class Choices:
-    """What a protocol is told: whether speakers are held out for choosing the epoch (`validate`), the seed, and the options of single protocols."""
+    """What a protocol is told: whether speakers are held out for choosing the epoch (`validate`), the seed, and the
+    options of single protocols.
+    """
 
     validate: bool = True
     seed: int = 42
@@ -51,7 +54,8 @@ def check_enough(corpus: Corpus, there: int, what: str, protocol: str, choices: 
     needed, selection = (3, "validation_speaker") if choices.validate else (2, "test_fold")
     if there < needed:
         raise LorascopeError(
-            f"{corpus.name}: {there} {what}, but {protocol} with selection {selection} needs at least {needed}; add {what}"
+            f"{corpus.name}: {there} {what}, but {protocol} with selection {selection} needs at "
+            f"least {needed}; add {what}"
         )
 
 
@@ -62,7 +66,8 @@ def next_on_circle(names: Sequence[str], seed: int) -> dict[str, str]:
 
 
 def paired_sessions(corpus: Corpus) -> dict[str, str]:
-    """Each speaker's session, where every session is a small group of speakers who appear nowhere else; empty where not.
+    """Each speaker's session, where every session is a small group of speakers who appear
+    nowhere else; empty where not.
 
     Not for prefix speakers: those reproduce the released code, in which the partner is trained on.
     """
@@ -86,7 +91,9 @@ def inseparable(corpus: Corpus, speakers: Sequence[str]) -> list[list[str]]:
 def by_speaker(
     corpus: Corpus, name: str, test: Collection[str], validation: Collection[str], removed: Collection[str]
 ) -> Parts:
-    """The fold that tests some speakers, validates on others and trains on all the rest but the removed and the unknown."""
+    """The fold that tests some speakers, validates on others and trains on all the rest but the
+    removed and the unknown.
+    """
     speaker = corpus.clips["speaker"]
     aside = {*test, *validation, *removed, UNKNOWN_SPEAKER}
     index = corpus.clips.index

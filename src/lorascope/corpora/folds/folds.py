@@ -24,8 +24,9 @@ SELECTIONS = ("validation_speaker", "test_fold")
 class Fold:
     """One split of a corpus by whole speakers; `train`, `validation`, `test` are clip ids.
 
-    `removed_speakers` are in no part. `selection` says on what the best epoch is chosen: "validation_speaker" or "test_fold".
-    `optimistic` gives the reasons why results of this fold are too good to be true; empty for honest folds.
+    `removed_speakers` are in no part. `selection` says on what the best epoch is chosen:
+    "validation_speaker" or "test_fold". `optimistic` gives the reasons why results of this fold are too good
+    to be true; empty for honest folds.
     """
 
     name: str
@@ -59,11 +60,12 @@ def make_folds(
     groups: int | None = None,
     test_splits: Sequence[str] = (),
 ) -> list[Fold]:
-    """The folds of a protocol: `leave_one_speaker_out`, `leave_one_session_out`, `speaker_groups` (into `groups`), `official_split` (of `test_splits`) or, for two
-    joined corpora, `cross_corpus`.
+    """The folds of a protocol: `leave_one_speaker_out`, `leave_one_session_out`, `speaker_groups` (into `groups`),
+    `official_split` (of `test_splits`) or, for two joined corpora, `cross_corpus`.
 
-    With `selection="validation_speaker"` other whole speakers are held out for choosing the best epoch, as each protocol says. With `"test_fold"` nobody is, and the test fold itself
-    chooses: optimistic. Raises `LorascopeError` where there are too few speakers, the training part lacks a class, or a speaker would be in two parts.
+    With `selection="validation_speaker"` other whole speakers are held out for choosing the best epoch, as each
+    protocol says. With `"test_fold"` nobody is, and the test fold itself chooses: optimistic. Raises `LorascopeError`
+    where there are too few speakers, the training part lacks a class, or a speaker would be in two parts.
     """
     deal = PROTOCOLS.get(protocol)
     if deal is None:
@@ -97,20 +99,23 @@ def _fold(corpus: Corpus, parts: Parts, selection: str) -> Fold:
 
 
 def check_fold(fold: Fold, corpus: Corpus) -> None:
-    """Raise `LorascopeError` where a speaker or a clip is in two parts or in one that doesn't name the speaker, a clip to be tested or validated on is of
-    an unknown speaker, or a part is empty or lacks a class that it needs."""
+    """Raise `LorascopeError` where a speaker or a clip is in two parts or in one that doesn't name the speaker, a clip
+    to be tested or validated on is of an unknown speaker, or a part is empty or lacks a class that it needs.
+    """
     parts = {part: set(getattr(fold, part)) for part in ("train", "validation", "test")}
     speakers = {part: set(corpus.clips.loc[sorted(ids), "speaker"]) for part, ids in parts.items()}
     for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
         shared = speakers[one] & speakers[other]
         if shared or parts[one] & parts[other]:
             raise LorascopeError(
-                f"fold {fold.name}: speaker {', '.join(sorted(shared))} is both in {one} and in {other}; results would leak: check the speaker column"
+                f"fold {fold.name}: speaker {', '.join(sorted(shared))} is both in {one} and in {other}; "
+                "results would leak: check the speaker column"
             )
     for part, found in speakers.items():
         if wrong := found ^ set(getattr(fold, f"{part}_speakers")):
             raise LorascopeError(
-                f"fold {fold.name}: the clips of {part} are not those of its speakers ({', '.join(sorted(wrong))}); make the fold anew with make_folds"
+                f"fold {fold.name}: the clips of {part} are not those of its speakers "
+                f"({', '.join(sorted(wrong))}); make the fold anew with make_folds"
             )
         if part != "train" and UNKNOWN_SPEAKER in found:
             raise LorascopeError(
@@ -128,7 +133,8 @@ def check_fold(fold: Fold, corpus: Corpus) -> None:
     for name in corpus.classes:
         if name not in present:
             raise LorascopeError(
-                f"fold {fold.name}: no training clip of class {name}; take the class out of corpus.classes or add clips of other speakers"
+                f"fold {fold.name}: no training clip of class {name}; take the class out of corpus.classes or "
+                "add clips of other speakers"
             )
 
 
@@ -140,7 +146,8 @@ def sample_clips(corpus: Corpus, fold: Fold, per_class: int = 25, seed: int = 42
 def sample_from(corpus: Corpus, ids: Sequence[str], per_class: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Up to `per_class` clips a class, spread over speakers as evenly as they allow, at random within a speaker.
 
-    Returns the clips (columns clip, speaker, emotion) and, a row a class, how many were available and taken (emotion, available, taken).
+    Returns the clips (columns clip, speaker, emotion) and, a row a class, how many were available and taken
+    (emotion, available, taken).
     """
     random = np.random.default_rng(seed)
     pool = corpus.clips.loc[list(ids)]

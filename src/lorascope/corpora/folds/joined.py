@@ -1,4 +1,6 @@
-"""Two corpora as one, for training on the first and testing on the second: names that can't collide, and what differs between them told."""
+"""Two corpora as one, for training on the first and testing on the second: names that can't collide, and what
+differs between them told.
+"""
 
 from __future__ import annotations
 
@@ -11,30 +13,37 @@ from ...errors import LorascopeError
 from ..checking.sounds import header
 from ..corpus import UNKNOWN_SPEAKER, Corpus
 
-#: Of so many files of a corpus the headers are read, evenly over its clips; a rate that is rarer than that may go unseen.
+#: Of so many files of a corpus the headers are read, evenly over its clips; a rate that is rarer
+#: than that may go unseen.
 HEADERS = 2000
 
 
 def join(train: Corpus, test: Corpus) -> Corpus:
-    """One corpus of the clips of both, with a column `corpus`; ids, speakers and sessions are prefixed by their corpus' name (`emodb/03`).
+    """One corpus of the clips of both, with a column `corpus`; ids, speakers and sessions are prefixed by their
+    corpus' name (`emodb/03`).
 
-    Speakers whom `train` doesn't know stay unknown. The notes tell each corpus' size, languages and sample rates. Both must have the same classes. Raises
-    `LorascopeError` where a file is in both.
+    Speakers whom `train` doesn't know stay unknown. The notes tell each corpus' size, languages and sample rates. Both
+    must have the same classes. Raises `LorascopeError` where a file is in both.
     """
     if train.classes != test.classes:
         raise LorascopeError(
-            f"test_corpus.classes: {', '.join(test.classes)} are not those of corpus ({', '.join(train.classes)}); give both the same"
+            f"test_corpus.classes: {', '.join(test.classes)} are not those of corpus "
+            f"({', '.join(train.classes)}); give both the same"
         )
     twice = _files(train) & _files(test)
     if twice:
         raise LorascopeError(
-            f"test_corpus: {min(twice)} is in corpus too ({len(twice)} files in all); what is trained on can't be tested on: give another root"
+            f"test_corpus: {min(twice)} is in corpus too ({len(twice)} files in all); what is trained on can't "
+            "be tested on: give another root"
         )
     names = (train.name, test.name) if train.name != test.name else (f"{train.name}-1", f"{test.name}-2")
     both = dict(zip(names, (train, test), strict=True))
     rates = [_rates(train), _rates(test)]
     notes = [
-        f"{name}: {len(corpus.clips)} clips of {len(corpus.speakers)} speakers, language {_languages(corpus)}, recorded at {recorded}{of}"
+        (
+            f"{name}: {len(corpus.clips)} clips of {len(corpus.speakers)} speakers, language {_languages(corpus)}, "
+            f"recorded at {recorded}{of}"
+        )
         for (name, corpus), (recorded, of) in zip(both.items(), rates, strict=True)
     ]
     notes += [f"{name}: {note}" for name, corpus in both.items() for note in corpus.notes]
@@ -45,7 +54,8 @@ def join(train: Corpus, test: Corpus) -> Corpus:
     alike = sorted({*train.speakers} & {*test.speakers} - {UNKNOWN_SPEAKER}) if train.name == test.name else []
     if alike:
         notes.append(
-            f"both corpora have speakers named {', '.join(alike[:8])}{' and others' if len(alike) > 8 else ''}, who are taken for different people"
+            f"both corpora have speakers named {', '.join(alike[:8])}{' and others' if len(alike) > 8 else ''}, "
+            "who are taken for different people"
         )
     clips = pd.concat([_clips(name, corpus, name == names[0]) for name, corpus in both.items()])
     left_out = [

@@ -18,10 +18,12 @@ TRAIN, VALIDATION = ("train", "training"), ("validation", "valid", "val", "devel
 
 
 def official_split(corpus: Corpus, choices: Choices) -> list[Parts]:
-    """The corpus' own split (column `split`), one fold a test part; `test_splits` names the test parts, by default all that begin with "test".
+    """The corpus' own split (column `split`), one fold a test part; `test_splits` names the test parts, by default
+    all that begin with "test".
 
-    Without a validation part, about a fifth of the training speakers validates. Clips of unknown speakers are trained on where the corpus trains on them, and left
-    out of the other parts. Raises `LorascopeError` where there is no split, a part has an unknown name or no clip of a known speaker, or parts share a speaker.
+    Without a validation part, about a fifth of the training speakers validates. Clips of unknown speakers are trained
+    on where the corpus trains on them, and left out of the other parts. Raises `LorascopeError` where there is no
+    split, a part has an unknown name or no clip of a known speaker, or parts share a speaker.
     """
     part = corpus.clips["split"].map(lambda name: str(name).strip().lower(), na_action="ignore")
     names = sorted(part.dropna().unique())
@@ -35,7 +37,8 @@ def official_split(corpus: Corpus, choices: Choices) -> list[Parts]:
     for name in rest:
         if not name.startswith("test") and name not in (*TRAIN, *VALIDATION):
             raise LorascopeError(
-                f"{corpus.name}: split {name!r} is neither training, validation nor test; name it in folds.test_splits, or rename it"
+                f"{corpus.name}: split {name!r} is neither training, validation nor test; name it in "
+                "folds.test_splits, or rename it"
             )
     train, official = part.isin(TRAIN), part.isin([name for name in rest if name in VALIDATION]) & ~unknown
     notes = []
@@ -43,7 +46,8 @@ def official_split(corpus: Corpus, choices: Choices) -> list[Parts]:
         notes.append(f"{int(part.isna().sum())} clips without a split are in no part")
     if (train & unknown).any():
         notes.append(
-            f"{int((train & unknown).sum())} training clips are of unknown speakers, as the corpus' own split has it; nobody can say that none of them is tested"
+            f"{int((train & unknown).sum())} training clips are of unknown speakers, as the corpus' own split "
+            "has it; nobody can say that none of them is tested"
         )
     for name in (*tests, *(name for name in rest if name in VALIDATION)):
         if out := int(((part == name) & unknown).sum()):
@@ -67,9 +71,11 @@ def official_split(corpus: Corpus, choices: Choices) -> list[Parts]:
 
 
 def cross_corpus(corpus: Corpus, choices: Choices) -> list[Parts]:
-    """One fold: all speakers of the second of two joined corpora are tested; about a fifth of the first's validates, the others are trained on.
+    """One fold: all speakers of the second of two joined corpora are tested; about a fifth of the first's validates,
+    the others are trained on.
 
-    Clips of the first corpus' unknown speakers are in no part. Raises `LorascopeError` where the corpus is not a joined one.
+    Clips of the first corpus' unknown speakers are in no part. Raises `LorascopeError` where the
+    corpus is not a joined one.
     """
     if not corpus.parts:
         raise LorascopeError("folds.protocol: cross_corpus needs a second corpus; add the section test_corpus")
@@ -86,7 +92,8 @@ def _refuse_shared(corpus: Corpus, parts: dict[str, pd.Series]) -> None:
     for (one, ours), (other, theirs) in combinations(speakers.items(), 2):
         if shared := sorted(ours & theirs):
             raise LorascopeError(
-                f"{corpus.name}: its own split has speaker {shared[0]} ({len(shared)} in all) both in {one} and in {other}; results would leak: use folds.protocol leave_one_speaker_out or speaker_groups"
+                f"{corpus.name}: its own split has speaker {shared[0]} ({len(shared)} in all) both in {one} and "
+                f"in {other}; results would leak: use folds.protocol leave_one_speaker_out or speaker_groups"
             )
 
 
@@ -106,19 +113,23 @@ def _test_parts(corpus: Corpus, part: pd.Series, names: Sequence[str], wanted: S
     tests = asked or [name for name in names if name.startswith("test") and name in known]
     if not tests:
         raise LorascopeError(
-            f"{corpus.name}: no test part with known speakers among its splits ({', '.join(names)}); name one in folds.test_splits"
+            f"{corpus.name}: no test part with known speakers among its splits ({', '.join(names)}); name one "
+            "in folds.test_splits"
         )
     return list(dict.fromkeys(tests))
 
 
 def _hold_out(corpus: Corpus, train: pd.Series, choices: Choices) -> tuple[pd.Series, pd.Series, list[str]]:
-    """Of the clips `train`, those still trained on, those of about a fifth of the speakers (at least one, sessions whole), and what to tell of it."""
+    """Of the clips `train`, those still trained on, those of about a fifth of the speakers (at least one, sessions
+    whole), and what to tell of it.
+    """
     if not choices.validate:
         return train, train & False, []
     speakers = sorted(set(corpus.clips.loc[train, "speaker"]) - {UNKNOWN_SPEAKER})
     if len(speakers) < 2:
         raise LorascopeError(
-            f"{corpus.name}: {len(speakers)} speakers to train on, and one must be held out for validation; add speakers, or give folds.selection test_fold"
+            f"{corpus.name}: {len(speakers)} speakers to train on, and one must be held out for validation; add "
+            "speakers, or give folds.selection test_fold"
         )
     units = inseparable(corpus, speakers)
     held: list[str] = []

@@ -1,4 +1,6 @@
-"""The protocols that deal speakers out anew: leave one speaker out, leave one session out, groups of speakers. `folds.make_folds` checks what they deal."""
+"""The protocols that deal speakers out anew: leave one speaker out, leave one session out, groups of speakers.
+`folds.make_folds` checks what they deal.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,9 @@ from .dealing import (
 def leave_one_speaker_out(corpus: Corpus, choices: Choices) -> list[Parts]:
     """One fold a speaker, in the order of their names.
 
-    Validation: where sessions pair speakers (IEMOCAP), the partner, who shares the test speaker's dialogues and may not be trained on; else the next speaker on a
-    seeded circle of all, so that each serves once. A session's further speakers are removed.
+    Validation: where sessions pair speakers (IEMOCAP), the partner, who shares the test speaker's dialogues and may
+    not be trained on; else the next speaker on a seeded circle of all, so that each serves once. A session's
+    further speakers are removed.
     """
     speakers = known_speakers(corpus)
     check_enough(corpus, len(speakers), "speakers", "leave-one-speaker-out", choices)
@@ -41,7 +44,8 @@ def leave_one_speaker_out(corpus: Corpus, choices: Choices) -> list[Parts]:
 
 
 def leave_one_session_out(corpus: Corpus, choices: Choices) -> list[Parts]:
-    """One fold a session, named by it; validation is the next session on a seeded circle. Clips without a session are in no part.
+    """One fold a session, named by it; validation is the next session on a seeded circle. Clips without
+    a session are in no part.
 
     Raises `LorascopeError` where there are too few sessions, or a speaker is in several, who would be in two parts.
     """
@@ -52,7 +56,8 @@ def leave_one_session_out(corpus: Corpus, choices: Choices) -> list[Parts]:
     if (moving > 1).any():
         speaker = str(moving[moving > 1].index[0])
         raise LorascopeError(
-            f"{corpus.name}: speaker {speaker} is in {moving[speaker]} sessions and would be in two parts; use folds.protocol leave_one_speaker_out or speaker_groups"
+            f"{corpus.name}: speaker {speaker} is in {moving[speaker]} sessions and would be in two parts; use "
+            "folds.protocol leave_one_speaker_out or speaker_groups"
         )
     # a speaker of a session whose other clips have none would be in the same part only by luck
     without = int(((corpus.clips["speaker"] != UNKNOWN_SPEAKER) & corpus.clips["session"].isna()).sum())
@@ -72,9 +77,11 @@ def leave_one_session_out(corpus: Corpus, choices: Choices) -> list[Parts]:
 
 
 def speaker_groups(corpus: Corpus, choices: Choices) -> list[Parts]:
-    """`groups` groups of whole speakers, each tested once, validated by the next; even in clips and classes as far as speakers allow.
+    """`groups` groups of whole speakers, each tested once, validated by the next; even in clips and classes
+    as far as speakers allow.
 
-    Where sessions pair speakers, a session stays together. Raises `LorascopeError` where there are fewer speakers (or sessions) than groups.
+    Where sessions pair speakers, a session stays together. Raises `LorascopeError` where there are fewer speakers
+    (or sessions) than groups.
     """
     if choices.groups is None:
         raise LorascopeError("folds.groups: the protocol speaker_groups needs the number of groups; add folds.groups")
@@ -82,11 +89,13 @@ def speaker_groups(corpus: Corpus, choices: Choices) -> list[Parts]:
     units = inseparable(corpus, known_speakers(corpus))
     if choices.groups < least:
         raise LorascopeError(
-            f"folds.groups: {choices.groups} groups are too few for training, {'validation ' if choices.validate else ''}and test; give at least {least}"
+            f"folds.groups: {choices.groups} groups are too few for training, "
+            f"{'validation ' if choices.validate else ''}and test; give at least {least}"
         )
     if len(units) < choices.groups:
         raise LorascopeError(
-            f"folds.groups: {corpus.name} has {len(units)} speakers (sessions that pair speakers counted once), too few for {choices.groups} groups; give fewer groups"
+            f"folds.groups: {corpus.name} has {len(units)} speakers (sessions that pair speakers counted once), "
+            f"too few for {choices.groups} groups; give fewer groups"
         )
     groups = _even(corpus, units, choices.groups, choices.seed)
     return [
@@ -98,7 +107,9 @@ def speaker_groups(corpus: Corpus, choices: Choices) -> list[Parts]:
 
 
 def _even(corpus: Corpus, units: Sequence[Sequence[str]], count: int, seed: int) -> list[list[str]]:
-    """Deal units into groups, about the largest first, each to the group that it makes least uneven in clips and in clips of each class."""
+    """Deal units into groups, about the largest first, each to the group that it makes least uneven in clips
+    and in clips of each class.
+    """
     random = np.random.default_rng(seed)
     table = pd.crosstab(corpus.clips["speaker"], corpus.clips["emotion"])
     table["all"] = table.sum(axis=1)

@@ -25,10 +25,12 @@ TEXT_COLUMNS = ("transcription", "text")
 def read(
     root: Path, table: str | Sequence[str] | None = None, emotion: str = "emotion", speaker: str = "speaker"
 ) -> Recordings:
-    """Read the column `emotion` of `table` (or of several, whose splits are theirs) and the speakers from the column `speaker`.
+    """Read the column `emotion` of `table` (or of several, whose splits are theirs) and the speakers
+    from the column `speaker`.
 
-    Without `table` it is the only one with that column, or the one of the column's name. Rows without an emotion, and sounds without a row, are counted and left out; a clip whose speaker
-    isn't known belongs to `UNKNOWN_SPEAKER`. Raises `LorascopeError` where the package is missing, the database can't be read, or has no such table or column.
+    Without `table` it is the only one with that column, or the one of the column's name. Rows without an emotion, and
+    sounds without a row, are counted and left out; a clip whose speaker isn't known belongs to `UNKNOWN_SPEAKER`.
+    Raises `LorascopeError` where the package is missing, the database can't be read, or has no such table or column.
     """
     database = _load(root)
     names = [table] if isinstance(table, str) else list(table or [_only_table(root, database, emotion)])
@@ -56,7 +58,8 @@ def _load(root: Path) -> Any:
         import audformat
     except ImportError as error:
         raise LorascopeError(
-            "corpus.reader: audformat databases need the package audformat; install it with pip install 'lorascope[audformat]'"
+            "corpus.reader: audformat databases need the package audformat; install it with pip install "
+            "'lorascope[audformat]'"
         ) from error
     if not (root / "db.yaml").is_file():
         raise LorascopeError(
@@ -66,7 +69,8 @@ def _load(root: Path) -> Any:
         return audformat.Database.load(str(root))
     except Exception as error:  # audformat's, YAML's and pandas' errors share no base
         raise LorascopeError(
-            f"{root}: cannot be read as an audformat database ({' '.join(str(error).split())[:200]}); mend it or save it anew with audformat"
+            f"{root}: cannot be read as an audformat database ({' '.join(str(error).split())[:200]}); mend it "
+            "or save it anew with audformat"
         ) from error
 
 
@@ -92,7 +96,8 @@ def _rows(root: Path, database: Any, name: str, emotion: str, speaker: str) -> p
     table = database[name]
     if emotion not in table.columns:
         raise LorascopeError(
-            f"corpus.options.emotion: table {name} of {root} has no column {emotion!r}{suggestion(emotion, list(table.columns))}"
+            f"corpus.options.emotion: table {name} of {root} has no column "
+            f"{emotion!r}{suggestion(emotion, list(table.columns))}"
         )
     if not any(speaker in database[other].columns for other in database.tables):
         columns = sorted({column for other in database.tables for column in database[other].columns})
@@ -125,7 +130,9 @@ def _rows(root: Path, database: Any, name: str, emotion: str, speaker: str) -> p
 
 
 def _values(database: Any, name: str, column: str, index: pd.Index, field: str | None = None) -> list[Any]:
-    """A column's values for every row, from the table itself or, where it says nothing, from others; with `field`, what the column's scheme says of the value."""
+    """A column's values for every row, from the table itself or, where it says nothing, from others; with `field`,
+    what the column's scheme says of the value.
+    """
     files = index.get_level_values("file")
     values = pd.Series(pd.NA, index=range(len(index)), dtype=object)
     for other in (name, *(other for other in database.tables if other != name)):
@@ -148,7 +155,9 @@ def _values(database: Any, name: str, column: str, index: pd.Index, field: str |
 
 
 def _language(database: Any) -> Any:
-    """The two-letter code of the only language, since audformat has those of three letters; NA where there are several or none."""
+    """The two-letter code of the only language, since audformat has those of three letters; NA where
+    there are several or none.
+    """
     import iso639  # of audformat's own needs
 
     if len(database.languages) != 1:

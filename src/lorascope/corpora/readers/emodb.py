@@ -37,7 +37,9 @@ _NAME = re.compile(r"(\d\d)([ab]\d\d)([WLEAFTN])([a-z])?")
 
 
 def read(root: Path) -> Recordings:
-    """Read `root` or `root/wav`, .wav or .flac. Raises `LorascopeError` where a sound file is not named as EmoDB names them."""
+    """Read `root` or `root/wav`, .wav or .flac. Raises `LorascopeError` where a sound file is not
+    named as EmoDB names them.
+    """
     folder = root / "wav" if (root / "wav").is_dir() else root
     rows = []
     for path in sound_files(folder):

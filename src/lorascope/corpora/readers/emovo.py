@@ -29,7 +29,8 @@ _NAME = re.compile(r"(dis|gio|neu|pau|rab|sor|tri)-([fm][123])-([a-z]\d)")
 
 
 def read(root: Path) -> Recordings:
-    """Read the speakers' folders (`f1` to `m3`) or one flat folder, .wav or .flac; `root` may also be the folder above `EMOVO`.
+    """Read the speakers' folders (`f1` to `m3`) or one flat folder, .wav or .flac; `root` may also be
+    the folder above `EMOVO`.
 
     Raises `LorascopeError` where a sound file is not named as EMOVO names them.
     """

@@ -1,6 +1,8 @@
-"""ESD, the Emotional Speech Database (Zhou et al. 2021): Mandarin (0001 to 0010) and English (0011 to 0020), acted, 20 speakers, 35000 clips.
+"""ESD, the Emotional Speech Database (Zhou et al. 2021): Mandarin (0001 to 0010) and English (0011 to 0020), acted,
+20 speakers, 35000 clips.
 
-`<speaker>/<Emotion>/<speaker>_<number>.wav`, in some releases with a folder train, evaluation or test between; `<speaker>/<speaker>.txt` gives the texts, each file in an encoding of its own.
+`<speaker>/<Emotion>/<speaker>_<number>.wav`, in some releases with a folder train, evaluation or test between;
+`<speaker>/<speaker>.txt` gives the texts, each file in an encoding of its own.
 """
 
 from __future__ import annotations
@@ -43,13 +45,16 @@ _NESTED = ("", "Emotion Speech Dataset", "Emotional Speech Dataset (ESD)/Emotion
 
 
 def read(root: Path, language: str | None = None) -> Recordings:
-    """Read the speakers' folders in `root` or in the folders of the archive below it, .wav or .flac; with `language` (english, mandarin) the other's clips are counted and left out.
+    """Read the speakers' folders in `root` or in the folders of the archive below it, .wav or .flac; with `language`
+    (english, mandarin) the other's clips are counted and left out.
 
-    A clip without a text is no error; a note counts them. Raises `LorascopeError` for another language, and where a sound file doesn't lie and isn't named as ESD has them.
+    A clip without a text is no error; a note counts them. Raises `LorascopeError` for another language, and where a
+    sound file doesn't lie and isn't named as ESD has them.
     """
     if language is not None and language not in LANGUAGES:
         raise LorascopeError(
-            f"corpus.options.language: unknown value {language!r}; use {' or '.join(LANGUAGES)}, or leave it out for both"
+            f"corpus.options.language: unknown value {language!r}; use {' or '.join(LANGUAGES)}, "
+            "or leave it out for both"
         )
     folder = next((root / name for name in _NESTED if (root / name / "0001").is_dir()), None)
     folder = folder or next((root / name for name in _NESTED if any((root / name).glob("00[012][0-9]"))), root)
@@ -59,7 +64,8 @@ def read(root: Path, language: str | None = None) -> Recordings:
         place = _PLACE.fullmatch(path.parent.relative_to(folder).as_posix())
         if name is None or place is None or place.group(1) != name.group(1):
             raise LorascopeError(
-                f"{path}: not a file of ESD (0011/Angry/0011_000351.wav, or in a folder train, evaluation or test); move the file elsewhere or use the csv reader"
+                f"{path}: not a file of ESD (0011/Angry/0011_000351.wav, or in a folder train, evaluation or "
+                "test); move the file elsewhere or use the csv reader"
             )
         speaker, emotion, split = place.groups()
         spoken = "mandarin" if speaker <= "0010" else "english"
@@ -91,8 +97,9 @@ def _texts(file: Path) -> dict[str, str]:
 def decoded(data: bytes) -> str:
     """Text in whichever of ESD's encodings it is: UTF-16, UTF-8, GB 2312, Latin 1.
 
-    Most certain first: UTF-16 tells itself by its mark or by zero bytes, which no other holds; hardly any text in another encoding is valid UTF-8; GB 2312 writes its characters in pairs of bytes above
-    A0, so that a lone one, as an accent or a quotation mark in Latin 1 is, is none. Latin 1, with Windows' quotation marks, takes all the rest.
+    Most certain first: UTF-16 tells itself by its mark or by zero bytes, which no other holds; hardly any text in
+    another encoding is valid UTF-8; GB 2312 writes its characters in pairs of bytes above A0, so that a lone one, as an
+    accent or a quotation mark in Latin 1 is, is none. Latin 1, with Windows' quotation marks, takes all the rest.
 
     >>> {decoded("1\\t你好".encode(name)) for name in ("gb2312", "utf-16", "utf-16-le", "utf-16-be", "utf-8")}
     {'1\\t你好'}

@@ -1,7 +1,9 @@
-"""IEMOCAP (Busso et al. 2008): English, 5 sessions of two speakers each; the paper's corpus, by its release tree or its copy on the hub.
+"""IEMOCAP (Busso et al. 2008): English, 5 sessions of two speakers each; the paper's corpus, by its release
+tree or its copy on the hub.
 
-The speaker is the session and the letter of the last name part: `Ses01F_impro01_M000` is Ses01's male. The prefix `Ses01F` names the dialogue; taking it for
-the speaker, as the released code does, puts test speakers into training (`speakers="prefix"` reproduces that, marked optimistic).
+The speaker is the session and the letter of the last name part: `Ses01F_impro01_M000` is Ses01's male. The prefix
+`Ses01F` names the dialogue; taking it for the speaker, as the released code does, puts test speakers into training
+(`speakers="prefix"` reproduces that, marked optimistic).
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ CODES = {
 }
 #: The four classes of the literature count excited as happy.
 JOINED = {"excitement": "happiness"}
-#: Published 4-class counts by session: anger, happiness (with excited), neutrality, sadness; then female and male clips.
+#: Published 4-class counts by session: anger, happiness (with excited), neutrality, sadness; then
+#: female and male clips.
 PUBLISHED = {
     "1": ((229, 278, 384, 194), (528, 557)),
     "2": ((137, 327, 362, 197), (481, 542)),
@@ -54,7 +57,10 @@ ABOUT = About(
 CLASSES = ("anger", "happiness", "neutrality", "sadness")
 HUB_COPY = "Zahra99/IEMOCAP_Audio"
 HUB_LABELS = ("anger", "happiness", "neutrality", "sadness")
-PREFIX_LEAK = "the speaker was taken from the dialogue's prefix (speakers: prefix), as the released code does: test speakers are also in training"
+PREFIX_LEAK = (
+    "the speaker was taken from the dialogue's prefix (speakers: prefix), as the released code does: test speakers "
+    "are also in training"
+)
 
 _NAME = re.compile(r"Ses0(\d)([FM])_(.+)_([FM])(\w+)")
 _TURN = re.compile(r"\[(\d+\.\d+) - (\d+\.\d+)\]\t(\S+)\t(\w+)\t")
@@ -63,15 +69,18 @@ _TURN = re.compile(r"\[(\d+\.\d+) - (\d+\.\d+)\]\t(\S+)\t(\w+)\t")
 def read(
     root: Path | None = None, speakers: str = "letter", source: str = "release", hub_id: str = HUB_COPY
 ) -> Recordings:
-    """Read the release tree (`root` is `IEMOCAP_full_release` or the folder above it), or with `source="hub"` the copy on the hub (4 classes, joined already).
+    """Read the release tree (`root` is `IEMOCAP_full_release` or the folder above it), or with `source="hub"` the copy
+    on the hub (4 classes, joined already).
 
-    Excited turns count as happy; a label map (`exc: null`) or `excitement` among the classes takes them apart again. `speakers` is "letter" (true
-    speakers) or "prefix" (the released code's). Counts of the four classes are compared with the published ones; a difference is a note. Raises
-    `LorascopeError` where files are missing or not as the corpus has them.
+    Excited turns count as happy; a label map (`exc: null`) or `excitement` among the classes takes them apart
+    again. `speakers` is "letter" (true speakers) or "prefix" (the released code's). Counts of the four classes are
+    compared with the published ones; a difference is a note. Raises `LorascopeError` where files are missing or
+    not as the corpus has them.
     """
     if speakers not in ("letter", "prefix"):
         raise LorascopeError(
-            f"corpus.options.speakers: unknown value {speakers!r}; use letter (true speakers) or prefix (the released code's)"
+            f"corpus.options.speakers: unknown value {speakers!r}; use letter (true speakers) or "
+            "prefix (the released code's)"
         )
     if source == "release":
         assert root is not None
@@ -117,7 +126,8 @@ def _release(root: Path) -> Path:
         if (folder / "Session1").is_dir():
             return folder
     raise LorascopeError(
-        f"{root}: no folder Session1; give IEMOCAP_full_release (or the folder above it) with corpus.root (on the command line --root)"
+        f"{root}: no folder Session1; give IEMOCAP_full_release (or the folder above it) with corpus.root (on "
+        "the command line --root)"
     )
 
 
@@ -133,7 +143,8 @@ def _turns(release: Path) -> Iterator[dict[str, object]]:
                 turn = _TURN.match(line)
                 if turn is None or turn.group(4) not in CODES:
                     raise LorascopeError(
-                        f"{labels} line {number}: not a turn of IEMOCAP ([start - end] name emotion [v, a, d], separated by tabs); mend the file"
+                        f"{labels} line {number}: not a turn of IEMOCAP ([start - end] name emotion [v, a, d], "
+                        "separated by tabs); mend the file"
                     )
                 start, end, name, code = turn.groups()
                 yield {
@@ -171,14 +182,16 @@ def _hub(target: str) -> Iterator[dict[str, object]]:
         splits: Any = datasets.load_dataset(target)
     except Exception as error:  # the hub's, the loader's and the network's errors share no base
         raise LorascopeError(
-            f"{target}: cannot be loaded ({' '.join(str(error).split())[:200]}); download it once where the hub can be reached, or give a copy's folder with corpus.root"
+            f"{target}: cannot be loaded ({' '.join(str(error).split())[:200]}); download it once where the hub "
+            "can be reached, or give a copy's folder with corpus.root"
         ) from error
     folder = cache_folder() / "iemocap-hub"
     folder.mkdir(parents=True, exist_ok=True)
     for split_name, split in splits.items():
         if not {"audio", "label"} <= set(split.column_names):
             raise LorascopeError(
-                f"{target}: {split_name} lacks the columns audio and label; name a copy like {HUB_COPY} with corpus.options.hub_id"
+                f"{target}: {split_name} lacks the columns audio and label; name a copy like {HUB_COPY} with "
+                "corpus.options.hub_id"
             )
         names = getattr(split.features["label"], "names", HUB_LABELS)
         for number, row in enumerate(split.cast_column("audio", datasets.Audio(decode=False)), 1):
@@ -212,7 +225,9 @@ def _hub_label(label: object, names: Sequence[str], place: str) -> str:
 
 
 def count_differences(table: pd.DataFrame) -> Iterator[str]:
-    """A line for each session whose clips of the four classes, or of a speaker, are not as many as published (columns session, emotion, gender)."""
+    """A line for each session whose clips of the four classes, or of a speaker, are not as many as published
+    (columns session, emotion, gender).
+    """
     four = table.assign(emotion=table["emotion"].replace(JOINED))
     four = four[four["emotion"].isin(CLASSES)]
     for session, (counts, by_gender) in PUBLISHED.items():
@@ -222,7 +237,10 @@ def count_differences(table: pd.DataFrame) -> Iterator[str]:
             yield f"session {session}: {_named(CLASSES, found)}; published {_named(CLASSES, counts)}"
         genders = tuple(int((of_session["gender"] == name).sum()) for name in ("female", "male"))
         if genders != by_gender:
-            yield f"session {session}: {_named(('female', 'male'), genders)}; published {_named(('female', 'male'), by_gender)}"
+            yield (
+                f"session {session}: {_named(('female', 'male'), genders)}; published "
+                f"{_named(('female', 'male'), by_gender)}"
+            )
 
 
 def _named(names: tuple[str, ...], counts: tuple[int, ...]) -> str:

@@ -1,6 +1,8 @@
-"""RAVDESS, the Ryerson Audio-Visual Database of Emotional Speech and Song (Livingstone & Russo 2018): English, acted, 24 speakers.
+"""RAVDESS, the Ryerson Audio-Visual Database of Emotional Speech and Song (Livingstone & Russo 2018):
+English, acted, 24 speakers.
 
-File names: modality-channel-emotion-intensity-statement-repetition-actor, two digits each, as in `03-01-05-02-01-01-12.wav`.
+File names: modality-channel-emotion-intensity-statement-repetition-actor, two digits each, as in
+`03-01-05-02-01-01-12.wav`.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ _NAME = re.compile(r"(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)")
 
 
 def read(root: Path) -> Recordings:
-    """Read `Actor_NN` folders or one flat folder, .wav or .flac; song, and the sound of videos, is counted and left out.
+    """Read `Actor_NN` folders or one flat folder, .wav or .flac; song, and the sound of videos,
+    is counted and left out.
 
     Raises `LorascopeError` where a sound file is not named as RAVDESS names them.
     """
@@ -50,7 +53,8 @@ def read(root: Path) -> Recordings:
         name = _NAME.fullmatch(path.stem)
         if name is None or name.group(3) not in EMOTIONS:
             raise LorascopeError(
-                f"{path}: not a RAVDESS file name (03-01-05-02-01-01-12.wav); move the file elsewhere or use the csv reader"
+                f"{path}: not a RAVDESS file name (03-01-05-02-01-01-12.wav); move the file "
+                "elsewhere or use the csv reader"
             )
         modality, channel, emotion, _, statement, _, actor = name.groups()
         if modality != "03" or channel != "01":

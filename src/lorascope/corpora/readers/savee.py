@@ -1,7 +1,9 @@
-"""SAVEE, Surrey Audio-Visual Expressed Emotion (Haq & Jackson 2009): British English, acted, 4 male speakers, 480 clips.
+"""SAVEE, Surrey Audio-Visual Expressed Emotion (Haq & Jackson 2009): British English, acted, 4
+male speakers, 480 clips.
 
-File names: emotion and sentence number, `AudioData/DC/a01.wav` in the speaker's folder or `DC_a01.wav`. The numbers count an emotion's own sentences, so they
-don't tell which text it is: `a04` and `d04` differ, `a01` and `d01` may not. Text is therefore unknown.
+File names: emotion and sentence number, `AudioData/DC/a01.wav` in the speaker's folder or `DC_a01.wav`. The numbers
+count an emotion's own sentences, so they don't tell which text it is: `a04` and `d04` differ, `a01` and `d01` may not.
+Text is therefore unknown.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ _NAME = re.compile(r"(?:(DC|JE|JK|KL)_)?(sa|su|[adfhn])(\d\d)")
 
 
 def read(root: Path) -> Recordings:
-    """Read the speakers' folders in `root` or `root/AudioData`, or one flat folder (`root` or `root/ALL`), .wav or .flac.
+    """Read the speakers' folders in `root` or `root/AudioData`, or one flat folder (`root` or
+    `root/ALL`), .wav or .flac.
 
     Raises `LorascopeError` where a sound file is not named as SAVEE names them, or lies in another speaker's folder.
     """
@@ -52,7 +55,8 @@ def read(root: Path) -> Recordings:
         speaker = path.parent.name if nested else name and name.group(1)
         if name is None or speaker not in SPEAKERS or name.group(1) not in (None, speaker):
             raise LorascopeError(
-                f"{path}: not a SAVEE file name (DC/a01.wav or DC_a01.wav); move the file elsewhere or use the csv reader"
+                f"{path}: not a SAVEE file name (DC/a01.wav or DC_a01.wav); move the file "
+                "elsewhere or use the csv reader"
             )
         emotion = EMOTIONS[name.group(2)]
         rows.append((f"{speaker}_{name.group(2)}{name.group(3)}", str(path), speaker, emotion, "male", "en"))

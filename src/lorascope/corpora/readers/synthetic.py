@@ -1,13 +1,17 @@
-"""Synthetic emotional speech, the embedded default corpus for a machine that has none: eSpeak NG speaks neutral sentences with acted prosody.
+"""Synthetic emotional speech, the embedded default corpus for a machine that has none: eSpeak NG speaks neutral
+sentences with acted prosody.
 
-A full factorial: every speaker says every sentence in every emotion, once. Emotions differ in prosody alone, so the corpus shows that the whole chain
-works and says nothing about human speech. What sets which parameter of `EMOTIONS`:
+A full factorial: every speaker says every sentence in every emotion, once. Emotions differ in prosody alone, so the
+corpus shows that the whole chain works and says nothing about human speech. What sets which parameter of `EMOTIONS`:
 
-- Murray & Arnott (1993), a review of acted speech: anger and happiness have a much higher mean pitch, a much wider pitch range and a higher intensity; anger is slightly
-  faster, happiness faster or slower; sadness is slightly lower, slightly narrower, slightly slower and softer.
-- Burkhardt & Sendlmeier (2000), listening tests on formant synthesis (as tabulated by Schröder 2001, Table 1): joy has mean pitch +50 %, pitch range +100 %, tempo +30 %.
-  So happiness is faster rather than slower, and has the highest pitch and the widest range, although Murray & Arnott (1993) put anger's pitch above it.
-- Murray & Arnott (1995), rules for synthesis (ibid.): anger has mean pitch +10 Hz, rate +30 words a minute, loudness +6 dB. So anger is the fastest and the loudest.
+- Murray & Arnott (1993), a review of acted speech: anger and happiness have a much higher mean pitch, a much wider
+  pitch range and a higher intensity; anger is slightly faster, happiness faster or slower; sadness is slightly lower,
+  slightly narrower, slightly slower and softer.
+- Burkhardt & Sendlmeier (2000), listening tests on formant synthesis (as tabulated by Schröder 2001, Table 1): joy has
+  mean pitch +50 %, pitch range +100 %, tempo +30 %. So happiness is faster rather than slower, and has the highest
+  pitch and the widest range, although Murray & Arnott (1993) put anger's pitch above it.
+- Murray & Arnott (1995), rules for synthesis (ibid.): anger has mean pitch +10 Hz, rate +30 words a minute, loudness +6
+  dB. So anger is the fastest and the loudest.
 
 The directions are theirs; the sizes are ours, mostly smaller, so that the jitter makes classes overlap.
 """
@@ -41,7 +45,9 @@ from ..corpus import About, Recordings
 
 @dataclass(frozen=True)
 class Prosody:
-    """How an utterance departs from its speaker's own neutral voice: pitch [semitones], pitch range [factor], rate [factor], volume [decibels]."""
+    """How an utterance departs from its speaker's own neutral voice: pitch [semitones], pitch range [factor], rate
+    [factor], volume [decibels].
+    """
 
     pitch: float
     range: float
@@ -67,8 +73,9 @@ EMOTIONS = {
     "neutrality": Prosody(pitch=0.0, range=1.0, rate=1.0, volume=0.0),
     "sadness": Prosody(pitch=-2.0, range=0.6, rate=0.85, volume=-4.0),
 }
-#: Standard deviations of one utterance's jitter at `jitter` 1, in the units of `Prosody`, factors as natural logarithms. At 1, leave-one-speaker-out logistic regression on
-#: frozen Whisper tiny.en reaches a UAR of .65 to .8, by seed; a classifier told each speaker's means would pass .9.
+#: Standard deviations of one utterance's jitter at `jitter` 1, in the units of `Prosody`, factors as natural
+#: logarithms. At 1, leave-one-speaker-out logistic regression on frozen Whisper tiny.en reaches a UAR of .65 to .8, by
+#: seed; a classifier told each speaker's means would pass .9.
 SPREAD = Prosody(pitch=1.2, range=0.11, rate=0.04, volume=1.1)
 SPEAKERS = (
     Speaker("f1", "female", 0.0, 178),
@@ -95,13 +102,15 @@ SENTENCES = (
     "The book that you asked for is on the lower shelf.",
     "I will bring the papers to the office in the morning.",
 )
-#: eSpeak NG's pitch range (its default is 50, its limit 100) and volume (100; beyond, voices clip) of neutral speech: low, to leave anger and happiness room.
+#: eSpeak NG's pitch range (its default is 50, its limit 100) and volume (100; beyond, voices clip) of neutral speech:
+#: low, to leave anger and happiness room.
 NEUTRAL_RANGE, NEUTRAL_VOLUME = 35.0, 40.0
 #: Beyond this the most extreme clip would leave eSpeak NG's ranges.
 MAX_JITTER = 2.0
 #: Counts up when clips change for the same plan, so that no cache serves the old ones.
 _FORMAT = 1
-# from eSpeak NG's speak_lib.h: samples go to the callback before espeak_Synth returns; errors are returned, not exited on; text is UTF-8
+# from eSpeak NG's speak_lib.h: samples go to the callback before espeak_Synth returns; errors are returned, not
+# exited on; text is UTF-8
 _SYNCHRONOUS, _DONT_EXIT, _UTF8 = 2, 0x8000, 1
 _PARAMETERS = {"rate": 1, "volume": 2, "pitch": 3, "range": 4}
 
@@ -109,9 +118,10 @@ _PARAMETERS = {"rate": 1, "volume": 2, "pitch": 3, "range": 4}
 def read(speakers: int = 6, sentences: int = 8, seed: int = 42, jitter: float = 1.0) -> Recordings:
     """Make the corpus, or take it from the cache where it was made before with the same options and the same eSpeak NG.
 
-    `speakers` (3 to 10) times `sentences` (2 to 10) times four emotions are the clips, 16-bit WAV at eSpeak NG's rate in `cache_folder()`. `seed` draws, and
-    `jitter` (0 to 2) scales, what each clip departs from its emotion's pitch, range, rate and volume. The same options give the same bytes. Raises
-    `LorascopeError` for an option out of its range, where the package espeakng-loader is missing or can't speak, and where the cache can't be written.
+    `speakers` (3 to 10) times `sentences` (2 to 10) times four emotions are the clips, 16-bit WAV at eSpeak NG's rate
+    in `cache_folder()`. `seed` draws, and `jitter` (0 to 2) scales, what each clip departs from its emotion's pitch,
+    range, rate and volume. The same options give the same bytes. Raises `LorascopeError` for an option out of its
+    range, where the package espeakng-loader is missing or can't speak, and where the cache can't be written.
     """
     _check_whole("speakers", speakers, 3, len(SPEAKERS))
     _check_whole("sentences", sentences, 2, len(SENTENCES))
@@ -201,7 +211,8 @@ def _make(folder: Path, clips: list[dict[str, Any]], loader: Any) -> None:
 
 
 def _speak_in_child(folder: Path, clips: list[dict[str, Any]], loader: Any) -> None:
-    # eSpeak NG keeps state between utterances that starting it anew doesn't clear: only a fresh process speaks the same bytes twice
+    # eSpeak NG keeps state between utterances that starting it anew doesn't clear: only a fresh process
+    # speaks the same bytes twice
     library, data = str(loader.get_library_path()), str(loader.get_data_path())
     order = {"library": library, "data": data, "folder": str(folder), "clips": clips}
     child = subprocess.run(
@@ -217,7 +228,9 @@ def _speak_in_child(folder: Path, clips: list[dict[str, Any]], loader: Any) -> N
 
 
 def speak_order() -> None:
-    """The child process: speak the clips of the order on standard input (JSON: library, data, folder, clips), or exit with one line on standard error."""
+    """The child process: speak the clips of the order on standard input (JSON: library, data, folder, clips), or
+    exit with one line on standard error.
+    """
     order = json.load(sys.stdin)
     # eSpeak NG takes no data path longer than its buffer (some 160 bytes), so it gets "."
     os.chdir(order["data"])

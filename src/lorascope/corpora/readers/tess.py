@@ -1,7 +1,8 @@
-"""TESS, the Toronto emotional speech set (Pichora-Fuller & Dupuis 2020): English, acted, 2 female speakers, 2800 clips of one word in a carrier sentence.
+"""TESS, the Toronto emotional speech set (Pichora-Fuller & Dupuis 2020): English, acted, 2 female speakers, 2800 clips
+of one word in a carrier sentence.
 
-File names: speaker (OAF, the older, YAF, the younger), word, emotion, as in `OAF_back_angry.wav`; `ps` is pleasant surprise. Two speakers are too few for
-leave-one-speaker-out with a validation speaker.
+File names: speaker (OAF, the older, YAF, the younger), word, emotion, as in `OAF_back_angry.wav`; `ps` is pleasant
+surprise. Two speakers are too few for leave-one-speaker-out with a validation speaker.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ _NAME = re.compile(r"(OAF?|YAF)_([A-Za-z]+)_(angry|disgust|fear|happy|neutral|ps
 def read(root: Path) -> Recordings:
     """Read one folder for each speaker and emotion (`OAF_angry`), or one flat folder, .wav or .flac.
 
-    A whole second copy deeper in the tree, as one common archive has it, is not looked at. Raises `LorascopeError` where a sound file is not named as TESS names them.
+    A whole second copy deeper in the tree, as one common archive has it, is not looked at. Raises `LorascopeError`
+    where a sound file is not named as TESS names them.
     """
     nested = any(path.is_dir() for path in root.glob("?AF_*"))
     rows = []

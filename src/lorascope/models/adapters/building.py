@@ -1,7 +1,8 @@
 """Build the model that is trained, for each way of adapting an encoder, and save what came of it.
 
-LoRA and its relatives, DoRA and IA3 are PEFT's, with projector and classifier among the saved modules. Full fine-tuning and BitFit train the model's own parameters and are saved whole, as
-a stock checkpoint. PiSSA and AdaLoRA are saved as the plain LoRA that they amount to (see `conversion`).
+LoRA and its relatives, DoRA and IA3 are PEFT's, with projector and classifier among the saved modules. Full fine-tuning
+and BitFit train the model's own parameters and are saved whole, as a stock checkpoint. PiSSA and AdaLoRA are saved as
+the plain LoRA that they amount to (see `conversion`).
 """
 
 from __future__ import annotations
@@ -31,10 +32,12 @@ WHOLE = ("full", "bitfit")
 
 
 def adapt(model: SpeechClassifier, method: methods.Method, seed: int) -> PeftModel | SpeechClassifier:
-    """The model with all that the method trains, and nothing else, requiring gradients; its draws come from `seed` alone.
+    """The model with all that the method trains, and nothing else, requiring gradients; its
+    draws come from `seed` alone.
 
-    What must not move of an encoder that is trained whole: Whisper's sinusoidal positions, and the convolutions on the waveform (as is usual: `freeze_feature_encoder`). Raises
-    `LorascopeError` where the method names a layer that the encoder has not.
+    What must not move of an encoder that is trained whole: Whisper's sinusoidal positions, and the convolutions on
+    the waveform (as is usual: `freeze_feature_encoder`). Raises `LorascopeError` where the method names a layer
+    that the encoder has not.
     """
     if isinstance(method, methods.FullConfig | methods.BitFitConfig):
         return _release(model, biases_only=isinstance(method, methods.BitFitConfig))
@@ -101,7 +104,8 @@ def _release(model: SpeechClassifier, biases_only: bool) -> SpeechClassifier:
 def add_head_only(model: SpeechClassifier, head: Head) -> PeftModel:
     """A frozen encoder with a trained head, in a form that PEFT saves and loads.
 
-    PEFT has no adapter that consists of saved modules alone, so a rank-1 LoRA with B = 0 on one projection carries them: its update is exactly zero.
+    PEFT has no adapter that consists of saved modules alone, so a rank-1 LoRA with B = 0 on one projection carries
+    them: its update is exactly zero.
     """
     config = LoraConfig(
         r=1,
@@ -135,9 +139,11 @@ def save_trained(
     features: FeatureSettings,
     load: Callable[[], Backbone],
 ) -> None:
-    """Write a trained model: a PEFT folder, or a stock checkpoint where the model's own parameters were trained, and the record beside it.
+    """Write a trained model: a PEFT folder, or a stock checkpoint where the model's own parameters were trained,
+    and the record beside it.
 
-    `features` is what the encoder takes; `load` gives the backbone as it was before, which PiSSA and AdaLoRA are told against.
+    `features` is what the encoder takes; `load` gives the backbone as it was before, which PiSSA and
+    AdaLoRA are told against.
     """
     if isinstance(model, PeftModel):
         config: Any = model.peft_config["default"]
@@ -164,7 +170,9 @@ def save_trained(
 
 
 def load_trained(backbone: Backbone, folder: Path, kind: str) -> PeftModel | SpeechClassifier:
-    """What `save_trained` wrote, in eval mode; `backbone` may be changed, or left unused where the folder holds a whole model."""
+    """What `save_trained` wrote, in eval mode; `backbone` may be changed, or left unused where the
+    folder holds a whole model.
+    """
     if kind in WHOLE:
         return load_backbone(str(folder)).model
     with warnings.catch_warnings():

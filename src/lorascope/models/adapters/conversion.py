@@ -24,7 +24,8 @@ def plain(
 ) -> tuple[LoraConfig, dict[str, Tensor]] | None:
     """The plain LoRA that an AdaLoRA or PiSSA adapter amounts to, None where the adapter is neither.
 
-    `tensors` are named as PEFT saves them; `weights` are the original model's state, against which PiSSA is told. Raises `LorascopeError` for PiSSA from a randomised decomposition.
+    `tensors` are named as PEFT saves them; `weights` are the original model's state, against which PiSSA is told.
+    Raises `LorascopeError` for PiSSA from a randomised decomposition.
     """
     if not is_converted(config):
         return None
@@ -44,8 +45,9 @@ def is_converted(config: Any) -> bool:
 def from_adalora(config: AdaLoraConfig, tensors: Mapping[str, Tensor]) -> tuple[LoraConfig, dict[str, Tensor]]:
     """AdaLoRA's ΔW = s B diag(E) A, with s = alpha / (initial rank + 1e-5), as LoRA with A' = diag(E) A and the same B.
 
-    Directions whose E is zero are dropped, so each layer has its own rank; a layer that has none left is not adapted any more (but if none had any left, each keeps one,
-    which is zero). Zhang et al. 2023, equation 3; the scale is that of PEFT's `SVDLinear`.
+    Directions whose E is zero are dropped, so each layer has its own rank; a layer that has none left is not adapted
+    any more (but if none had any left, each keeps one, which is zero). Zhang et al. 2023, equation 3; the scale is
+    that of PEFT's `SVDLinear`.
     """
     scale = float(config.lora_alpha) / (config.init_r + 1e-5)
     paths = [name.removesuffix(".lora_E") for name in tensors if name.endswith(".lora_E")]
@@ -82,12 +84,13 @@ def from_pissa(
 ) -> tuple[LoraConfig, dict[str, Tensor]]:
     """PiSSA's ΔW = s (B A − B0 A0) on the original weight, as LoRA of twice the rank: A' = [A; A0], B' = [B, −B0].
 
-    PiSSA moves s B0 A0, the weight's leading singular directions, into the factors; they are computed anew from `weights`. Meng et al. 2024, section 3 and
-    appendix on the conversion to LoRA.
+    PiSSA moves s B0 A0, the weight's leading singular directions, into the factors; they are computed anew from
+    `weights`. Meng et al. 2024, section 3 and appendix on the conversion to LoRA.
     """
     if str(config.init_lora_weights).lower() != "pissa":
         raise LorascopeError(
-            f"this PiSSA adapter started from a randomised decomposition ({config.init_lora_weights}) that is not saved, so its update is not known; "
+            f"this PiSSA adapter started from a randomised decomposition ({config.init_lora_weights}) that is "
+            "not saved, so its update is not known; "
             "save it with PEFT's path_initial_model_for_weight_conversion"
         )
     result = dict(tensors)

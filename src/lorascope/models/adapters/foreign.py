@@ -1,7 +1,9 @@
-"""LoRA that was trained for another task on the same encoder (speech recognition, or a bare model): its encoder factors under our names.
+"""LoRA that was trained for another task on the same encoder (speech recognition, or a bare model): its encoder
+factors under our names.
 
-The same encoder lies at different places of different classes: `model.encoder` of `WhisperForConditionalGeneration`, `encoder` of a bare `WhisperModel`,
-`wav2vec2.encoder` of `Wav2Vec2ForCTC`. Below that place the names agree, so a module is found by the end of its name.
+The same encoder lies at different places of different classes: `model.encoder` of `WhisperForConditionalGeneration`,
+`encoder` of a bare `WhisperModel`, `wav2vec2.encoder` of `Wav2Vec2ForCTC`. Below that place the names agree, so a
+module is found by the end of its name.
 """
 
 from __future__ import annotations
@@ -32,9 +34,11 @@ PLACES = {
 
 @dataclass(frozen=True)
 class Mapped:
-    """A LoRA of the encoder alone: a configuration that names every module, and the tensors under PEFT's names for our model.
+    """A LoRA of the encoder alone: a configuration that names every module, and the tensors under
+    PEFT's names for our model.
 
-    `left_out` counts what lies elsewhere, in words; `strays` are modules of an encoder's blocks that this encoder has not.
+    `left_out` counts what lies elsewhere, in words; `strays` are modules of an encoder's blocks
+    that this encoder has not.
     """
 
     config: LoraConfig

@@ -1,7 +1,8 @@
-"""LoRA that was merged into a checkpoint, recovered: the difference from the backbone, matrix by matrix, as two factors where it is of low rank.
+"""LoRA that was merged into a checkpoint, recovered: the difference from the backbone, matrix by matrix, as two factors
+where it is of low rank.
 
-A merged checkpoint was rounded to its number format, and rounding has full rank. So a direction counts where its singular value is above what
-rounding alone can have, which is known from the format and the weights.
+A merged checkpoint was rounded to its number format, and rounding has full rank. So a direction counts where its
+singular value is above what rounding alone can have, which is known from the format and the weights.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ FORMATS = (torch.bfloat16, torch.float16)
 
 @dataclass(frozen=True)
 class Pair:
-    """A difference B·A of one matrix: A = Σ^½Vᵀ [rank, in], B = UΣ^½ [out, rank]; `residual` is |difference - B·A| / |difference| (Frobenius)."""
+    """A difference B·A of one matrix: A = Σ^½Vᵀ [rank, in], B = UΣ^½ [out, rank]; `residual` is |difference - B·A|
+    / |difference| (Frobenius).
+    """
 
     a: Tensor
     b: Tensor
@@ -36,10 +39,12 @@ class Pair:
 
 @dataclass(frozen=True)
 class Recovered:
-    """What a checkpoint changed of an encoder. `pairs` are the changed linear layers of its blocks that are of low rank, by the module's name.
+    """What a checkpoint changed of an encoder. `pairs` are the changed linear layers of its blocks that are of low
+    rank, by the module's name.
 
-    `changed` names every parameter that differs by more than rounding; `full` those of them that are matrices and not of low rank, or lie outside of
-    those linear layers; `rounded` counts parameters that differ by rounding to `dtype` alone.
+    `changed` names every parameter that differs by more than rounding; `full` those of them that are matrices
+    and not of low rank, or lie outside of those linear layers; `rounded` counts parameters that differ by
+    rounding to `dtype` alone.
     """
 
     pairs: dict[str, Pair]
@@ -56,7 +61,9 @@ class Recovered:
 
 
 def recover(base: Mapping[str, Tensor], tuned: Mapping[str, Tensor], linears: frozenset[str]) -> Recovered:
-    """Compare an encoder's parameters with a checkpoint's; `linears` are the names of the linear layers whose difference may be LoRA."""
+    """Compare an encoder's parameters with a checkpoint's; `linears` are the names of the linear layers
+    whose difference may be LoRA.
+    """
     dtype = format_of(tuned.values())
     pairs: dict[str, Pair] = {}
     changed, full, others, rounded = [], [], [], 0
@@ -80,7 +87,9 @@ def recover(base: Mapping[str, Tensor], tuned: Mapping[str, Tensor], linears: fr
 
 
 def in_words(found: Recovered, places: dict[str, tuple[int, str]], parameters: int) -> tuple[str, ...]:
-    """What was found in a checkpoint, in sentences; `places` are layer and module of every pair, `parameters` counts those of the encoder."""
+    """What was found in a checkpoint, in sentences; `places` are layer and module of every pair, `parameters`
+    counts those of the encoder.
+    """
     format_name = str(found.dtype).removeprefix("torch.")
     notes = []
     if found.low_rank:
@@ -90,32 +99,39 @@ def in_words(found: Recovered, places: dict[str, tuple[int, str]], parameters: i
         listed = "; ".join(f"{module} ({', '.join(each)})" for module, each in ranks.items())
         worst = max(pair.residual for pair in found.pairs.values())
         notes.append(
-            f"A merged checkpoint: its difference from the backbone is of low rank, and its factors were recovered (stored as {format_name}). Rank by layer: {listed}. "
-            f"What the factors leave of a difference is at most {worst:.1e} of it. Their gauge is the balanced one, not that of training."
+            "A merged checkpoint: its difference from the backbone is of low rank, and its factors were "
+            f"recovered (stored as {format_name}). Rank by layer: {listed}. "
+            f"What the factors leave of a difference is at most {worst:.1e} of it. Their gauge is the balanced "
+            "one, not that of training."
         )
     else:
         full = f", {len(found.full)} of them matrices of no low rank ({found.full[0]} first)" if found.full else ""
         notes.append(
-            f"A whole checkpoint: {len(found.changed)} of {parameters} encoder parameters differ from the backbone's{full}; "
+            f"A whole checkpoint: {len(found.changed)} of {parameters} encoder parameters differ "
+            f"from the backbone's{full}; "
             "it is analysed as changed weights, not as low-rank factors."
         )
     if found.low_rank and found.others:
         notes.append(
-            f"Beside the factors {len(found.others)} vectors changed ({found.others[0]} first); they are part of every model but the frozen one."
+            f"Beside the factors {len(found.others)} vectors changed ({found.others[0]} first); they are part "
+            "of every model but the frozen one."
         )
     if found.rounded:
         notes.append(
-            f"{found.rounded} parameters differ from the backbone's by no more than rounding to {format_name}; they are taken as unchanged."
+            f"{found.rounded} parameters differ from the backbone's by no more than rounding to {format_name}; "
+            "they are taken as unchanged."
         )
     return tuple(notes)
 
 
 def factor(before: Tensor, after: Tensor, dtype: torch.dtype) -> Pair | None:
-    """The difference of two matrices [out, in] as balanced factors; None where it has more than half of the full rank, or none above rounding.
+    """The difference of two matrices [out, in] as balanced factors; None where it has more than half of the full
+    rank, or none above rounding.
 
-    `after` was rounded to `dtype`. Rounding to a spacing s adds noise of variance s²/12; noise of independent entries has singular values up to about the largest
-    root sum of variances of a row plus that of a column (Bandeira & van Handel 2016; Marchenko-Pastur's edge where all are alike). Directions above `MARGIN` times that
-    are kept, and what remains must have no more energy than twice the noise's, and `REMAINDER` of the difference's.
+    `after` was rounded to `dtype`. Rounding to a spacing s adds noise of variance s²/12; noise of independent entries
+    has singular values up to about the largest root sum of variances of a row plus that of a column (Bandeira & van
+    Handel 2016; Marchenko-Pastur's edge where all are alike). Directions above `MARGIN` times that are kept, and what
+    remains must have no more energy than twice the noise's, and `REMAINDER` of the difference's.
     """
     difference = after.double() - before.double()
     noise = spacing(after, dtype).double() ** 2 + spacing(difference.float(), dtype).double() ** 2

@@ -1,4 +1,6 @@
-"""A model whose own weights were changed (full fine-tuning, BitFit, what remains beside a recovered LoRA), offering what a `PeftModel` offers to the analyses."""
+"""A model whose own weights were changed (full fine-tuning, BitFit, what remains beside a recovered LoRA), offering
+what a `PeftModel` offers to the analyses.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,12 @@ from torch import Tensor, nn
 
 
 class TunedModel(nn.Module):
-    """`inner` with the tuned values of some of its parameters in place; `disable_adapter` puts the original ones back for a while.
+    """`inner` with the tuned values of some of its parameters in place; `disable_adapter` puts the
+    original ones back for a while.
 
-    `inner` is a `SpeechClassifier`, or a `PeftModel` around one, whose adapter is then switched together with the weights. `changed` pairs parameters of `inner`
-    with their tuned values. Values are exchanged, never copied: the model is held once, and the changed parameters twice.
+    `inner` is a `SpeechClassifier`, or a `PeftModel` around one, whose adapter is then switched together with the
+    weights. `changed` pairs parameters of `inner` with their tuned values. Values are exchanged, never copied: the
+    model is held once, and the changed parameters twice.
     """
 
     def __init__(self, inner: Any, changed: Sequence[tuple[nn.Parameter, Tensor]]) -> None:

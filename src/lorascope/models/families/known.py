@@ -1,34 +1,22 @@
 """The families of encoders that lorascope knows, by the `model_type` of their Hugging Face configuration.
 
-To add a family: a classifier class with the stock parameter names, a class of parts, and a line here.
+To add a family: a file beside this one with a classifier class with the stock parameter names, a class of parts and
+their `FAMILY`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-from ...sound.features import FeatureSettings, LogMelSettings, WaveformSettings
-from ..classifier import SpeechClassifier, WhisperClassifier
-from ..parts import EncoderParts, WhisperParts
-from .waveform_classifier import HubertClassifier, Wav2Vec2Classifier, WavLMClassifier, samples_of
-from .waveform_parts import WaveformParts, WavLMParts
+from ...by_name import modules_in
+from ...sound.features import FeatureSettings
+from ..classifier import SpeechClassifier
+from ..parts import EncoderParts
+from .family import Family
 
-
-@dataclass(frozen=True)
-class Family:
-    """One architecture family: its name in words, its classifier and its parts."""
-
-    title: str
-    classifier: type[SpeechClassifier]
-    parts: type[EncoderParts]
-
-
-FAMILIES = {
-    "whisper": Family("Whisper", WhisperClassifier, WhisperParts),
-    "wav2vec2": Family("wav2vec 2.0", Wav2Vec2Classifier, WaveformParts),
-    "hubert": Family("HuBERT", HubertClassifier, WaveformParts),
-    "wavlm": Family("WavLM", WavLMClassifier, WavLMParts),
+#: Every family by the `model_type` of its models, which is its file's name.
+FAMILIES: dict[str, Family] = {
+    name: module.FAMILY for name, module in modules_in("lorascope.models.families", "FAMILY")
 }
 
 
@@ -49,8 +37,4 @@ def blocks_of(model: Any) -> list[Any]:
 
 def feature_settings(model: SpeechClassifier, normalise: bool = True) -> FeatureSettings:
     """What the encoder takes: Whisper's log-mels, or the waveform; `normalise` brings each clip to zero mean and unit variance."""
-    if isinstance(model, WhisperClassifier):
-        return LogMelSettings(model.config.num_mel_bins)
-    return WaveformSettings(
-        normalise, samples_of(1, model.config), samples_of(2, model.config) - samples_of(1, model.config)
-    )
+    return family_of(model).features(model, normalise)

@@ -46,7 +46,9 @@ class EncoderWeights:
         }
 
     def check(self, source: str, way_out: str) -> None:
-        """Raise `LorascopeError` with `source` and `way_out` where a size is impossible, or an array is missing, too much, of another shape or not finite."""
+        """Raise `LorascopeError` with `source` and `way_out` where a size is impossible, or an array is missing,
+        too much, of another shape or not finite.
+        """
         if min(self.width, self.layers, self.heads, self.ffn, self.mels, self.positions) < 1:
             raise LorascopeError(f"{source}: no Whisper encoder: a size is not positive; {way_out}")
         if self.layers > len(self.state):
@@ -56,7 +58,8 @@ class EncoderWeights:
         shapes = self.shapes()
         if surplus := sorted(self.state.keys() - shapes.keys()):
             raise LorascopeError(
-                f"{source}: Whisper's encoder has no {surplus[0]} ({len(surplus)} such tensors); this is another architecture: {way_out}"
+                f"{source}: Whisper's encoder has no {surplus[0]} ({len(surplus)} such tensors); this is "
+                f"another architecture: {way_out}"
             )
         for name, shape in shapes.items():
             if name not in self.state:

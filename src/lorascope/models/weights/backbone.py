@@ -18,8 +18,9 @@ from transformers.utils import logging as transformers_logging
 
 from ...errors import LorascopeError
 from ...sound.features import FeatureSettings
-from ..classifier import SpeechClassifier, WhisperClassifier, initialise_head
+from ..classifier import SpeechClassifier, initialise_head
 from ..families.known import FAMILIES, feature_settings
+from ..families.whisper import WhisperClassifier
 from .arrays import EncoderWeights
 from .checkpoints import LOAD_ERRORS, check_whole, explain
 from .ctranslate2 import is_converted_folder, read_converted_folder

@@ -30,9 +30,11 @@ LOAD_ERRORS = (
 
 
 def load_plain(path: Path, way_out: str) -> Any:
-    """What a PyTorch file holds, if it is tensors and plain values only (`weights_only=True`); on the CPU, mapped where the format allows.
+    """What a PyTorch file holds, if it is tensors and plain values only (`weights_only=True`); on the CPU, mapped
+    where the format allows.
 
-    Raises `LorascopeError` with `way_out` where the file is damaged, or names Python objects, whose code would have to be run.
+    Raises `LorascopeError` with `way_out` where the file is damaged, or names Python objects, whose
+    code would have to be run.
     """
     try:
         is_zip = zipfile.is_zipfile(path)
@@ -44,12 +46,15 @@ def load_plain(path: Path, way_out: str) -> Any:
             f"{path}: not a whole PyTorch file of plain tensors ({type(error).__name__}); {way_out}"
         ) from error
     raise LorascopeError(
-        f"{path}: it holds Python objects ({', '.join(sorted(code))}), whose code would have to be run, so it is not read; {way_out}"
+        f"{path}: it holds Python objects ({', '.join(sorted(code))}), whose code would have to be run, so it "
+        f"is not read; {way_out}"
     )
 
 
 def explain(target: str, error: Exception) -> LorascopeError:
-    """One line for what a Hugging Face loader raised on a folder or hub id: the damaged file by name where there is one, and the way out."""
+    """One line for what a Hugging Face loader raised on a folder or hub id: the damaged file by name where there
+    is one, and the way out.
+    """
     folder = Path(target).expanduser()
     for path in sorted(folder.glob("*.index.json")):
         try:
@@ -84,19 +89,22 @@ def check_whole(
 ) -> None:
     """Raise `LorascopeError` where the loader had to draw weights at random that should have been read.
 
-    `missing` are the names of weights that are not there, `mismatched` (name, shape found, shape by the config) those of another shape. Both count in the
-    encoder (names that begin with `trunk`), and those of another shape in the head too where it is kept. `title` names the family.
+    `missing` are the names of weights that are not there, `mismatched` (name, shape found, shape by the config) those
+    of another shape. Both count in the encoder (names that begin with `trunk`), and those of another shape in the head
+    too where it is kept. `title` names the family.
     """
     lost = sorted(key for key in missing if key.startswith(trunk))
     if lost:
         raise LorascopeError(
-            f"backbone {target}: {len(lost)} encoder weights are missing, {lost[0]} first; give a complete {title} checkpoint"
+            f"backbone {target}: {len(lost)} encoder weights are missing, {lost[0]} first; give a "
+            f"complete {title} checkpoint"
         )
     wrong = sorted(entry for entry in mismatched if keeps_head or entry[0].startswith(trunk))
     if wrong:
         key, found, expected = wrong[0]
         raise LorascopeError(
-            f"backbone {target}: {key} has shape {list(found)}, but config.json asks for {list(expected)} ({len(wrong)} such weights); "
+            f"backbone {target}: {key} has shape {list(found)}, but config.json asks for {list(expected)} "
+            f"({len(wrong)} such weights); "
             "give the config.json that belongs to these weights"
         )
 

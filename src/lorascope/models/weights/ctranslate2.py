@@ -1,6 +1,7 @@
 """Read Whisper encoders from CTranslate2's `model.bin`, tensors only; no code of that library is needed.
 
-Every precision that its converter writes is read: float32, float16, bfloat16, int16, int8 and int8 mixed with any of the float types.
+Every precision that its converter writes is read: float32, float16, bfloat16, int16, int8 and int8 mixed
+with any of the float types.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ def is_converted_folder(folder: Path) -> bool:
 
 
 def read_converted_folder(folder: Path) -> EncoderWeights:
-    """The encoder of a CTranslate2 folder, dequantised to float32. Raises `LorascopeError` where `model.bin` is damaged or holds something else."""
+    """The encoder of a CTranslate2 folder, dequantised to float32. Raises `LorascopeError` where `model.bin` is
+    damaged or holds something else.
+    """
     path = folder / "model.bin"
     try:
         data = np.memmap(path, np.uint8, "r").data  # the decoder's bytes are never read
@@ -42,11 +45,13 @@ def read_converted_folder(folder: Path) -> EncoderWeights:
 
 
 def read_tensors(data: bytes | memoryview, source: str) -> dict[str, np.ndarray]:
-    """All tensors of a binary model file (format version 6), by name; bfloat16 as float32, quantised ones as they are stored.
+    """All tensors of a binary model file (format version 6), by name; bfloat16 as float32, quantised
+    ones as they are stored.
 
-    Layout: version u32, spec name (u16 length with the closing zero, characters), revision u32, number of tensors u32; for each tensor its name, rank
-    u8, dimensions u32, element type u8, number of bytes u32, bytes; then number of aliases u32 and for each its name and the tensor's that it stands for
-    (equal tensors are stored once). Raises `LorascopeError` where the file is something else.
+    Layout: version u32, spec name (u16 length with the closing zero, characters), revision u32, number of tensors u32;
+    for each tensor its name, rank u8, dimensions u32, element type u8, number of bytes u32, bytes; then number of
+    aliases u32 and for each its name and the tensor's that it stands for (equal tensors are stored once). Raises
+    `LorascopeError` where the file is something else.
     """
     position = 0
 
@@ -79,7 +84,8 @@ def read_tensors(data: bytes | memoryview, source: str) -> dict[str, np.ndarray]
             kind, size = take("B"), take("I")
             if kind not in _DTYPES:
                 raise LorascopeError(
-                    f"{source}: tensor {name} has element type {kind}, which cannot be read here; use float16 or float32"
+                    f"{source}: tensor {name} has element type {kind}, which cannot be read here; "
+                    "use float16 or float32"
                 )
             array = np.frombuffer(data[position : position + size], dtype=_DTYPES[kind]).reshape(shape)
             tensors[name] = (array.astype(np.uint32) << 16).view(np.float32) if kind == _BFLOAT16 else array
@@ -97,7 +103,8 @@ def read_tensors(data: bytes | memoryview, source: str) -> dict[str, np.ndarray]
 
 
 def dequantised(tensors: dict[str, np.ndarray], name: str, source: str) -> np.ndarray:
-    """One tensor in float32: stored integers are divided by their scale (int8: one for each row of the first axis, int16: one for all).
+    """One tensor in float32: stored integers are divided by their scale (int8: one for each row of the first
+    axis, int16: one for all).
 
     Raises `LorascopeError` where there is no such tensor, or it is of integers without a usable scale.
     """

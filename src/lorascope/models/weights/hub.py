@@ -24,8 +24,8 @@ PATTERNS = ["*.json", "adapter_model.*", "model*.safetensors", "pytorch_model*.b
 def adapter_folder(name: str | Path) -> Path:
     """The folder of an adapter named by folder or by hub id (`owner/name`).
 
-    A name that is no folder and doesn't look like an id is given back as a path, for who reads it to refuse. Raises `LorascopeError` in one line where
-    neither cache nor hub can serve the id.
+    A name that is no folder and doesn't look like an id is given back as a path, for who reads it to refuse. Raises
+    `LorascopeError` in one line where neither cache nor hub can serve the id.
     """
     path = Path(name).expanduser()
     identity = str(name)

@@ -1,6 +1,7 @@
 """Read Whisper encoders from the `.pt` files of openai-whisper, `{"dims": {...}, "model_state_dict": {...}}`.
 
-Only tensors and plain values are taken (`torch.load(weights_only=True)`): a file that would have to run code is refused.
+Only tensors and plain values are taken (`torch.load(weights_only=True)`): a file that would
+have to run code is refused.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from ...errors import LorascopeError
 from .arrays import EncoderWeights
 from .checkpoints import load_plain
 
-_WAY_OUT = "download it again, or save it anew with torch.save({'dims': vars(model.dims), 'model_state_dict': model.state_dict()}, path)"
+_WAY_OUT = (
+    "download it again, or save it anew with torch.save({'dims': vars(model.dims), 'model_state_dict': "
+    "model.state_dict()}, path)"
+)
 #: openai-whisper's names inside a block and Hugging Face's.
 _BLOCK = {
     "attn.query": "self_attn.q_proj",
@@ -32,11 +36,13 @@ _DIMS = ("n_mels", "n_audio_ctx", "n_audio_state", "n_audio_head", "n_audio_laye
 def read_checkpoint(path: Path) -> EncoderWeights:
     """The encoder of an openai-whisper checkpoint in float32.
 
-    Raises `LorascopeError` where the file is missing, damaged, needs code to be run, or its tensors are not those of the Whisper encoder that `dims` describes.
+    Raises `LorascopeError` where the file is missing, damaged, needs code to be run, or its tensors are not those of
+    the Whisper encoder that `dims` describes.
     """
     if not path.is_file():
         raise LorascopeError(
-            f"backbone {path}: no such file; give an openai-whisper .pt file, a folder, a hub id (openai/whisper-base) or a short name"
+            f"backbone {path}: no such file; give an openai-whisper .pt file, a folder, a hub id "
+            "(openai/whisper-base) or a short name"
         )
     loaded = load_plain(path, _WAY_OUT)
     dims, tensors = (loaded.get(key) if isinstance(loaded, dict) else None for key in ("dims", "model_state_dict"))
@@ -67,7 +73,8 @@ def read_checkpoint(path: Path) -> EncoderWeights:
 
 
 def huggingface_name(name: str) -> str:
-    """Hugging Face's name for an encoder tensor of openai-whisper; a name that it does not know is left as it is, without `encoder.`.
+    """Hugging Face's name for an encoder tensor of openai-whisper; a name that it does not know is left as
+    it is, without `encoder.`.
 
     >>> huggingface_name("encoder.blocks.3.attn.query.weight")
     'layers.3.self_attn.q_proj.weight'

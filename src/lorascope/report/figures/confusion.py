@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ...findings.scores import confusion
-from ..folder import RunFolder
+from ...store.finished import FinishedRun
 from .style import TWO_COLUMNS, new_figure
 
 
-def figures(folder: RunFolder) -> dict[str, Figure]:
+def figures(folder: FinishedRun) -> dict[str, Figure]:
     """The figure by its stem; empty where no cell was trained."""
     table = confusion(folder.path)
     if table.empty:

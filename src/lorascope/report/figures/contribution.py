@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..folder import RunFolder
+from ...store.finished import FinishedRun
 from .style import INK, TWO_COLUMNS, VARIANTS, banded, layer_axis, legend_below, new_figure
 
 COMPONENTS = {"attn": "attention", "mlp": "MLP", "block": "attention + MLP"}
@@ -27,7 +27,7 @@ def shown(table: pd.DataFrame) -> tuple[str, pd.DataFrame]:
     return model, table[table["frames"] == frames]
 
 
-def figures(folder: RunFolder) -> dict[str, Figure]:
+def figures(folder: FinishedRun) -> dict[str, Figure]:
     """Figure 1 by its stem; empty where contribution was not measured."""
     table = folder.table("contribution")
     if table is None:

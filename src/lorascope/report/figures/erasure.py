@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from ..folder import RunFolder
+from ...store.finished import FinishedRun
 from .style import INK, MODELS, TWO_COLUMNS, banded, layer_axis, legend_below, new_figure
 
 QUANTITIES = {
@@ -15,7 +15,7 @@ QUANTITIES = {
 MODES = {"single": ("-", "o", "this block skipped"), "progressive": ("--", "s", "all blocks up to this one skipped")}
 
 
-def figures(folder: RunFolder) -> dict[str, Figure]:
+def figures(folder: FinishedRun) -> dict[str, Figure]:
     """Figure 4 by its stem; empty where erasure was not measured."""
     table = folder.table("erasure")
     if table is None:

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..folder import RunFolder
+from ...store.finished import FinishedRun
 from .style import GRID, INK, MUTED, TWO_COLUMNS, VARIANTS, banded, layer_axis, legend_below, new_figure
 
 #: A lens that gives this share of the clips one class says nothing (METHODS section 3).
@@ -29,7 +29,7 @@ def constant(table: pd.DataFrame) -> pd.Series:
     return table["top_class_share"] >= CONSTANT_SHARE
 
 
-def figures(folder: RunFolder) -> dict[str, Figure]:
+def figures(folder: FinishedRun) -> dict[str, Figure]:
     """Figure 2a by its stem, a row of panels a model; empty where the lens was not measured."""
     table = folder.table("lens")
     if table is None:

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..folder import RunFolder, records
+from ...store.finished import FinishedRun, records
 from .style import CYCLE, MARKERS, TWO_COLUMNS, legend_below, new_figure
 
 VARIANT_TITLES = {
@@ -17,7 +17,7 @@ VARIANT_TITLES = {
 }
 
 
-def figures(folder: RunFolder) -> dict[str, Figure]:
+def figures(folder: FinishedRun) -> dict[str, Figure]:
     """Figure 2b by its stem: the corrected one of the first module is `fig2b`, others add their variant or module to it.
 
     The pictures are those of trained adapters, a row a rank; of random ones of the same rank the numbers are enough.

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from ..folder import RunFolder
+from ...store.finished import FinishedRun
 from . import cka
 from .rank_space import main_module_first
 from .style import BLUE, MODELS, MUTED, TWO_COLUMNS, legend_below, letter, new_figure
@@ -20,7 +20,7 @@ VARIANT = "corrected"
 PANELS = (("A", "activation"), ("B", "activation"), ("A", "gradient"), ("B", "gradient"))
 
 
-def figures(folder: RunFolder) -> dict[str, Figure]:
+def figures(folder: FinishedRun) -> dict[str, Figure]:
     """Figure 3 by its stem, one for each adapted module (`fig3` for the first), with what was measured of spectra and CKA."""
     curves, summary, similarity = (folder.table(stem) for stem in ("spectra", "spectra_summary", "cka"))
     measured = [table for table in (curves, similarity) if table is not None]

@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 
+from ...store.finished import FinishedRun, records
 from ..figures import cka, rank_space, spectra
-from ..folder import RunFolder, records
 from .words import at
 
 
-def ranks_reading(folder: RunFolder) -> list[str]:
+def ranks_reading(folder: FinishedRun) -> list[str]:
     """Figure 2b: what the probes say of depth, of rank, and of a random adapter."""
     scores = folder.table("rank_scores")
     if scores is None:
@@ -50,7 +50,7 @@ def _against_random(trained: pd.DataFrame, random: pd.DataFrame) -> list[str]:
     return [f"Against a random (gaussian) A of the same rank, {verdict}."]
 
 
-def spectra_reading(folder: RunFolder) -> list[str]:
+def spectra_reading(folder: FinishedRun) -> list[str]:
     """Figure 3a to d: how many directions hold 90 % of the energy, trained against random."""
     summary = folder.table("spectra_summary")
     if summary is None:
@@ -92,7 +92,7 @@ def _fewer_directions(summary: pd.DataFrame, factor: str, quantity: str) -> str:
     return f" Clearly fewer than gaussian at {at(fewer)}, clearly more at {at(more)}."
 
 
-def cka_reading(folder: RunFolder) -> list[str]:
+def cka_reading(folder: FinishedRun) -> list[str]:
     """Figure 3e and f: how alike A and B are, against chance and against a random adapter."""
     table = folder.table("cka")
     if table is None:

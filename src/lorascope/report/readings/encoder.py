@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
+from ...store.finished import FinishedRun, records
 from ..figures import contribution, lens
-from ..folder import RunFolder, records
 from .words import at, capital, signed
 
 
-def contribution_reading(folder: RunFolder) -> list[str]:
+def contribution_reading(folder: FinishedRun) -> list[str]:
     """Figure 1: where the trained encoder's contributions differ from the frozen one's."""
     table = folder.table("contribution")
     if table is None:
@@ -52,7 +52,7 @@ def _same_input(rows: pd.DataFrame, quantity: str) -> str:
     return f" Fed the same input, a clear difference remains at {at(clear['layer'])}."
 
 
-def lens_reading(folder: RunFolder) -> list[str]:
+def lens_reading(folder: FinishedRun) -> list[str]:
     """Figure 2a: where the answer forms, and which points say nothing."""
     table = folder.table("lens")
     if table is None:
@@ -106,7 +106,7 @@ def _rises(rows: pd.DataFrame, name: str) -> list[str]:
     return [f"{capital(name)}: KL rises clearly from layer to layer at {', '.join(steps)} (intervals do not touch)."]
 
 
-def erasure_reading(folder: RunFolder) -> list[str]:
+def erasure_reading(folder: FinishedRun) -> list[str]:
     """Figure 4: which blocks the trained model cannot do without."""
     table = folder.table("erasure")
     if table is None:

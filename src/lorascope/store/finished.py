@@ -32,7 +32,7 @@ SYNTHETIC = "synthetic speech"
 
 
 @dataclass(frozen=True)
-class Cell:
+class FinishedCell:
     """One trained cell: its folder's name, its role in the sweep, and its metrics."""
 
     hash: str
@@ -41,7 +41,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class RunFolder:
+class FinishedRun:
     """A run folder as `lorascope run` or `lorascope analyze` wrote it."""
 
     path: Path
@@ -63,7 +63,7 @@ class RunFolder:
         return file.read_text(encoding="utf-8") if file.is_file() else ""
 
     @cached_property
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[FinishedCell]:
         """The manifest's cells whose metrics are there, in the manifest's order."""
         cells = []
         for listed in self.manifest.get("cells") or []:
@@ -71,15 +71,15 @@ class RunFolder:
             if file.is_file():
                 # a cell that several experiments share may bear another name in each
                 names = {key: listed[key] for key in ("name", "label") if key in listed}
-                cells.append(Cell(listed["hash"], listed["role"], _read_json(file) | names))
+                cells.append(FinishedCell(listed["hash"], listed["role"], _read_json(file) | names))
         return cells
 
     @property
-    def table1_cells(self) -> list[Cell]:
+    def table1_cells(self) -> list[FinishedCell]:
         """The cells that make up Table 1."""
         return [cell for cell in self.cells if cell.role == "table1"]
 
-    def predictions(self, cell: Cell) -> pd.DataFrame:
+    def predictions(self, cell: FinishedCell) -> pd.DataFrame:
         """The test clips of a cell: clip, speaker, emotion, predicted, fold and a logit a class."""
         return _read_parquet(self.path / "cells" / cell.hash / "predictions.parquet")
 

@@ -1,0 +1,59 @@
+"""A plan as people read it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def print_plan(description: dict[str, Any]) -> None:
+    """Print a plan as a table for people."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    corpus = description["corpus"]
+    console.print(
+        f"{description['name']}: {corpus['name']}, {corpus['clips']} clips of {corpus['speakers']} speakers",
+        highlight=False,
+    )
+    for entry in corpus["left_out"]:
+        console.print(f"left out: {entry['clips']} clips, {entry['reason']}", highlight=False)
+    for note in corpus["notes"]:
+        console.print(f"note: {note}", highlight=False)
+    folds = {cell["fold"]: cell for cell in description["cells"]}
+    for note in dict.fromkeys(note for cell in folds.values() for note in cell["notes"]):
+        console.print(f"note: {note}", highlight=False)
+    table = Table(box=None, pad_edge=False)
+    for column in ("fold", "test", "validation", "training", "clips"):
+        table.add_column(column, no_wrap=column in ("fold", "clips"))
+    for name, cell in folds.items():
+        speakers, clips = cell["speakers"], cell["clips"]
+        table.add_row(
+            name,
+            _few(speakers["test"]),
+            _few(speakers["validation"]) or "the test fold",
+            _few(speakers["train"]),
+            f"{clips['test']} / {clips['validation']} / {clips['train']}",
+        )
+    console.print(table)
+    trained: dict[str, list[str]] = {}
+    for cell in description["cells"]:
+        label = cell["label"] + (" (rank space)" if cell["role"] == "rank-space" else "")
+        trained.setdefault(label, []).append(cell["fold"])
+    console.print(f"{len(description['cells'])} cells:", highlight=False)
+    for label, names in trained.items():
+        where = "in every fold" if len(names) == len(folds) else f"in fold {_few(names)}"
+        console.print(f"  {label}, {where}", highlight=False)
+    for reason in dict.fromkeys(reason for cell in description["cells"] for reason in cell["optimistic"]):
+        console.print(f"optimistic: {reason}", highlight=False)
+
+
+def _few(names: Sequence[str]) -> str:
+    """Names side by side, a corpus that they share told once; of more than a line of them three, the last and their
+    number (`--json` has all).
+    """
+    corpora = {name.rpartition("/")[0] for name in names}
+    if corpora - {""} and len(corpora) == 1:
+        return f"{corpora.pop()}: {_few([name.rpartition('/')[2] for name in names])}"
+    return " ".join(names) if len(names) <= 10 else f"{' '.join(names[:3])} … {names[-1]} ({len(names)})"

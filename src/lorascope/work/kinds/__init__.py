@@ -1,0 +1,1 @@
+"""Kinds of units of work: training a cell, analysing an adapter."""

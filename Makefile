@@ -3,8 +3,16 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= runs/demo
+# On Linux the package index gives torch with CUDA, some 3 GB. CPU=1 takes the build for processors, 200 MB, from
+# PyTorch's own index; TORCH_INDEX names another.
+CPU ?=
+TORCH_INDEX ?= $(if $(CPU),https://download.pytorch.org/whl/cpu)
+CONSTRAINTS ?= constraints.txt
+LOWEST ?= constraints-lowest.txt
+LOWEST_PYTHON ?= python3.11
+LOWEST_TESTS ?= tests src
 
-.PHONY: demo test test-cluster lint bench clean
+.PHONY: demo test test-cluster test-lowest lint bench clean
 # those of the benchmarks that are there, in this order
 BENCHMARKS := $(wildcard $(patsubst %,benchmarks/%.py,analysis_cost against_plain half_precision memory training frozen features sizes))
 GOALS ?= runs/bench.jsonl
@@ -19,6 +27,13 @@ test: $(VENV)/.ready
 test-cluster: $(VENV)/.ready
 	$(BIN)/python -m pytest -m cluster tests/work
 
+# The oldest versions that pyproject.toml allows, in an environment of their own; some of them have no wheels for a Python
+# after 3.11. Without CPU=1 it is another 3 GB. The benchmarks reach into Trainer, and hold for constraints.txt alone.
+test-lowest:
+	$(MAKE) .venv-lowest/.ready VENV=.venv-lowest CONSTRAINTS=$(LOWEST) PYTHON=$(LOWEST_PYTHON)
+	.venv-lowest/bin/python -m pytest -n 2 --dist loadfile -m 'not cluster' \
+		--ignore tests/test_benchmarks.py $(LOWEST_TESTS)
+
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -31,12 +46,18 @@ bench: $(VENV)/.ready
 	@for program in $(BENCHMARKS); do echo "== $$program"; LORASCOPE_BENCH_JSON=$(GOALS) $(BIN)/python $$program $(BENCH) || exit 1; done
 	@echo "== goals" && $(BIN)/python benchmarks/measure.py $(GOALS)
 
-$(VENV)/.ready: pyproject.toml constraints.txt
+$(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "lorascope needs Python 3.11 or newer; name one with make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[offline,synthetic,hub,audformat,classic,cluster,dev]'
+	@if [ -z "$(TORCH_INDEX)" ] && [ "$$(uname)" = Linux ] && ! command -v nvidia-smi >/dev/null; then \
+		echo "no GPU seen: make $(MAKECMDGOALS) CPU=1 takes a torch of 200 MB instead of 3 GB"; fi
+	@$(if $(TORCH_INDEX),echo "torch from $(TORCH_INDEX)" && $(BIN)/python -m pip install --quiet --no-deps \
+		--index-url $(TORCH_INDEX) --constraint $(CONSTRAINTS) torch || { echo "no such torch at $(TORCH_INDEX);" \
+		"without CPU=1 and TORCH_INDEX it comes from the package index"; exit 1; })
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) \
+		--editable '.[offline,synthetic,hub,audformat,classic,cluster,dev]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist runs
+	rm -rf $(VENV) .venv-lowest build dist runs

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 import lorascope
 from lorascope.cli import main
@@ -92,8 +93,26 @@ def test_every_package_that_is_declared_is_asked_for():
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "require":
                 asked |= {canonicalize_name(argument.value) for argument in node.args}
+    # the weights have one version each, and the tools for tests are no part of lorascope
+    declared = {canonicalize_name(Requirement(line).name) for line in _declared("offline", "dev")}
+    assert asked | {"packaging"} == declared
+
+
+def test_the_lowest_versions_that_are_tested_are_the_declared_bounds():
+    root = Path(__file__).parents[2]
+    pinned = [
+        Requirement(line)
+        for line in (root / "constraints-lowest.txt").read_text(encoding="utf-8").splitlines()
+        if not line.startswith("#")
+    ]
+    versions = {canonicalize_name(line.name): Version(str(line.specifier).removeprefix("==")) for line in pinned}
+    for line in _declared("dev"):
+        (bound,) = Requirement(line).specifier
+        assert versions[canonicalize_name(Requirement(line).name)] == Version(bound.version), line
+
+
+def _declared(*left_out):
+    """The lines of `pyproject.toml`, but for those of some extras."""
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    # the weights have one version each, and the tools for tests are no part of lorascope
-    lines = project["dependencies"] + [line for name in extras.keys() - {"offline", "dev"} for line in extras[name]]
-    assert asked | {"packaging"} == {canonicalize_name(Requirement(line).name) for line in lines}
+    return project["dependencies"] + [line for name in extras if name not in left_out for line in extras[name]]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..machine.progress import bar
 from ..models.weights.backbone import Backbone
 from ..sound.decoding import Clip
-from ..store.cache import cache_folder, keep_array, read_array
+from ..store.cache import FORM, cache_folder, keep_array, read_array
 from ..store.folder import digest
 from .data import ClipDataset, LengthBatches, collate
 
@@ -49,6 +49,7 @@ def pooled_stream(
             device,
             hashes,
             [version(package) for package in ("torch", "transformers", "soxr", "soundfile")],
+            FORM,
         ]
     )
     stored = cache_folder() / "pooled" / f"{key}.npy"

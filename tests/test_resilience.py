@@ -14,11 +14,11 @@ from lorascope import analyze_several
 from lorascope.analysis import one_pass as tracing
 from lorascope.api import run
 from lorascope.experiment.config import AnalysisConfig, experiment_from
-from lorascope.store import folder as store
+from lorascope.store import seals
 from lorascope.store.folder import RunFolder
 from lorascope.training.checkpoints import Checkpoints, last_whole
 from lorascope.training.fit import LengthTrainer
-from lorascope.work.kinds import cell as cells
+from lorascope.work import run as running
 
 from .conftest import settings_of
 from .killed import dying, run_until_killed
@@ -62,26 +62,31 @@ def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(tmp_pat
         original(self, *args, **settings)
         time.sleep(60)
 
-    checkpoint = "cells/.partial-*/candidate-*/trainer/checkpoint-*/whole.json"
+    checkpoint = "cells/.partial-*/candidate-*/trainer/checkpoint-*/seal.json"
     killed(Checkpoints, "on_save", kept_then_waiting, seen=root, pattern=checkpoint)
     assert len(list(root.glob(checkpoint))) == 1
     # with a checkpoint half written: the weights, but neither the optimiser nor where the training was
     at(LengthTrainer, "_save_optimizer_and_scheduler", lambda self, _: self.state.epoch == 2)
     assert len(list(root.glob("cells/.partial-*/candidate-*/trainer/checkpoint-*/*.safetensors"))) == 2
-    # when a training is done, between its adapter and the note that it is
+    # when a training is done, between its adapter, the note that it is, and the seal of both
     over("fit.json")
-    # in the last write of a cell, before and after its metrics, and when it is in place
+    at(seals, "seal", lambda folder, *_, **__: folder.name == "candidate-0")
+    # in the last writes of a cell, when it is sealed, and when it is in place
     over("metrics.json")
+    at(seals, "seal", lambda folder, *_, **__: (folder / "metrics.json").exists())
     at(RunFolder, "put_in_place")
-    at(cells, "_whole", lambda cell, *_: cell.kind == "lora")
+    assert [seals.fault(cell) for cell in root.glob("cells/.partial-*") if (cell / "metrics.json").exists()] == [None]
+    at(running, "read_cell", lambda cell, *_: cell.kind == "lora")
     assert list(root.glob("cells/[!.]*/candidate-0"))
     # in the midst of an analysis, and when its tables are whole but not in their place
     calls = []
     at(tracing, "_trace_one", lambda *_: len(calls) == 5 or calls.append(1))
     over("analysis")
     assert not (root / "analysis").exists() and (root / ".analysis-partial" / "about.json").exists()
-    # over the report
+    # over the report, and the seal over all
     over("report.html")
+    at(RunFolder, "seal")
+    assert not (root / "seal.json").exists()
     assert (root / "analysis").exists()
 
     results = run(experiment, root)
@@ -142,7 +147,8 @@ def test_whole_tables_are_taken_up_and_not_computed_again(tmp_path):
     [
         lambda folder: (folder / "optimizer.pt").unlink(),
         lambda folder: (folder / "trainer_state.json").write_text('{"best_global_'),
-        lambda folder: (folder / "whole.json").unlink(),
+        lambda folder: (folder / "seal.json").unlink(),
+        lambda folder: (folder / "optimizer.pt").write_text("momentz"),
     ],
 )
 def test_a_damaged_checkpoint_is_not_taken_up(tmp_path, harm):
@@ -151,8 +157,7 @@ def test_a_damaged_checkpoint_is_not_taken_up(tmp_path, harm):
         folder.mkdir()
         (folder / "optimizer.pt").write_text("moments")
         (folder / "trainer_state.json").write_text(json.dumps({"best_global_step": min(step, 6)}))
-        files = {file.name: file.stat().st_size for file in folder.iterdir()}
-        (folder / "whole.json").write_text(json.dumps(files))
+        seals.seal(folder)
     assert last_whole(tmp_path) == tmp_path / "checkpoint-9"
     # the best epoch so far is needed at the end
     assert _names(tmp_path) == ["checkpoint-6", "checkpoint-9"]
@@ -174,7 +179,6 @@ def test_a_best_checkpoint_is_found_where_the_run_is_now(tmp_path):
 def test_a_cell_that_lost_its_metrics_makes_room(tmp_path):
     folder = RunFolder(tmp_path)
     (folder.cell("a") / "adapter").mkdir(parents=True)
-    partial = folder.begin("a")
-    store.write_json(partial / "metrics.json", {})
-    folder.put_in_place("a")
+    folder.begin("a")
+    folder.finish("a", {})
     assert folder.is_whole("a") and not (folder.cell("a") / "adapter").exists()

@@ -97,6 +97,7 @@ def analyze(
     manifest = analyse_given(
         backbone, adapter, folder, corpus, root, frozen, clip_ids, context, labels, settings, created, say
     )
+    folder.unseal()
     write_manifest(folder, manifest, [], start)
     return _report(folder, say)
 
@@ -198,9 +199,10 @@ def _tell(sweep: Sweep, summary: Summary, root: Path, say: Say) -> Summary:
     told: list[str] = []
     for slug in summary.finished:
         run = folder.experiment(slug)
-        page = run.root / "report.html"
         try:
-            if not page.is_file() or page.stat().st_mtime < run.manifest.stat().st_mtime:
+            for fault in run.faults():
+                say(f"{slug}: {fault}; made again")
+            if not run.is_told():
                 _report(run, lambda text, slug=slug: say(f"{slug}: {text}"))
             told.append(slug)
         except Exception as error:  # a report that cannot be made keeps the others from nothing

@@ -164,7 +164,8 @@ def report_command(
     from .report import write_all
     from .store.results import Results
 
-    Results(folder)
+    for fault in Results(folder).folder.faults():
+        print(f"{folder / fault.name}: {fault.what}; made again", file=sys.stderr)
     write_all(folder)
     _show(Results(folder))
 

@@ -26,6 +26,7 @@ def cautions(folder: FinishedRun) -> list[tuple[str, str]]:
     found += [("Optimistic", f"{capital(reason)}: the scores flatter the model.") for reason in folder.optimistic]
     shown = set(folder.optimistic)
     found += [("Warning", str(text)) for text in folder.manifest.get("warnings") or [] if text not in shown]
+    found += [("No seal", text) for text in _unsealed(folder)]
     found += [("Few folds", text) for text in _folds(folder)]
     found += [("Few clips", text) for text in _clips(folder)]
     found += [("Constant lens", text) for text in _constant_lens(folder)]
@@ -33,6 +34,12 @@ def cautions(folder: FinishedRun) -> list[tuple[str, str]]:
     found += [("Note", text) for text in _table_notes(folder)]
     found += [("Missing", f"{text}.") for text in folder.missing]
     return list(dict.fromkeys(found))
+
+
+def _unsealed(folder: FinishedRun) -> list[str]:
+    count = len(folder.unsealed)
+    several = "One cell has" if count == 1 else f"{count} cells have"
+    return [f"{several} no seal: whether its files are what was written cannot be told."] if count else []
 
 
 def _folds(folder: FinishedRun) -> list[str]:

@@ -7,6 +7,7 @@ nor the models. What a folder lacks is told by `missing`, never invented.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 import pandas as pd
 
 from ..errors import LorascopeError
+from . import seals
+from .folder import RunFolder
 
 #: The tables of the analysis, by the stem of their file, and what each holds in plain words.
 ANALYSIS_TABLES = {
@@ -29,6 +32,9 @@ ANALYSIS_TABLES = {
 }
 
 SYNTHETIC = "synthetic speech"
+# what everything else in a run folder is made from, among the files that its own seal stands over
+SOURCES = (seals.SEAL, "manifest.json", "config.yaml")
+AGAIN = "the command that made it, with the same --out, makes it again"
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,30 @@ class FinishedRun:
             )
         return _read_json(file)
 
+    def check(self) -> None:
+        """Read every sealed byte that results are made from. Raises `LorascopeError` on the first file that is not as
+        it was sealed; what is gone is told by `missing`, and folders of before there were seals have none to break.
+        """
+        folder = RunFolder(self.path)
+        self._refuse(fault for fault in folder.faults() if fault.name in SOURCES)
+        moved = folder.moved_on(self.manifest)
+        if moved is not None:
+            raise LorascopeError(f"{self.path}/{moved}; {AGAIN}")
+        for name in self.manifest.get("stands_on") or {}:
+            if seals.is_sealed(self.path / name):
+                self._refuse(seals.faults(self.path / name), name)
+
+    def _refuse(self, faults: Iterable[seals.Fault], within: str = "") -> None:
+        for fault in faults:
+            if not fault.gone:
+                raise LorascopeError(f"{self.path / within / fault.name}: {fault.what}; {AGAIN}")
+
+    @property
+    def unsealed(self) -> list[str]:
+        """Cells whose seals the manifest doesn't know: they were made before there were any."""
+        known = self.manifest.get("stands_on") or {}
+        return [cell.hash for cell in self.cells if f"cells/{cell.hash}" not in known]
+
     @cached_property
     def config(self) -> str:
         """The resolved experiment as YAML text; empty where the folder holds none."""
@@ -70,7 +100,7 @@ class FinishedRun:
             file = self.path / "cells" / listed["hash"] / "metrics.json"
             if file.is_file():
                 # a cell that several experiments share may bear another name in each
-                names = {key: listed[key] for key in ("name", "label") if key in listed}
+                names = {key: listed[key] for key in ("name", "label", "fold") if key in listed}
                 cells.append(FinishedCell(listed["hash"], listed["role"], _read_json(file) | names))
         return cells
 

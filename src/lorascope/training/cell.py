@@ -27,6 +27,7 @@ from ..models.classifier import Head, initialise_head
 from ..models.families.known import parts_of
 from ..models.weights.backbone import Backbone
 from ..statistics.stats import unweighted_average_recall
+from ..store import seals
 from ..store.folder import read_json, write_json
 from .allocation import RankAllocation
 from .data import ClipDataset, PooledDataset
@@ -38,8 +39,8 @@ from .passes import predict_clips
 
 
 def names(cell: Cell) -> dict[str, str]:
-    """What a cell is called in its experiment, and its role there; none of it changes a result."""
-    return {"name": cell.name or cell.kind, "label": cell.label, "role": cell.role}
+    """What a cell is called in its experiment, and its role there; none of it changes a result, or stands in its folder."""
+    return {"name": cell.name or cell.kind, "label": cell.label, "role": cell.role, "fold": cell.fold.name}
 
 
 def train_and_test(cell: Cell, inputs: Inputs, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
@@ -69,13 +70,14 @@ def _train(cell: Cell, inputs: Inputs, selection: Sequence[str], folder: Path, s
     for number, rate in enumerate(method.learning_rate):
         candidate = folder / f"candidate-{number}"
         done = candidate / "fit.json"
-        if not on_first(done.is_file):
+        if not on_first(lambda done=done: done.is_file() and seals.fault(done.parent) is None):
             say(f"{cell.label}, fold {cell.fold.name}, learning rate {rate:g}")
             trained, save = _train_candidate(cell, inputs, selection, rate, candidate)
 
             def finish(done: Path = done, trained: Fit = trained, save: Callable[[], None] = save) -> None:
                 save()
                 write_json(done, asdict(trained))
+                seals.seal(done.parent, ("trainer",))
                 shutil.rmtree(done.parent / "trainer", ignore_errors=True)
 
             on_first(finish)
@@ -203,7 +205,6 @@ def _metrics(cell: Cell, inputs: Inputs, logits: np.ndarray, decided: dict[str, 
     gold = np.array([inputs.labels[clip] for clip in cell.fold.test])
     predicted = logits.argmax(axis=1)
     return {
-        **names(cell),
         "method": cell.kind,
         "backbone": cell.backbone,
         "context": cell.context,

@@ -25,6 +25,7 @@ from typing import Any, Literal
 from ..errors import LorascopeError
 from ..experiment.config import dump_experiment
 from ..experiment.grid import Sweep, Variant
+from ..store import seals
 from ..store.folder import RunFolder, read_json, write_json, write_text
 from ..store.locks import holder, now
 
@@ -33,7 +34,9 @@ Kind = Literal["whole", "running", "failed", "missing"]
 
 @dataclass(frozen=True)
 class State:
-    """Where a planned cell stands. `about` is what is known: `error` of a failed cell, `host`, `pid` and `since` of a running one, `hash` where it has one."""
+    """Where a planned cell stands. `about` is what is known: `error` of a failed cell, `host`, `pid` and `since` of a
+    running one, `hash` where it has one, `fault` of one that is not as it was sealed.
+    """
 
     kind: Kind
     about: dict[str, Any] = field(default_factory=dict)
@@ -89,15 +92,17 @@ class SweepFolder:
                     f"{link}: {error.strerror}; give an --out where links can be made, since the experiments share their cells"
                 ) from error
 
-    def state(self, key: str) -> State:
-        """Where a planned cell stands, by its key (`Planned.key`)."""
-        file = self._record(key)
-        if not file.is_file():
-            return State("missing")
-        about = read_json(file)
+    def state(self, key: str, read: bool = False) -> State:
+        """Where a planned cell stands, by its key (`Planned.key`): at a glance, or by reading every byte of the cell.
+
+        A record that can't be read is none: it is made again with the cell, which is found where it is whole.
+        """
+        about = self._known(key)
         if "hash" in about:
-            if self.run.is_whole(about["hash"]):
+            fault = self.run.fault_of(about["hash"]) if read else None
+            if fault is None and self.run.is_whole(about["hash"]):
                 return State("whole", about)
+            about |= {"fault": fault} if fault else {}
             other = holder(self.lock(about["hash"]))
             if other is not None:
                 return State("running", about | {"host": other.host, "pid": other.pid, "since": other.since})
@@ -106,6 +111,14 @@ class SweepFolder:
     def record(self, key: str, about: dict[str, Any]) -> None:
         """Keep what is known of a planned cell: `hash`, or `error`."""
         write_json(self._record(key), about)
+
+    def _known(self, key: str) -> dict[str, Any]:
+        file = self._record(key)
+        try:
+            about = read_json(file) if file.is_file() else {}
+        except LorascopeError:
+            return {}
+        return about if isinstance(about, dict) else {}
 
     def _record(self, key: str) -> Path:
         return self.root / "sweep" / "cells" / f"{key}.json"
@@ -137,14 +150,21 @@ class SweepFolder:
         return buffer.getvalue()
 
     def land(self, cell: str, packed: bytes) -> bool:
-        """Put a cell that another machine packed in its place; False where it is whole already."""
-        if self.run.is_whole(cell):
+        """Put a cell that another machine packed in its place; False where it is whole already. Raises `LorascopeError`
+        where it did not arrive as it was sealed.
+        """
+        if self.run.fault_of(cell) is None and self.run.is_whole(cell):
             return False
         landing = self.root / "cells" / f".partial-landing-{uuid.uuid4().hex}"
         try:
             with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
                 tar.extractall(landing, filter="data")
-            landing.replace(self.run.cell(cell))
+            wrong = seals.fault(landing)
+            if wrong is not None:
+                raise LorascopeError(f"cell {cell}: {wrong} when it arrived; the same command computes it again")
+            # what was unpacked is not on the disk yet
+            seals.seal(landing)
+            self.run.put_in_place(cell, landing)
         finally:
             shutil.rmtree(landing, ignore_errors=True)
         shutil.rmtree(self.root / "cells" / f".partial-{cell}", ignore_errors=True)

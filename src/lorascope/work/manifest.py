@@ -52,8 +52,14 @@ def base_manifest(
 
 
 def write_manifest(folder: RunFolder, manifest: Mapping[str, Any], warnings: Sequence[str], start: float) -> None:
-    """Write the manifest, with each of the `warnings` once and the seconds since `start` (of `time.perf_counter`)."""
-    more = {"warnings": list(dict.fromkeys(warnings)), "seconds": time.perf_counter() - start}
+    """Write the manifest, with each of the `warnings` once, the seconds since `start` (of `time.perf_counter`), and the
+    digests of all that the results stand on.
+    """
+    more = {
+        "warnings": list(dict.fromkeys(warnings)),
+        "seconds": time.perf_counter() - start,
+        "stands_on": folder.stands_on(cell["hash"] for cell in manifest["cells"]),
+    }
     write_json(folder.manifest, {**manifest, **more})
 
 

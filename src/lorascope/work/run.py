@@ -16,7 +16,7 @@ from ..machine import processes
 from ..store.folder import RunFolder, write_text
 from ..training.arguments import check_arguments
 from .kinds.analysis import analyse_fold
-from .kinds.cell import run_cell
+from .kinds.cell import compute_cell, read_cell, take_up
 from .manifest import base_manifest, moment, write_manifest
 from .sources import Say, open_inputs
 
@@ -37,14 +37,15 @@ def compute(experiment: Experiment, folder: RunFolder, say: Say = lambda _: None
 
     inputs, backbone = open_inputs(experiment, corpus, cells, say)
     clips = inputs.clips
-    processes.on_first(lambda: write_text(folder.config, dump_experiment(experiment)))
+    processes.on_first(lambda: _open_folder(folder, experiment, say))
     done: list[dict[str, Any]] = []
     for number, cell in enumerate(cells, 1):
         name = cell.address(backbone.fingerprint, clips, inputs.labels)
-        again = processes.on_first(lambda name=name: folder.is_whole(name))
-        metrics = run_cell(
-            cell, inputs, folder, backbone.fingerprint, lambda text, n=number: say(f"[{n}/{len(cells)}] {text}")
-        )
+        again = processes.on_first(lambda name=name: take_up(folder, name, say))
+        if again:
+            metrics = read_cell(cell, folder, name)
+        else:
+            metrics = compute_cell(cell, inputs, folder, name, lambda text, n=number: say(f"[{n}/{len(cells)}] {text}"))
         done.append(metrics)
         took = "done before" if again else f"{metrics['seconds']:.0f} s"
         say(f"[{number}/{len(cells)}] {cell.label}, fold {cell.fold.name}: UAR {metrics['uar']:.3f} ({took})")
@@ -65,6 +66,14 @@ def compute(experiment: Experiment, folder: RunFolder, say: Say = lambda _: None
     }
     optimistic = [reason for metrics in done for reason in metrics["optimistic"]]
     processes.on_first(lambda: write_manifest(folder, manifest, optimistic, start))
+
+
+def _open_folder(folder: RunFolder, experiment: Experiment, say: Say) -> None:
+    """Begin to write: what was found broken of tables and report is told, since all of it is made again."""
+    for fault in folder.faults():
+        say(f"{fault}; made again")
+    folder.unseal()
+    write_text(folder.config, dump_experiment(experiment))
 
 
 def _refuse_others(folder: RunFolder) -> None:

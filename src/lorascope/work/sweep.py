@@ -116,7 +116,11 @@ def _run(
     say: Say,
 ) -> Summary:
     folder.create(sweep)
-    before = {cell.key: folder.state(cell.key) for cell in planned}
+    before = {cell.key: folder.state(cell.key, read=True) for cell in planned}
+    for cell in planned:
+        about = before[cell.key].about
+        if "fault" in about:
+            say(f"cells/{about['hash']}: {about['fault']}; computed again ({cell.words})")
     todo = [cell for cell in planned if before[cell.key].kind != "whole"]
     say(
         f"{sweep.name}: {len(sweep.variants)} experiments, {len(planned)} cells, {len(planned) - len(todo)} of them whole"

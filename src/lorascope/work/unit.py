@@ -108,7 +108,7 @@ def note_failure(folder: SweepFolder, job: Job, outcome: Outcome) -> None:
 
 
 def _compute(job: Job) -> Outcome:
-    from .kinds.cell import run_cell
+    from .kinds.cell import compute_cell, take_up
 
     folder = SweepFolder(job.out)
     if not folder.grid.is_file() and not job.apart:
@@ -128,7 +128,7 @@ def _compute(job: Job) -> Outcome:
         return Outcome("whole", name)
     with held(folder.lock(name), job.owner) as other:
         # asked while the lock is held, since another may have finished it just now
-        if folder.run.is_whole(name):
+        if take_up(folder.run, name, print, building=other is not None):
             return Outcome("whole", name)
         if other is not None:
             return Outcome(
@@ -139,7 +139,7 @@ def _compute(job: Job) -> Outcome:
             # the first worker fills the cache, the others wait for it rather than doing the same
             with _alone(job.experiment):
                 inputs.fixed(cell)
-        run_cell(cell, inputs, folder.run, backbone.fingerprint)
+        compute_cell(cell, inputs, folder.run, name)
         folder.note("whole", name, job.key)
         return Outcome("whole", name, computed=True)
 
@@ -163,11 +163,17 @@ def _finish(job: Job) -> Outcome:
 
 
 def is_computed(run: RunFolder, cells: frozenset[str]) -> bool:
-    """Whether an experiment has its manifest, written last, on these cells (their hashes hold lorascope's version)."""
-    if not run.manifest.is_file():
+    """Whether an experiment has its manifest on these cells, which are whole: told by the content of what it stands on."""
+    try:
+        manifest = read_json(run.manifest)
+        listed = {cell["hash"] for cell in manifest["cells"]}
+    except (LorascopeError, KeyError, TypeError):
         return False
-    changed = run.config.stat().st_mtime > run.manifest.stat().st_mtime
-    return not changed and {cell["hash"] for cell in read_json(run.manifest)["cells"]} == cells
+    if listed != cells or "stands_on" not in manifest or run.lacks(manifest) or run.moved_on(manifest) is not None:
+        return False
+    # tables and report are made anew from these two
+    broken = any(fault.name in (run.manifest.name, run.config.name) for fault in run.faults())
+    return not broken and (manifest.get("analysis") is None or run.about_analysis() is not None)
 
 
 class _Opened:

@@ -23,6 +23,7 @@ from ...models.adapters.folder import load_frozen_head
 from ...models.families.known import parts_of
 from ...models.weights.backbone import Backbone
 from ...sound.context import no_window
+from ...store import seals
 from ...store.folder import RunFolder, digest, write_text
 from ...training.inputs import Inputs
 from ..manifest import base_manifest
@@ -58,6 +59,9 @@ def analyse_fold(
     others = [name for cell, name in here if cell.method in ranks]
     sample, counts = sample_clips(corpus, fold, config.clips_per_class, config.seed)
     identity = digest([main, frozen, others, list(sample["clip"]), config.model_dump(mode="json"), __version__])
+    fault = seals.fault(folder.analysis) if seals.is_sealed(folder.analysis) else None
+    if fault is not None:
+        say(f"{folder.analysis.name}/{fault}; the analysis is computed again")
     about = folder.about_analysis()
     if about is not None and about["identity"] == identity:
         say("analysis: done before")

@@ -16,6 +16,7 @@ from lorascope.api import run
 from lorascope.experiment.config import AnalysisConfig, experiment_from
 from lorascope.store import seals
 from lorascope.store.folder import RunFolder
+from lorascope.store.units import Units
 from lorascope.training.checkpoints import Checkpoints, last_whole
 from lorascope.training.fit import LengthTrainer
 from lorascope.work import run as running
@@ -74,7 +75,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(tmp_pat
     # in the last writes of a cell, when it is sealed, and when it is in place
     over("metrics.json")
     at(seals, "seal", lambda folder, *_, **__: (folder / "metrics.json").exists())
-    at(RunFolder, "put_in_place")
+    at(Units, "_put_in_place")
     assert [seals.fault(cell) for cell in root.glob("cells/.partial-*") if (cell / "metrics.json").exists()] == [None]
     at(running, "read_cell", lambda cell, *_: cell.kind == "lora")
     assert list(root.glob("cells/[!.]*/candidate-0"))
@@ -179,6 +180,6 @@ def test_a_best_checkpoint_is_found_where_the_run_is_now(tmp_path):
 def test_a_cell_that_lost_its_metrics_makes_room(tmp_path):
     folder = RunFolder(tmp_path)
     (folder.cell("a") / "adapter").mkdir(parents=True)
-    folder.begin("a")
-    folder.finish("a", {})
+    folder.cells.begin("a")
+    folder.cells.finish("a", {})
     assert folder.is_whole("a") and not (folder.cell("a") / "adapter").exists()

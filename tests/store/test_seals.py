@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lorascope.store import cache, seals, writing
+from lorascope.store import cache, files, seals
 from lorascope.store.folder import RunFolder
 
 
@@ -81,12 +81,12 @@ def test_what_a_seal_vouches_for_is_on_the_disk_before_it_and_in_place_after_it(
         order.append(("move", str(target)))
         return replace(path, target)
 
-    monkeypatch.setattr(writing.os, "fsync", synced)
+    monkeypatch.setattr(files.os, "fsync", synced)
     monkeypatch.setattr(type(tmp_path), "replace", replaced)
-    built = run.begin("a")
+    built = run.cells.begin("a")
     (built / "adapter").mkdir()
     (built / "adapter" / "weights.bin").write_bytes(b"weights")
-    run.finish("a", {"uar": 0.5})
+    run.cells.finish("a", {"uar": 0.5})
     cells = tmp_path / "cells"
     steps = [
         ("fsync", str(built / "adapter" / "weights.bin")),

@@ -300,14 +300,14 @@ def test_a_packed_cell_never_replaces_a_whole_one(copied):
     sweep, folder = copied
     name = folder.state(plan_sweep(sweep)[0].key).about["hash"]
     before = times(folder)
-    packed = folder.pack(name)
-    assert not folder.land(name, packed) and times(folder) == before
+    packed = folder.run.cells.pack(name)
+    assert not folder.run.cells.land(name, packed) and times(folder) == before
     # one that was broken on its way is no cell
     shutil.rmtree(folder.run.cell(name))
-    with pytest.raises(LorascopeError, match=r"cell \w+: metrics.json: not what was sealed when it arrived"):
-        folder.land(name, packed.replace(b'"uar"', b'"uas"'))
+    with pytest.raises(LorascopeError, match=r"cells/\w+: metrics.json: not what was sealed when it arrived"):
+        folder.run.cells.land(name, packed.replace(b'"uar"', b'"uas"'))
     assert not folder.run.is_whole(name)
-    assert folder.land(name, packed) and seals.fault(folder.run.cell(name)) is None
+    assert folder.run.cells.land(name, packed) and seals.fault(folder.run.cell(name)) is None
 
 
 def test_an_engine_that_loses_a_worker_is_told_of_it(copied):

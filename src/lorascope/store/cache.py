@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from .writing import beside
+from .files import beside
 
 #: Belongs into the keys of what `keep` writes; counts up when its form changes, so that no older file is asked for.
 FORM = "checked-1"

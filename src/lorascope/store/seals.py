@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .writing import sync_folder, write_text
+from .files import sync_folder, write_text
 
 SEAL = "seal.json"
 # what is said of a file whose bytes are others than those that were sealed, and of one that is gone

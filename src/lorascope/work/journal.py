@@ -11,13 +11,9 @@ table1.{csv,md}              Table 1 of all experiments
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import shutil
 import socket
-import tarfile
-import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +21,6 @@ from typing import Any, Literal
 from ..errors import LorascopeError
 from ..experiment.config import dump_experiment
 from ..experiment.grid import Sweep, Variant
-from ..store import seals
 from ..store.folder import RunFolder, read_json, write_json, write_text
 from ..store.locks import holder, now
 
@@ -99,7 +94,7 @@ class SweepFolder:
         """
         about = self._known(key)
         if "hash" in about:
-            fault = self.run.fault_of(about["hash"]) if read else None
+            fault = self.run.cells.fault_of(about["hash"]) if read else None
             if fault is None and self.run.is_whole(about["hash"]):
                 return State("whole", about)
             about |= {"fault": fault} if fault else {}
@@ -141,31 +136,3 @@ class SweepFolder:
                 except json.JSONDecodeError:
                     continue
         return sorted(lines, key=lambda line: line["at"])
-
-    def pack(self, cell: str) -> bytes:
-        """A finished cell as bytes (tar)."""
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w") as tar:
-            tar.add(self.run.cell(cell), arcname=".")
-        return buffer.getvalue()
-
-    def land(self, cell: str, packed: bytes) -> bool:
-        """Put a cell that another machine packed in its place; False where it is whole already. Raises `LorascopeError`
-        where it did not arrive as it was sealed.
-        """
-        if self.run.fault_of(cell) is None and self.run.is_whole(cell):
-            return False
-        landing = self.root / "cells" / f".partial-landing-{uuid.uuid4().hex}"
-        try:
-            with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
-                tar.extractall(landing, filter="data")
-            wrong = seals.fault(landing)
-            if wrong is not None:
-                raise LorascopeError(f"cell {cell}: {wrong} when it arrived; the same command computes it again")
-            # what was unpacked is not on the disk yet
-            seals.seal(landing)
-            self.run.put_in_place(cell, landing)
-        finally:
-            shutil.rmtree(landing, ignore_errors=True)
-        shutil.rmtree(self.root / "cells" / f".partial-{cell}", ignore_errors=True)
-        return True

@@ -16,7 +16,7 @@ from ..machine import processes
 from ..store.folder import RunFolder, write_text
 from ..training.arguments import check_arguments
 from .kinds.analysis import analyse_fold
-from .kinds.cell import compute_cell, read_cell, take_up
+from .kinds.cell import compute_cell, read_cell
 from .manifest import base_manifest, moment, write_manifest
 from .sources import Say, open_inputs
 
@@ -41,7 +41,7 @@ def compute(experiment: Experiment, folder: RunFolder, say: Say = lambda _: None
     done: list[dict[str, Any]] = []
     for number, cell in enumerate(cells, 1):
         name = cell.address(backbone.fingerprint, clips, inputs.labels)
-        again = processes.on_first(lambda name=name: take_up(folder, name, say))
+        again = processes.on_first(lambda name=name: folder.cells.take_up(name, say))
         if again:
             metrics = read_cell(cell, folder, name)
         else:

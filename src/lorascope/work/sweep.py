@@ -171,7 +171,7 @@ def _settle(folder: SweepFolder, job: Job, outcome: Outcome) -> str:
     if outcome.state == "running":
         return outcome.error
     assert cell is not None
-    if outcome.packed is not None and folder.land(cell, outcome.packed):
+    if outcome.packed is not None and folder.run.cells.land(cell, outcome.packed):
         where = {"host": outcome.host, "pid": outcome.pid}
         folder.note("started", cell, job.key, at=outcome.started, **where)
         folder.note("whole", cell, job.key, at=outcome.ended, **where)

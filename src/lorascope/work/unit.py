@@ -108,7 +108,7 @@ def note_failure(folder: SweepFolder, job: Job, outcome: Outcome) -> None:
 
 
 def _compute(job: Job) -> Outcome:
-    from .kinds.cell import compute_cell, take_up
+    from .kinds.cell import compute_cell
 
     folder = SweepFolder(job.out)
     if not folder.grid.is_file() and not job.apart:
@@ -128,7 +128,7 @@ def _compute(job: Job) -> Outcome:
         return Outcome("whole", name)
     with held(folder.lock(name), job.owner) as other:
         # asked while the lock is held, since another may have finished it just now
-        if take_up(folder.run, name, print, building=other is not None):
+        if folder.run.cells.take_up(name, print, building=other is not None):
             return Outcome("whole", name)
         if other is not None:
             return Outcome(
@@ -150,7 +150,7 @@ def _apart(job: Job) -> Outcome:
     outcome = _compute(replace(job, out=str(own.root)))
     if outcome.state != "whole" or outcome.cell is None or outcome.cell in job.whole:
         return outcome
-    packed = own.pack(outcome.cell)
+    packed = own.run.cells.pack(outcome.cell)
     shutil.rmtree(own.run.cell(outcome.cell))
     return replace(outcome, packed=packed)
 

@@ -4,14 +4,13 @@ again; read where it is whole already.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from typing import Any
 
 from ...experiment.planning import Cell
 from ...machine.processes import on_first
-from ...store.folder import METRICS, RunFolder, read_json
+from ...store.folder import RunFolder
 from ...training import cell as training
 from ...training.inputs import Inputs
 
@@ -25,7 +24,7 @@ def run_cell(
     call this together.
     """
     name = cell.address(fingerprint, inputs.clips, inputs.labels)
-    whole = on_first(lambda: take_up(run, name, say))
+    whole = on_first(lambda: run.cells.take_up(name, say))
     return read_cell(cell, run, name) if whole else compute_cell(cell, inputs, run, name, say)
 
 
@@ -37,9 +36,9 @@ def compute_cell(
     Interrupted, it continues with the candidates that are done and the last whole checkpoint of the one that isn't.
     """
     start = time.perf_counter()
-    folder = on_first(lambda: run.begin(name))
+    folder = on_first(lambda: run.cells.begin(name))
     metrics = training.train_and_test(cell, inputs, folder, say)
-    on_first(lambda: run.finish(name, metrics | {"seconds": time.perf_counter() - start}))
+    on_first(lambda: run.cells.finish(name, metrics | {"seconds": time.perf_counter() - start}))
     return read_cell(cell, run, name)
 
 
@@ -49,27 +48,7 @@ def read_cell(cell: Cell, run: RunFolder, name: str) -> dict[str, Any]:
     """
 
     def read() -> dict[str, Any]:
-        # only now, since a run that is killed before the move starts again from the candidates
-        for leftover in run.cell(name).glob("candidate-*"):
-            shutil.rmtree(leftover)
-        return read_json(run.cell(name) / METRICS) | training.names(cell)
+        run.cells.tidy(name)
+        return run.cells.read(name) | training.names(cell)
 
     return on_first(read)
-
-
-def take_up(run: RunFolder, name: str, say: Callable[[str], None], building: bool = False) -> bool:
-    """Whether a cell is whole in its place, every byte of it; one that was built and not moved is moved now, unless
-    another is `building` it. What is wrong with it is told.
-    """
-    sealed = run.is_sealed(name)
-    fault = run.fault_of(name)
-    if fault is not None:
-        say(f"cells/{name}: {fault}; the cell is computed again")
-    elif not sealed and run.is_sealed(name):
-        say(f"cells/{name}: had no seal (made by an earlier version); sealed as it was found")
-    if fault is None and run.is_whole(name):
-        return True
-    if not building and run.is_built(name):
-        run.put_in_place(name)
-        return True
-    return False

@@ -1,4 +1,6 @@
-"""How files are written: beside their place, brought to the disk, and moved there, so that none is seen half-written."""
+"""How files are written: beside their place, brought to the disk, and moved there, so that none is seen half-written;
+and how JSON is read.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
+
+from ..errors import LorascopeError
 
 # what file systems answer that can't bring a folder to the disk by itself
 _NO_FOLDERS = (errno.EINVAL, errno.EACCES, errno.EBADF, errno.EISDIR, errno.ENOTSUP, errno.EPERM)
@@ -56,3 +60,11 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON as `write_text` writes."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON. Raises `LorascopeError` naming the file where it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise LorascopeError(f"{path}: cannot be read ({error}); delete it and run the same command again") from error

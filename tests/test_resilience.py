@@ -15,7 +15,7 @@ from lorascope.analysis import one_pass as tracing
 from lorascope.api import run
 from lorascope.experiment.config import AnalysisConfig, experiment_from
 from lorascope.store import seals
-from lorascope.store.folder import RunFolder
+from lorascope.store.folder import RunFolder, read_json
 from lorascope.store.units import Units
 from lorascope.training.checkpoints import Checkpoints, last_whole
 from lorascope.training.fit import LengthTrainer
@@ -79,9 +79,13 @@ def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(tmp_pat
     assert [seals.fault(cell) for cell in root.glob("cells/.partial-*") if (cell / "metrics.json").exists()] == [None]
     at(running, "read_cell", lambda cell, *_: cell.kind == "lora")
     assert list(root.glob("cells/[!.]*/candidate-0"))
-    # in the midst of an analysis, and when its tables are whole but not in their place
+    # in the midst of an analysis, when its tables are whole but not sealed, sealed but not in their place, and over
+    # the copy that is shown
     calls = []
     at(tracing, "_trace_one", lambda *_: len(calls) == 5 or calls.append(1))
+    at(seals, "seal", lambda folder, *_, **__: (folder / "about.json").exists())
+    at(Units, "_put_in_place")
+    assert [seals.fault(unit) for unit in root.glob("analyses/.partial-*")] == [None]
     over("analysis")
     assert not (root / "analysis").exists() and (root / ".analysis-partial" / "about.json").exists()
     # over the report, and the seal over all
@@ -131,16 +135,20 @@ def test_an_analysis_of_adapters_that_is_killed_continues(tmp_path, corpus, back
     assert (tmp_path / "killed" / table).read_bytes() == (tmp_path / "undisturbed" / table).read_bytes()
 
 
-def test_whole_tables_are_taken_up_and_not_computed_again(tmp_path):
+def test_tables_take_the_place_of_others_whole(tmp_path):
     folder = RunFolder(tmp_path)
-    table = {"lens": pd.DataFrame({"a": [1]})}
-    folder.replace_tables(table, {"identity": "old"})
-    folder.replace_tables(table, {"identity": "new"})
-    assert folder.about_analysis() == {"identity": "new"}
-    for where in (".analysis-old", ".analysis-partial"):
-        (tmp_path / "analysis").replace(tmp_path / where)
-        assert folder.about_analysis() == {"identity": "new"}
-    assert _names(tmp_path) == ["analysis"]
+    for number in (1, 2):
+        folder.replace_tables({"lens": pd.DataFrame({"a": [number]})}, {"number": number})
+        assert seals.fault(folder.analysis) is None and _names(tmp_path) == ["analysis"]
+        assert list(pd.read_parquet(folder.analysis / "lens.parquet")["a"]) == [number]
+    folder.analyses.begin("abc")
+    folder.analyses.finish("abc", {"number": 3})
+    # what is shown is a copy, made again where it is another
+    for _ in range(2):
+        folder.show_analysis("abc")
+        assert read_json(folder.analysis / "about.json")["number"] == 3 and seals.fault(folder.analysis) is None
+        (folder.analysis / "about.json").write_text("{}")
+    assert _names(tmp_path) == ["analyses", "analysis"]
 
 
 @pytest.mark.parametrize(

@@ -197,7 +197,7 @@ def test_a_changed_setting_counts_whatever_the_clock_says(tmp_path, corpus, back
     run_sweep(sweep(1), tmp_path, engine)
     assert not engine.jobs
     run_sweep(sweep(2), tmp_path, engine)
-    assert [job.kind for job in engine.jobs] == ["experiment"]
+    assert [job.kind for job in engine.jobs] == ["analysis", "experiment"]
     assert Results(run.root).manifest["seeds"]["analysis"] == 2
     assert not Results(run.root)["contribution"].equals(first)
 

@@ -100,7 +100,7 @@ class FinishedRun:
             file = self.path / "cells" / listed["hash"] / "metrics.json"
             if file.is_file():
                 # a cell that several experiments share may bear another name in each
-                names = {key: listed[key] for key in ("name", "label", "fold") if key in listed}
+                names = {key: listed[key] for key in ("name", "label", "fold", "seed") if key in listed}
                 cells.append(FinishedCell(listed["hash"], listed["role"], _read_json(file) | names))
         return cells
 

@@ -78,16 +78,32 @@ class RunFolder:
         """Whether a cell is finished, at a glance (see `Units.is_whole`)."""
         return self.cells.is_whole(name)
 
-    # analyses
+    # the analysis that is shown
 
     def replace_tables(self, tables: Mapping[str, pd.DataFrame], about: Mapping[str, Any]) -> None:
-        """Write all tables of the analyses as Parquet, with `about.json` beside them, and move the folder into place."""
-        partial = self.root / PARTIAL
-        shutil.rmtree(partial, ignore_errors=True)
+        """Write all tables of an analysis as Parquet, with `about.json` beside them, and move the folder into place."""
+        partial = self._new_analysis()
         partial.mkdir(parents=True)
         for stem, table in tables.items():
             table.to_parquet(partial / f"{stem}.parquet", index=False)
         write_json(partial / ABOUT, dict(about))
+        self._show(partial)
+
+    def show_analysis(self, name: str) -> None:
+        """Let the folder analysis/ be a copy of the analysis of that address, which is whole."""
+        unit = self.analyses.place(name)
+        if seals.name_of(self.analysis) != seals.name_of(unit) or seals.fault(self.analysis) is not None:
+            partial = self._new_analysis()
+            shutil.copytree(unit, partial)
+            self._show(partial)
+
+    def _new_analysis(self) -> Path:
+        partial = self.root / PARTIAL
+        clear(partial)
+        return partial
+
+    def _show(self, partial: Path) -> None:
+        """Seal what was built and let it take the place of what was shown."""
         seals.seal(partial)
         old = self.root / OLD
         clear(old)
@@ -97,31 +113,17 @@ class RunFolder:
         sync_folder(self.root)
         clear(old)
 
-    def about_analysis(self) -> dict[str, Any] | None:
-        """What `replace_tables` was told about the tables that are in place and as they were sealed; None where there
-        are none.
-
-        A run that was killed between taking the old tables away and putting the new ones in their place left both,
-        whole: the new ones are put there.
-        """
-        if not self.analysis.exists():
-            for left in (self.root / PARTIAL, self.root / OLD):
-                if left.is_dir() and seals.fault(left) is None:
-                    left.replace(self.analysis)
-                    sync_folder(self.root)
-                    break
-        return read_json(self.analysis / ABOUT) if seals.fault(self.analysis) is None else None
-
     # the run as a whole
 
-    def stands_on(self, cells: Iterable[str]) -> dict[str, str]:
+    def stands_on(self, cells: Iterable[str], analyses: Iterable[str] = ()) -> dict[str, str]:
         """What results are made from, as a manifest keeps it: SHA-256 of the configuration, of the seals of these cells
-        and of the analysis.
+        and analyses, and of the analysis that is shown.
         """
         named = {self.config.name: hashlib.sha256(self.config.read_bytes()).hexdigest()}
         if self.analysis.is_dir():
             named[self.analysis.name] = seals.name_of(self.analysis)
-        return named | {f"cells/{name}": seals.name_of(self.cell(name)) for name in cells}
+        named |= {f"cells/{name}": seals.name_of(self.cell(name)) for name in cells}
+        return named | {f"analyses/{name}": seals.name_of(self.analyses.place(name)) for name in analyses}
 
     def moved_on(self, manifest: Mapping[str, Any]) -> str | None:
         """What of that is another by now than the manifest tells, in words; None where all is the same or gone, and for

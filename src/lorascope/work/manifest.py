@@ -58,7 +58,9 @@ def write_manifest(folder: RunFolder, manifest: Mapping[str, Any], warnings: Seq
     more = {
         "warnings": list(dict.fromkeys(warnings)),
         "seconds": time.perf_counter() - start,
-        "stands_on": folder.stands_on(cell["hash"] for cell in manifest["cells"]),
+        "stands_on": folder.stands_on(
+            [cell["hash"] for cell in manifest["cells"]], [unit["hash"] for unit in manifest.get("analyses", ())]
+        ),
     }
     write_json(folder.manifest, {**manifest, **more})
 

@@ -1,8 +1,10 @@
-"""An analysis as a unit of work: the cells of a run's fold, or an adapter that was made anywhere; its tables are put in place whole."""
+"""An analysis as a unit of work: of the cells of a fold, or of an adapter that was made anywhere; its tables are put in
+place whole.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,21 +12,18 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from ... import __version__
 from ...analysis.analyse import Analysis, analyse, cannot_be_had, open_adapter
-from ...corpora import Corpus, load_corpus
-from ...corpora.folds.folds import sample_clips
+from ...corpora import load_corpus
 from ...errors import LorascopeError
-from ...experiment.config import AnalysisConfig, Experiment
-from ...experiment.methods import FrozenConfig
-from ...experiment.planning import Cell, analysed_fold, other_ranks
+from ...experiment.analyses import AnalysisUnit
+from ...experiment.config import AnalysisConfig
+from ...experiment.planning import Cell
 from ...machine.devices import device
 from ...models.adapters.folder import load_frozen_head
 from ...models.families.known import parts_of
 from ...models.weights.backbone import Backbone
 from ...sound.context import no_window
-from ...store import seals
-from ...store.folder import RunFolder, digest, write_text
+from ...store.folder import RunFolder, write_text
 from ...training.inputs import Inputs
 from ..manifest import base_manifest
 from ..sources import Say, choose, default_context, in_order, open_backbone, prepare
@@ -35,63 +34,60 @@ UNKNOWN_SPEAKERS = (
 )
 
 
-def analyse_fold(
-    experiment: Experiment,
-    corpus: Corpus,
-    cells: Sequence[Cell],
-    done: Sequence[dict[str, Any]],
-    inputs: Inputs,
-    backbone: Backbone,
-    folder: RunFolder,
-    say: Say,
-) -> dict[str, Any] | None:
-    """Analyse the cells of an experiment's analysed fold, or take up what was measured on the same; returns `about.json`, None where there is nothing to analyse."""
-    fold = analysed_fold(experiment, list({cell.fold.name: cell.fold for cell in cells}.values()))
-    config = experiment.analysis
-    if fold is None or config is None:
-        return None
-    here = [(cell, metrics["hash"]) for cell, metrics in zip(cells, done, strict=True) if cell.fold.name == fold.name]
-    main = next(name for cell, name in here if cell.name == experiment.analysed and cell.role == "table1")
-    frozen = next(
-        (name for cell, name in here if isinstance(cell.method, FrozenConfig) and cell.method.head == "last"), None
-    )
-    ranks = other_ranks(experiment)
-    others = [name for cell, name in here if cell.method in ranks]
-    sample, counts = sample_clips(corpus, fold, config.clips_per_class, config.seed)
-    identity = digest([main, frozen, others, list(sample["clip"]), config.model_dump(mode="json"), __version__])
-    fault = seals.fault(folder.analysis) if seals.is_sealed(folder.analysis) else None
-    if fault is not None:
-        say(f"{folder.analysis.name}/{fault}; the analysis is computed again")
-    about = folder.about_analysis()
-    if about is not None and about["identity"] == identity:
-        say("analysis: done before")
-        return about
+def compute_analysis(
+    unit: AnalysisUnit, cells: Mapping[str, str], inputs: Inputs, backbone: Backbone, folder: RunFolder, say: Say
+) -> dict[str, Any]:
+    """Measure an analysis' cells, which are whole, and put its tables in their place under analyses/; returns what it
+    tells of itself. `cells` are the addresses of the cells by their keys.
+    """
+    name = unit.address(cells, inputs.clips)
+    sample, context, fold = unit.clips, unit.main.context, unit.fold
     first = inputs.clips[sample["clip"].iloc[0]].features
-    context = experiment.backbone.context
 
-    def adapted(name: str) -> Any:
-        return open_adapter(inputs.load(), folder.cell(name) / "adapter", first, context, inputs.device).model
+    def adapter(cell: Cell) -> Path:
+        return folder.cell(cells[cell.key]) / "adapter"
 
-    say(f"analysis of fold {fold.name}: {len(sample)} clips, {', '.join(config.measures)}")
+    def adapted(cell: Cell) -> Any:
+        return open_adapter(inputs.load(), adapter(cell), first, context, inputs.device).model
+
+    say(f"{unit.words}: {len(sample)} clips, {', '.join(unit.config.measures)}")
+    built = folder.analyses.begin(name)
     analysis = analyse(
-        model=adapted(main),
-        frozen_head=load_frozen_head(folder.cell(frozen) / "adapter", backbone) if frozen else None,
+        model=adapted(unit.main),
+        frozen_head=load_frozen_head(adapter(unit.frozen), backbone) if unit.frozen else None,
         clips=sample,
         features=inputs.clips,
-        classes=corpus.classes,
+        classes=unit.main.classes,
         context=context,
-        config=config,
-        other_ranks=[adapted(name) for name in others],
+        config=unit.config,
+        other_ranks=[adapted(cell) for cell in unit.ranks],
     )
+    for stem, table in analysis.tables.items():
+        table.to_parquet(built / f"{stem}.parquet", index=False)
+    speakers = {"test": list(fold.test_speakers), "validation": list(fold.validation_speakers)}
+    if unit.clips_from == "test":
+        speakers["validation"] = []
     about = {
-        "identity": identity,
-        "method": experiment.analysed,
-        "fold": fold.name,
-        "speakers": {"test": list(fold.test_speakers), "validation": list(fold.validation_speakers)},
-        **_about(sample, counts, config, analysis, analysis.notes),
+        "cells": [cells[cell.key] for cell in unit.cells],
+        "trained_on": len(fold.train),
+        "tested_on": len(fold.test),
+        "speakers": speakers,
+        "clips_from": unit.clips_from,
+        **_about(sample, unit.per_class, unit.config, analysis, [*_whose(unit), *analysis.notes]),
     }
-    folder.replace_tables(analysis.tables, about)
-    return about
+    folder.analyses.finish(name, about)
+    return folder.analyses.read(name)
+
+
+def _whose(unit: AnalysisUnit) -> list[str]:
+    """A note where clips are of speakers on whom the epoch was chosen."""
+    if unit.clips_from == "test" or not unit.fold.validation:
+        return []
+    asked = unit.config.clips_from is not None
+    why = "as was asked for" if asked else "since the test speakers have too few of some class by themselves"
+    return [
+        f"The analysed clips are of the test and of the validation speakers, {why}: on the latter the epoch was chosen."
+    ]
 
 
 def analyse_given(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..statistics.intervals import FEWEST_SPEAKERS
 from ..store.finished import FinishedRun
 from .figures import lens
 from .readings.words import at, capital
@@ -51,8 +52,11 @@ def _clips(folder: FinishedRun) -> list[str]:
         counts = ", ".join(f"{row['emotion']} {row['taken']} (of {row['available']} available)" for row in few)
         sentences.append(f"Fewer analysed clips a class than the paper's {CLIPS_PER_CLASS}: {counts}.")
     speakers = {name for names in (analysis.get("speakers") or {}).values() for name in names}
-    if len(speakers) == 1:
-        sentences.append("All analysed clips are of one speaker: the intervals speak of that speaker alone.")
+    if 0 < len(speakers) < FEWEST_SPEAKERS:
+        whom = "one speaker" if len(speakers) == 1 else "two speakers"
+        sentences.append(
+            f"All analysed clips are of {whom}: the intervals speak of these clips, not of other speakers."
+        )
     return sentences
 
 

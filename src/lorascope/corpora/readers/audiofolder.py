@@ -76,7 +76,7 @@ def read(
 
 def _from_metadata(file: Path, root: Path, emotion: str | None, speaker: str | None) -> tuple[pd.DataFrame, list[str]]:
     """`speaker`: a column's name, "" for the usual ones, None for no column."""
-    rows, where = read_table(file, ("file_name",))
+    rows, where, *_ = read_table(file, ("file_name",))
     names = filled(rows["file_name"], "file_name", where)
     label = _column(file, rows, "emotion", emotion, EMOTION_COLUMNS)
     if label is None:

@@ -20,7 +20,8 @@ _TIME = re.compile(r"(\d+) days?(?: (\d+):(\d\d):(\d\d(?:\.\d+)?))?")
 def decode(data: bytes) -> tuple[str, str | None]:
     """Text and, where it is not UTF-8, the name of its encoding: UTF-16 (Excel's "Unicode text") or Windows-1252.
 
-    Most certain first: UTF-16 tells itself by its mark, and hardly any text of another encoding is valid UTF-8. Raises `UnicodeDecodeError` where it is none of them.
+    Most certain first: UTF-16 tells itself by its mark, and hardly any text of another encoding is valid UTF-8. Raises
+    `UnicodeDecodeError` where it is none of them.
 
     >>> decode("Jürgen".encode("utf-16"))
     ('Jürgen', 'UTF-16')
@@ -47,7 +48,8 @@ def separator(header: str, usual: str) -> str:
 def seconds(column: pd.Series, commas: bool) -> tuple[pd.Series, str | None]:
     """A column of numbers or times as seconds, NaN where empty and infinite where it is neither, and what it was where not plain numbers.
 
-    `commas`: whether a comma may be a decimal one, which it can't be where it parts the cells. A column with a point anywhere has none.
+    `commas`: whether a comma may be a decimal one, which it can't be where it parts the cells. A column with a point
+    anywhere has none.
 
     >>> seconds(pd.Series(["0 days 00:00:01.2", "0 days", None]), False)[0].tolist()
     [1.2, 0.0, nan]

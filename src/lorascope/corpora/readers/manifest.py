@@ -24,9 +24,12 @@ TIMES = ("start", "end", "duration")
 def read(root: Path, columns: Mapping[str, str] | None = None) -> Recordings:
     """Read the manifest `root`, or `manifest.csv` (.tsv, .parquet) in the folder `root`; paths are relative to the manifest's folder.
 
-    `columns` names the table's own columns by ours, as in {"emotion": "label"}. Without it path may be called file, filename, file_name, audio or wav. Without a column `id` the path's stem is the id, with
-    the start where a file has several pieces; speakers called unknown, in any case, are one unknown speaker. Times are seconds, with a decimal comma where commas don't part the cells, or as in `0 days
-    00:00:01.2`. Raises `LorascopeError` naming file and line on a missing column, an empty cell, a row with other cells than the header, a time that is none, or a start that isn't before its end.
+    `columns` names the table's own columns by ours, as in {"emotion": "label"}. Without it path may be called file,
+    filename, file_name, audio or wav. Without a column `id` the path's stem is the id, with the start where a file has
+    several pieces; speakers called unknown, in any case, are one unknown speaker. Times are seconds, with a decimal
+    comma where commas don't part the cells, or as in `0 days 00:00:01.2`. Raises `LorascopeError` naming file and line
+    on a missing column, an empty cell, a row with other cells than the header, a time that is none, or a start that
+    isn't before its end.
     """
     file = _find(root)
     table, where, form, separator = read_table(file, any_form=True)
@@ -101,7 +104,7 @@ def _find(root: Path) -> Path:
 
 def _seconds(column: pd.Series, name: str, commas: bool, where: list[str]) -> tuple[pd.Series, str | None]:
     numbers, form = seconds(column, commas)
-    wrong = np.isinf(numbers).to_numpy()
+    wrong = np.isinf(numbers.to_numpy())
     if wrong.any():
         row = int(wrong.argmax())
         raise LorascopeError(

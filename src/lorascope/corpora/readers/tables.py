@@ -16,7 +16,8 @@ from .dialects import SEPARATORS, decode, separator
 
 
 class Read(NamedTuple):
-    """Rows of a file, where each stands ("file line 7") for errors, what was understood that is not the usual form, and what parts a text's cells."""
+    """Rows of a file, where each stands ("file line 7") for errors, what was understood that is not the usual form, and
+    what parts a text's cells."""
 
     table: pd.DataFrame
     where: list[str]
@@ -27,8 +28,11 @@ class Read(NamedTuple):
 def read_table(file: Path, needed: tuple[str, ...] = (), quotes: bool = True, any_form: bool = False) -> Read:
     """Rows of a .csv, .tsv, .jsonl or .parquet file by its suffix.
 
-    Text files give text cells, missing (NaN) where empty; `quotes=False` takes quotation marks as they stand. With `any_form` a text in UTF-16 or Windows-1252, or with other signs between its cells than its
-    suffix says, is read as well, and noted; a corpus' own table has one form, and another means that it is damaged. Raises `LorascopeError` naming file and line where the file can't be read, has no column of `needed`, or a row has other cells than the header.
+    Text files give text cells, missing (NaN) where empty; `quotes=False` takes quotation marks as they stand. With
+    `any_form` a text in UTF-16 or Windows-1252, or with other signs between its cells than its suffix says, is read as
+    well, and noted; a corpus' own table has one form, and another means that it is damaged. Raises `LorascopeError`
+    naming file and line where the file can't be read, has no column of `needed`, or a row has other cells than the
+    header.
     """
     suffix = file.suffix.lower()
     if suffix == ".parquet":

@@ -11,7 +11,7 @@ import soundfile
 from transformers import WhisperFeatureExtractor
 
 from lorascope.sound import decoding as audio
-from lorascope.sound.decoding import content_hash, load_audio, prepare_clip, prepare_clips
+from lorascope.sound.decoding import FileHashes, content_hash, load_audio, prepare_clip, prepare_clips
 from lorascope.sound.features import SAMPLE_RATE, WINDOW, LogMelSettings, frames_of
 
 from ..corpora.refusals import refused
@@ -380,3 +380,23 @@ def test_a_hash_is_of_the_bytes(tmp_path: Path) -> None:
         == 4
     )
     refused(lambda: content_hash(tmp_path / "gone.wav"), str(tmp_path / "gone.wav"), WAY_OUT)
+
+
+def test_a_file_of_many_pieces_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long, other = write_tone(tmp_path / "long.wav", seconds=1.0), write_tone(tmp_path / "other.wav", hertz=333.0)
+    pieces = [(str(n), str(long), n / 10, (n + 1) / 10) for n in range(10)]
+    clips = [*pieces[:5], ("other", str(other), None, None), *pieces[5:]]
+    apart = {name: content_hash(path, start, end) for name, path, start, end in clips}
+    read: list[Path] = []
+    whole = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path) or whole(path))
+    found = prepare_clips(clips, SETTINGS)
+    assert sorted(read) == [long, other]
+    assert {name: clip.hash for name, clip in found.items()} == apart and len(set(apart.values())) == 11
+
+
+def test_a_file_that_changes_between_pieces_is_hashed_again(tmp_path: Path) -> None:
+    path, hashes = write_tone(tmp_path / "a.wav"), FileHashes()
+    before = hashes.of(path, 0.0, 0.1)
+    write_tone(path, hertz=333.0)
+    assert hashes.of(path, 0.0, 0.1) == content_hash(path, 0.0, 0.1) != before

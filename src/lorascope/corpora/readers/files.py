@@ -69,21 +69,20 @@ def files_below(folder: Path) -> Iterator[Path]:
     A link to a folder that is there by itself gives nothing more, or its clips would be in several parts of a fold. Nor
     does one to a folder that the link lies in: it is a circle, or leads out to what lies beside the corpus.
     """
-    seen: set[str] = set()
-    links = [str(folder)]
+    seen: set[Path] = set()
+    links = [folder]
     while links:
-        found: list[str] = []
+        found: list[Path] = []
         for link in links:
-            above = os.path.realpath(os.path.dirname(link))
-            if link != str(folder) and Path(above).is_relative_to(os.path.realpath(link)):
+            if link != folder and link.parent.resolve().is_relative_to(os.path.realpath(link)):
                 continue
             for place, folders, files in os.walk(link):
-                if (real := os.path.realpath(place)) in seen:
+                if (real := Path(os.path.realpath(place))) in seen:
                     folders.clear()
                     continue
                 seen.add(real)
                 folders.sort()
-                found += [path for name in folders if os.path.islink(path := os.path.join(place, name))]
+                found += [path for name in folders if (path := Path(place, name)).is_symlink()]
                 yield from (Path(place, name) for name in files)
         links = found
 

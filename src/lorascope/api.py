@@ -32,6 +32,7 @@ from .models.adapters.folder import load_frozen_head
 from .models.weights.backbone import Backbone, load_backbone
 from .sound.context import no_window
 from .sound.decoding import Clip, load_audio, prepare_clips
+from .sound.features import FRAMES_PER_SECOND
 from .sound.functionals import check_opensmile
 from .store.folder import RunFolder, digest, write_json, write_text
 from .store.results import Results
@@ -147,12 +148,18 @@ def finish(folder: RunFolder, manifest: dict[str, Any], warnings: Sequence[str],
     return Results(folder.root)
 
 
+def _cut(clips: Mapping[str, Clip], backbone: Backbone) -> list[str]:
+    """A note of the clips that are longer than the encoder takes."""
+    window = backbone.features.longest / FRAMES_PER_SECOND
+    long = sum(clip.seconds > window for clip in clips.values())
+    return [f"{long} clips are longer than {window:g} s; only their first {window:g} s are used"] if long else []
+
+
 def base_manifest(
     created: str, corpus: Corpus, backbone: Backbone, context: str, clips: Mapping[str, Clip]
 ) -> dict[str, Any]:
     """What every result tells of its making: versions, hardware, corpus, backbone and the clips' hashes."""
-    long = sum(clip.seconds > 30 for clip in clips.values())
-    notes = [*corpus.notes, *([f"{long} clips are longer than 30 s; only their first 30 s are used"] if long else [])]
+    notes = [*corpus.notes, *_cut(clips, backbone)]
     return {
         "lorascope": __version__,
         "command": shlex.join(["lorascope", *sys.argv[1:]]),

@@ -234,6 +234,16 @@ def test_the_window_is_exactly_whispers_own(seconds: float) -> None:
     assert features.valid == frames_of(len(samples))
 
 
+@pytest.mark.parametrize("seconds", [2.5, 10.0, 12.0])
+def test_an_encoder_of_a_shorter_window_is_given_its_own(seconds: float) -> None:
+    samples = speechlike(seconds)
+    found = LogMelSettings(longest=500).extract(samples)
+    stock = WhisperFeatureExtractor(chunk_length=10)(samples, sampling_rate=SAMPLE_RATE, return_tensors="np")
+    assert np.array_equal(found.window(found.longest), stock["input_features"][0])
+    assert found.valid == min(round(50 * seconds), 500) and found.window(500).shape == (80, 1000)
+    assert LogMelSettings(longest=500).key != LogMelSettings().key == [80]
+
+
 def test_a_shorter_window_is_the_prefix_of_the_whole() -> None:
     features = SETTINGS.extract(speechlike(2.0))
     whole = features.window(1500)

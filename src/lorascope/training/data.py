@@ -21,9 +21,10 @@ from ..sound.features import WINDOW
 BUCKETS = (50, 100, 150, 200, 250, 300, 350, 400, 500, 600, 750, 1000, 1250, WINDOW)
 
 
-def context_frames(valid: int, context: str) -> int:
-    """Frames of encoder input for a clip with `valid` frames of speech: the window (`full`) or the next bucket (`trim`)."""
-    return WINDOW if context == "full" else next(bucket for bucket in BUCKETS if bucket >= valid)
+def context_frames(valid: int, context: str, longest: int = WINDOW) -> int:
+    """Frames of encoder input for a clip with `valid` frames of speech: the encoder's window of `longest` frames (`full`)
+    or the next bucket within it (`trim`)."""
+    return longest if context == "full" else next((b for b in BUCKETS if valid <= b < longest), longest)
 
 
 class ClipDataset(Dataset[dict[str, Any]]):
@@ -34,7 +35,8 @@ class ClipDataset(Dataset[dict[str, Any]]):
         self.labels = [labels[clip] for clip in ids]
         self.clips = clips
         self.context = context
-        self.lengths = [context_frames(clips[clip].features.valid, context) for clip in ids]
+        features = [clips[clip].features for clip in ids]
+        self.lengths = [context_frames(each.valid, context, each.longest) for each in features]
 
     def __len__(self) -> int:
         return len(self.ids)

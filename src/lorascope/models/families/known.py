@@ -50,7 +50,7 @@ def blocks_of(model: Any) -> list[Any]:
 def feature_settings(model: SpeechClassifier, normalise: bool = True) -> FeatureSettings:
     """What the encoder takes: Whisper's log-mels, or the waveform; `normalise` brings each clip to zero mean and unit variance."""
     if isinstance(model, WhisperClassifier):
-        return LogMelSettings(model.config.num_mel_bins)
+        return LogMelSettings(model.config.num_mel_bins, model.config.max_source_positions)
     return WaveformSettings(
         normalise, samples_of(1, model.config), samples_of(2, model.config) - samples_of(1, model.config)
     )

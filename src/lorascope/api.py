@@ -88,8 +88,8 @@ def run(experiment: Experiment, out: str | Path, say: Say = lambda _: None) -> R
         "analysis": about,
         "processes": processes.count(),
     }
-    optimistic = [reason for metrics in done for reason in metrics["optimistic"]]
-    return processes.on_first(lambda: finish(folder, manifest, optimistic, start, say))
+    warnings = [reason for metrics in done for reason in (*metrics["optimistic"], *metrics.get("warnings", ()))]
+    return processes.on_first(lambda: finish(folder, manifest, warnings, start, say))
 
 
 def open_inputs(

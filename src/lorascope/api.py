@@ -159,7 +159,7 @@ def base_manifest(
     created: str, corpus: Corpus, backbone: Backbone, context: str, clips: Mapping[str, Clip]
 ) -> dict[str, Any]:
     """What every result tells of its making: versions, hardware, corpus, backbone and the clips' hashes."""
-    notes = [*corpus.notes, *_cut(clips, backbone)]
+    notes = [*corpus.notes, *_cut(clips, backbone), *backbone.notes]
     return {
         "lorascope": __version__,
         "command": shlex.join(["lorascope", *sys.argv[1:]]),

@@ -282,14 +282,13 @@ def corpora_check_command(
 
 
 def _show(results: Any) -> None:
-    from rich.console import Console
-
+    from .machine.terminal import console
     from .report.tables import print_table1
 
-    console = Console()
+    terminal = console()
     if len(results.table1):
-        print_table1(results.folder.root, console)
-    console.print(f"report: {results.report}", soft_wrap=True, highlight=False)
+        print_table1(results.folder.root, terminal)
+    terminal.print(f"report: {results.report}", soft_wrap=True)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from ..errors import LorascopeError
 from ..machine.progress import bar
 from ..store.cache import cache_folder
+from ..store.modes import as_umask_says
 from .features import FRAMES_PER_SECOND, SAMPLE_RATE, Features, FeatureSettings
 
 #: Peak amplitude under which a clip counts as silence: one step of 16-bit audio.
@@ -145,6 +146,7 @@ def prepare_clip(
         except BaseException:
             Path(file.name).unlink()
             raise
+    as_umask_says(Path(file.name))
     Path(file.name).replace(stored)
     return Clip(digest, seconds, features)
 

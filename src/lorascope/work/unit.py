@@ -6,6 +6,7 @@ A worker opens an experiment's corpus and backbone once and keeps them for the n
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import socket
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from .. import __version__
 from ..errors import LorascopeError
@@ -205,12 +206,22 @@ def _open(experiment: str) -> _Opened:
 
 @contextlib.contextmanager
 def _alone(experiment: Experiment) -> Iterator[None]:
-    """Only one process of this machine at a time works on the cached features of a corpus for a backbone."""
+    """Only one process of this machine at a time works on the cached features of a corpus for a backbone.
+
+    A cache that can't be written needs no lock: what isn't there can't be put there.
+    """
     from filelock import FileLock
 
     sections = (experiment.corpus, experiment.test_corpus)
     name = digest([[section and section.model_dump(mode="json") for section in sections], experiment.backbone.name])
     folder = cache_folder() / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f"{name}.lock"):
+    lock: contextlib.AbstractContextManager[Any] = FileLock(folder / f"{name}.lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.lock").open("a").close()
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        lock = contextlib.nullcontext()
+    with lock:
         yield

@@ -117,6 +117,7 @@ def test_a_worker_ends_with_its_parent():
 
 
 def test_several_workers_share_a_gpu(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     with pytest.raises(LorascopeError, match="no GPU here"):
         LocalEngine(per_gpu=3)
     monkeypatch.setattr(local, "visible_gpus", lambda: ("0", "5"))

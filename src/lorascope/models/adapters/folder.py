@@ -18,6 +18,7 @@ from peft.utils.save_and_load import load_peft_weights, set_peft_model_state_dic
 from torch import Tensor
 
 from ...errors import LorascopeError
+from ...store.modes import as_umask_says
 from ..classifier import SpeechClassifier
 from ..weights.backbone import Backbone, load_backbone
 from .conversion import plain
@@ -65,6 +66,7 @@ def save_adapter(peft: PeftModel, folder: Path, record: Record) -> None:
     settings = json.loads(config.read_text(encoding="utf-8")) | {"auto_mapping": stock}
     config.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").unlink(missing_ok=True)
+    as_umask_says(folder)
     (folder / RECORD).write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
 
 

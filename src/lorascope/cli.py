@@ -14,7 +14,7 @@ import typer
 
 from . import __version__
 from .errors import LorascopeError
-from .machine.endings import Signals, standard_output_is_gone, storage_line, use_utf8_names
+from .machine.endings import FULL, Signals, errno_of, standard_output_is_gone, storage_line, use_utf8_names
 from .machine.requirements import require
 
 app = typer.Typer(
@@ -337,6 +337,8 @@ def main(arguments: list[str] | None = None) -> None:
         raise
     except Exception as error:
         told = storage_line(error, _written(given))
+        # no file is named, and all places take more
+        gone = gone or (told is None and (errno_of(error) or (0, ""))[0] in FULL)
         if "--debug" in given or (told is None and not gone):
             raise
         if gone:

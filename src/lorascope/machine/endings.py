@@ -76,7 +76,7 @@ def errno_of(error: BaseException) -> tuple[int, str | None] | None:
 def storage_line(error: BaseException, places: Sequence[Path]) -> str | None:
     """One line on a failure to write: what, how much is free there, what is safe, how it goes on; None for another failure.
 
-    `places` are those that are written to. Where the error names no file it is tried which of them takes no more; if all do, it was standard output.
+    `places` are those that are written to. Where the error names no file it is tried which of them takes no more; None also if all take more.
     """
     found = errno_of(error)
     if found is None:
@@ -87,7 +87,7 @@ def storage_line(error: BaseException, places: Sequence[Path]) -> str | None:
     if file is None:
         tried = next(((why, place) for place in places if (why := _refusal(place))), None)
         if tried is None:
-            return "standard output takes no more; the same command continues where it stopped"
+            return None
         number, file = tried[0], str(tried[1])
     what = "read or written" if number in (errno.EACCES, errno.EPERM) else "written"
     return (

@@ -23,6 +23,7 @@ from ..errors import LorascopeError
 from ..experiment.config import Experiment, experiment_from
 from ..experiment.methods import ClassicConfig, FrozenConfig
 from ..experiment.planning import Cell, corpus_of, plan
+from ..machine.endings import storage_line
 from ..store.cache import cache_folder
 from ..store.folder import RunFolder, digest, read_json
 from ..store.locks import held, now
@@ -80,21 +81,24 @@ def work(job: Job) -> Outcome:
             os.chdir(job.here)
         outcome = _finish(job) if job.kind == "experiment" else _apart(job) if job.apart else _compute(job)
     except Exception as error:
-        outcome = failure(error)
+        outcome = failure(error, Path(job.out))
         if job.kind == "cell" and not job.apart:
-            note_failure(SweepFolder(job.out), job, outcome)
+            # a disk that is full takes no note either
+            with contextlib.suppress(OSError):
+                note_failure(SweepFolder(job.out), job, outcome)
     spent = time.perf_counter() - start
     return replace(outcome, seconds=spent, host=socket.gethostname(), pid=os.getpid(), started=started, ended=now())
 
 
-def failure(error: BaseException) -> Outcome:
-    """The outcome of an error."""
+def failure(error: BaseException, out: Path | None = None) -> Outcome:
+    """The outcome of an error; one of writing is told as such, by `out` or the cache where it names no file."""
+    told = storage_line(error, [*([out] if out else []), cache_folder()])
     if isinstance(error, LorascopeError):
         return Outcome("failed", error=" ".join(str(error).split()))
     words = " ".join(str(error).split())
     return Outcome(
         "failed",
-        error=f"{type(error).__name__}: {words}" if words else type(error).__name__,
+        error=told or (f"{type(error).__name__}: {words}" if words else type(error).__name__),
         trace="".join(traceback.format_exception(error)),
     )
 

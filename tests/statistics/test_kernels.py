@@ -152,7 +152,9 @@ class TestCka:
         assert np.isnan(found[:2]).all() and found[2:] == pytest.approx(1)
 
     def test_null_keeps_what_only_the_speakers_have_in_common(self, rng):
-        """Views that share but two far-apart voices are alike, and remain so when clips are shuffled within speakers."""
+        """Views that share but two far-apart voices are alike, and remain so when clips are
+        shuffled within speakers.
+        """
         speakers = np.repeat(["a", "b"], 12)
         voice = 20.0 * (speakers == "b")[:, None]
         k, m = (kernels.linear_kernel(rng.normal(size=(24, 3)) + voice) for _ in range(2))

@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..machine.terminal import console
+
 
 def print_plan(description: dict[str, Any]) -> None:
     """Print a plan as a table for people."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    terminal = console()
     corpus = description["corpus"]
-    console.print(
+    terminal.print(
         f"{description['name']}: {corpus['name']}, {corpus['clips']} clips of {corpus['speakers']} speakers",
-        highlight=False,
     )
     for entry in corpus["left_out"]:
-        console.print(f"left out: {entry['clips']} clips, {entry['reason']}", highlight=False)
+        terminal.print(f"left out: {entry['clips']} clips, {entry['reason']}")
     for note in corpus["notes"]:
-        console.print(f"note: {note}", highlight=False)
+        terminal.print(f"note: {note}")
     folds = {cell["fold"]: cell for cell in description["cells"]}
     for note in dict.fromkeys(note for cell in folds.values() for note in cell["notes"]):
-        console.print(f"note: {note}", highlight=False)
+        terminal.print(f"note: {note}")
     table = Table(box=None, pad_edge=False)
     for column in ("fold", "test", "validation", "training", "clips"):
         table.add_column(column, no_wrap=column in ("fold", "clips"))
@@ -36,17 +36,17 @@ def print_plan(description: dict[str, Any]) -> None:
             _few(speakers["train"]),
             f"{clips['test']} / {clips['validation']} / {clips['train']}",
         )
-    console.print(table)
+    terminal.print(table)
     trained: dict[str, list[str]] = {}
     for cell in description["cells"]:
         label = cell["label"] + (" (rank space)" if cell["role"] == "rank-space" else "")
         trained.setdefault(label, []).append(cell["fold"])
-    console.print(f"{len(description['cells'])} cells:", highlight=False)
+    terminal.print(f"{len(description['cells'])} cells:")
     for label, names in trained.items():
         where = "in every fold" if len(names) == len(folds) else f"in fold {_few(names)}"
-        console.print(f"  {label}, {where}", highlight=False)
+        terminal.print(f"  {label}, {where}")
     for reason in dict.fromkeys(reason for cell in description["cells"] for reason in cell["optimistic"]):
-        console.print(f"optimistic: {reason}", highlight=False)
+        terminal.print(f"optimistic: {reason}")
 
 
 def _few(names: Sequence[str]) -> str:

@@ -13,6 +13,9 @@ CLIPS_PER_CLASS = 25
 #: With fewer folds not even a unanimous Wilcoxon test reaches p < .05 (two-sided).
 FEWEST_FOLDS = 6
 
+#: A mean over folds weighs every fold alike; with fewer test clips, or without a class, one clip moves its UAR too far.
+CLIPS_PER_FOLD = 5
+
 
 def cautions(folder: FinishedRun) -> list[tuple[str, str]]:
     """What to be careful with, most weighty first: (kind, sentence), each sentence once."""
@@ -28,6 +31,7 @@ def cautions(folder: FinishedRun) -> list[tuple[str, str]]:
     shown = set(folder.optimistic)
     found += [("Warning", str(text)) for text in folder.manifest.get("warnings") or [] if text not in shown]
     found += [("Few folds", text) for text in _folds(folder)]
+    found += [("Small folds", text) for text in _small_folds(folder)]
     found += [("Few clips", text) for text in _clips(folder)]
     found += [("Constant lens", text) for text in _constant_lens(folder)]
     found += [("Note", text) for text in (folder.manifest.get("analysis") or {}).get("notes") or []]
@@ -42,6 +46,24 @@ def _folds(folder: FinishedRun) -> list[str]:
         return []
     several = "one fold" if len(folds) == 1 else f"{len(folds)} folds"
     return [f"Table 1 rests on {several}: too few for a paired test of the methods to tell anything."]
+
+
+def _small_folds(folder: FinishedRun) -> list[str]:
+    """The folds whose UAR rests on hardly any clips, or on some of the classes alone."""
+    few, lacking = {}, {}
+    for cell in folder.table1_cells:
+        fold, classes = str(cell.metrics["fold"]), cell.metrics["classes"]
+        clips = {name: sum(row) for name, row in zip(classes, cell.metrics["confusion"], strict=True)}
+        if sum(clips.values()) < CLIPS_PER_FOLD:
+            few[fold] = sum(clips.values())
+        if absent := [name for name, count in clips.items() if not count]:
+            lacking[fold] = absent
+    told = [f"{fold} ({count})" for fold, count in few.items()]
+    sentences = [f"test clips of fold {', '.join(told)}: fewer than {CLIPS_PER_FOLD}"] if few else []
+    told = [f"{fold} ({', '.join(absent)})" for fold, absent in lacking.items()]
+    sentences += [f"classes without a test clip in fold {', '.join(told)}"] if lacking else []
+    weighs = "the mean over folds counts such a fold as much as any other; go by the pooled values"
+    return [f"{capital(sentence)}: {weighs}." for sentence in sentences]
 
 
 def _clips(folder: FinishedRun) -> list[str]:

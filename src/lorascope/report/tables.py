@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from ..findings.scores import compare, summarise
 from ..store.finished import FinishedRun, records
@@ -82,22 +82,22 @@ def print_table1(run: Path, console: Console) -> None:
     heads = [head for head in TERMINAL_HEADS if several or head != "Backbone"]
     where = "" if several else f" {table['backbone'].iloc[0]},"
     shown = Table(
-        title=escape(f"Table 1:{where} unseen speakers, mean ± std over folds"),
+        title=Text(f"Table 1:{where} unseen speakers, mean ± std over folds"),
         box=SIMPLE_HEAD,
         collapse_padding=True,
         pad_edge=False,
         show_edge=False,
     )
     for head in heads:
-        # rich reads square brackets as markup
-        shown.add_column(escape(head), justify="left" if head in HEADS[:2] else "right", no_wrap=True)
+        # on any console: rich reads square brackets in a str as markup
+        shown.add_column(Text(head), justify="left" if head in HEADS[:2] else "right", no_wrap=True)
     for row in formatted(table):
-        shown.add_row(*(escape(row[HEADS.index(head)]) for head in heads))
+        shown.add_row(*(Text(row[HEADS.index(head)]) for head in heads))
     console.print(shown)
     for note in notes(table, FinishedRun(run).marks):
-        console.print(escape(note), highlight=False)
+        console.print(Text(note))
     for line in comparison_lines(compare(run)):
-        console.print(escape(line), highlight=False)
+        console.print(Text(line))
 
 
 def formatted(table: pd.DataFrame) -> list[list[str]]:

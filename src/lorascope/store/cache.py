@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .modes import as_umask_says
+
 
 def cache_folder() -> Path:
     """`$LORASCOPE_CACHE`, else `$XDG_CACHE_HOME/lorascope`, else `~/.cache/lorascope`; not necessarily there yet."""
@@ -34,4 +36,5 @@ def keep_array(path: Path, array: np.ndarray) -> None:
         except BaseException:
             Path(file.name).unlink()
             raise
+    as_umask_says(Path(file.name))
     Path(file.name).replace(path)

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from ..errors import LorascopeError
+from .modes import as_umask_says
 
 
 def digest(content: Any) -> str:
@@ -30,7 +31,7 @@ def write_text(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    Path(file.name).chmod(0o644)
+    as_umask_says(Path(file.name))
     Path(file.name).replace(path)
 
 

@@ -1,9 +1,11 @@
-"""How often the 95 % intervals hold the truth, and how often nulls are left by chance: every one that lorascope prints, on simulated data.
+"""How often the 95 % intervals hold the truth, and how often nulls are left by chance: every one that lorascope
+prints, on simulated data.
 
     python benchmarks/coverage.py [--repeats 1000] [--only lens]
 
-prints a Markdown table. Rows are the printed numbers, columns the test speakers; with two speakers the interval speaks of these clips, with three and
-more of speakers. Each share stands with its Monte Carlo standard error. The numbers are computed by the functions that lorascope computes them with.
+prints a Markdown table. Rows are the printed numbers, columns the test speakers; with two speakers the interval speaks
+of these clips, with three and more of speakers. Each share stands with its Monte Carlo standard error. The numbers are
+computed by the functions that lorascope computes them with.
 """
 
 from __future__ import annotations
@@ -52,7 +54,9 @@ DRAWS = 199
 
 
 class Ends(NamedTuple):
-    """An interval, and what it is to hold; the latter may be unknown, then it is the mean of `value` over all simulations."""
+    """An interval, and what it is to hold; the latter may be unknown, then it is the mean of
+    `value` over all simulations.
+    """
 
     name: str
     low: float
@@ -68,7 +72,9 @@ Simulation = Callable[[Design, np.random.Generator], Iterator[Ends]]
 
 
 def table1(design: Design, rng: np.random.Generator) -> Iterator[Ends]:
-    """Pooled UAR and WAR of answers with a speaker effect of .8 on the logit scale, also where classes or clips are dealt badly."""
+    """Pooled UAR and WAR of answers with a speaker effect of .8 on the logit scale, also where classes
+    or clips are dealt badly.
+    """
     effects = EFFECT * rng.normal(size=design.speakers)
     kinds = {
         "": (design, SKILL),
@@ -112,7 +118,9 @@ def differences(design: Design, rng: np.random.Generator) -> Iterator[Ends]:
 
 
 def folds(design: Design, rng: np.random.Generator) -> Iterator[Ends]:
-    """Nearest centroids cross-validated over speakers: the mean difference over folds, and the pooled numbers of trained models."""
+    """Nearest centroids cross-validated over speakers: the mean difference over folds, and the pooled
+    numbers of trained models.
+    """
     number = min(design.speakers, 5) if design.speakers > 4 else design.speakers
     mine, theirs, by_fold = cross_validated(design.draw(rng), rng, number)
     found = stats.corrected_resampled_t(by_fold, number - 1, 1)
@@ -305,7 +313,8 @@ def _ends(name: str, row: pd.Series, column: str, truth: float) -> Ends:
 
 # -------------------------------------------------------------------------------------------------------- runs
 
-#: By the word that --only takes: the simulation, and whether speakers differ by .3 and by 1 of the spread within a speaker.
+#: By the word that --only takes: the simulation, and whether speakers differ by .3 and by 1 of the
+#: spread within a speaker.
 SIMULATIONS: dict[str, tuple[Simulation, bool]] = {
     "table1": (table1, False),
     "differences": (differences, False),

@@ -1,7 +1,8 @@
-"""Data of which the truth is known, for `coverage.py`: answers of a classifier, and the parts that the measures are given.
+"""Data of which the truth is known, for `coverage.py`: answers of a classifier, and the parts
+that the measures are given.
 
-Speakers are drawn anew in every simulation, clips with them. A truth "of speakers" is the mean over all speakers that could have been drawn; one "of these
-clips" the mean over all clips of the speakers who were.
+Speakers are drawn anew in every simulation, clips with them. A truth "of speakers" is the mean over all speakers that
+could have been drawn; one "of these clips" the mean over all clips of the speakers who were.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ SCALES = np.exp(-np.arange(RANK) / 6.0)
 
 @dataclass(frozen=True)
 class Design:
-    """Who speaks how often: `speakers`, `clips` a speaker and class; `uneven` lets the latter differ between 1 and nearly twice as many.
+    """Who speaks how often: `speakers`, `clips` a speaker and class; `uneven` lets the latter differ between 1
+    and nearly twice as many.
 
-    `carried`: each speaker has clips of one class only, as with languages or diagnoses. `spread` is how much speakers differ, in units of the measure's spread within a speaker.
+    `carried`: each speaker has clips of one class only, as with languages or diagnoses. `spread` is how much speakers
+    differ, in units of the measure's spread within a speaker.
     """
 
     speakers: int
@@ -89,7 +92,9 @@ class Sample:
         return Batch(rows, torch.zeros(self.size, 1), frames, torch.full((self.size,), frames), labels, True)
 
     def part(self, model: str, name: str, values: np.ndarray) -> Part:
-        """A part of the block; `values` [clips, width] are taken as clips of one frame, [clips, frames, width] as they are."""
+        """A part of the block; `values` [clips, width] are taken as clips of one frame,
+        [clips, frames, width] as they are.
+        """
         tensor = torch.from_numpy(values)
         if name != "logits" and values.ndim == 2:
             tensor = tensor[:, None]
@@ -119,7 +124,9 @@ def _factors(model: str) -> Factors:
 
 
 def answers(sample: Sample, rng: np.random.Generator, effects: np.ndarray, skill: np.ndarray = SKILL) -> np.ndarray:
-    """Classes that are right with probability expit(skill of the class + effect of the speaker), else any other one, [clips]."""
+    """Classes that are right with probability expit(skill of the class + effect of the speaker),
+    else any other one, [clips].
+    """
     logit = skill[sample.label] + effects[sample.speaker]
     right = rng.random(sample.size) < 1 / (1 + np.exp(-logit))
     c = len(sample.design.classes)
@@ -138,7 +145,9 @@ def expected_recall(effect: float, skill: tuple[float, ...]) -> float:
 
 
 def numbers(sample: Sample, rng: np.random.Generator, mean: float, within: float) -> tuple[np.ndarray, float]:
-    """A number a clip, [clips]: a mean, what its class and its speaker add, and what is its own; and its mean over these speakers' clips."""
+    """A number a clip, [clips]: a mean, what its class and its speaker add, and what is its own; and its mean
+    over these speakers' clips.
+    """
     of_class = within * np.linspace(-0.5, 0.5, len(sample.design.classes))
     of_speaker = within * sample.design.spread * rng.normal(size=sample.design.speakers)
     systematic = mean + of_class[sample.label] + of_speaker[sample.speaker]
@@ -149,7 +158,9 @@ def numbers(sample: Sample, rng: np.random.Generator, mean: float, within: float
 
 
 class Speaking:
-    """Speakers whose logits can be drawn again and again: final ones, and those of a weaker model (a lens, a skipped block) that shares half of their noise."""
+    """Speakers whose logits can be drawn again and again: final ones, and those of a weaker model (a lens, a
+    skipped block) that shares half of their noise.
+    """
 
     def __init__(self, design: Design, rng: np.random.Generator) -> None:
         c = len(design.classes)
@@ -178,9 +189,11 @@ class Speaking:
 def frames(
     sample: Sample, rng: np.random.Generator, scales: np.ndarray = SCALES, uneven: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Frames [clips, frames, width] around a mean of their clip's and one of their speaker's, each direction at its own scale.
+    """Frames [clips, frames, width] around a mean of their clip's and one of their speaker's, each
+    direction at its own scale.
 
-    Also their expected Gram matrix, up to a factor, over all speakers and over these ones, [width, width]. `uneven` makes clips differ in size, log-normally, as gradients do.
+    Also their expected Gram matrix, up to a factor, over all speakers and over these ones, [width, width]. `uneven`
+    makes clips differ in size, log-normally, as gradients do.
     """
     width = len(scales)
     of_speaker = sample.design.spread * rng.normal(size=(sample.design.speakers, width)) * scales
@@ -194,7 +207,9 @@ def frames(
 
 
 def views(sample: Sample, rng: np.random.Generator, shared: float) -> tuple[np.ndarray, np.ndarray, float, float]:
-    """Two views [clips, rank] of which `shared` of the variance is common, and the CKA of very many clips: of all speakers, and of these."""
+    """Two views [clips, rank] of which `shared` of the variance is common, and the CKA of very many clips: of
+    all speakers, and of these.
+    """
     n, s = sample.size, sample.design.spread
     common, first, second = (rng.normal(size=(n, RANK)) for _ in range(3))
     of_speaker = rng.normal(size=(3, sample.design.speakers, RANK)) * s
@@ -221,7 +236,9 @@ def _cka(across: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
 def cross_validated(
     sample: Sample, rng: np.random.Generator, folds: int
 ) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
-    """Nearest centroids over folds of speakers, by all features and by some: both methods' answers, and the folds' UAR differences."""
+    """Nearest centroids over folds of speakers, by all features and by some: both methods' answers, and
+    the folds' UAR differences.
+    """
     width, c = 6, len(sample.design.classes)
     centres = np.random.default_rng(3).normal(size=(c, width))
     features = centres[sample.label] + rng.normal(size=(sample.size, width))

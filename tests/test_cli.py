@@ -299,3 +299,23 @@ def test_report_makes_the_page_again(capsys, finished):
     results.report.unlink()
     code, out, _ = call(capsys, "report", results.folder.root)
     assert code == 0 and results.report.is_file() and "LoRA r=4" in out
+
+
+@pytest.mark.parametrize("name", ["b[v2]", "b[/x]", "b:smile:", "b[link=x]"])
+def test_nothing_that_the_user_names_is_markup(capsys, finished, tmp_path, name):
+    _, results = finished
+    shutil.copytree(results.folder.root, tmp_path / name)
+    code, out, _ = call(capsys, "report", tmp_path / name)
+    assert code == 0 and f"report: {tmp_path / name}/report.html" in out.replace("\n", "")
+
+
+def test_names_in_a_corpus_are_no_markup(experiment, capsys):
+    folder, write = experiment
+    manifest = folder / "corpus" / "manifest.csv"
+    table = pd.read_csv(manifest, dtype=str)
+    first = table["speaker"].iloc[0]
+    manifest.write_text(table.replace({"speaker": {first: "[/ann]"}}).to_csv(index=False))
+    code, out, _ = call(capsys, "plan", write(folds={}))
+    assert code == 0 and "[/ann]" in out
+    code, out, _ = call(capsys, "corpora", "check", "csv", "--root", manifest)
+    assert "[/ann]" in out and str(folder) in out.replace("\n", "")

@@ -130,6 +130,21 @@ def test_what_cannot_be_had_is_refused_where_it_is_asked_for(asr, corpus, tmp_pa
     assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
 
 
+def test_a_shorter_window_is_full_and_clips_are_cut_to_it(corpus, tmp_path, no_report):
+    torch.manual_seed(0)
+    whisper = tiny_whisper(layers=2, max_source_positions=15)
+    whisper.save_pretrained(tmp_path / "backbone")
+    random_factors(plain_adapter(whisper)).save_pretrained(tmp_path / "adapter")
+    only = AnalysisConfig(draws=50, clips_per_class=2, measures=("contribution",))
+    # full is the default context
+    whole = analyze(str(tmp_path / "backbone"), tmp_path / "adapter", tmp_path / "out", "csv", root=corpus, config=only)
+    assert whole.manifest["backbone"]["context"] == "full" and len(whole["contribution"])
+    assert any(
+        note.endswith("clips are longer than 0.3 s; only their first 0.3 s are used")
+        for note in whole.manifest["corpus"]["notes"]
+    )
+
+
 @pytest.mark.parametrize("kind", ["dora", "ia3"])
 def test_adapters_that_are_no_low_rank_pairs(kind, corpus, tmp_path, no_report):
     whisper = tiny_whisper(layers=2)

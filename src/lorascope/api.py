@@ -118,7 +118,8 @@ def analyze_several(
     """Analyse several adapters of one backbone and compare them; arguments as for `analyze`.
 
     Each adapter's whole result lies in `out/<name>`, named after its folder; `out` also holds side_by_side.csv
-    (adapter, layer, measure, quantity, module, value, low, high), figures/side_by_side.{pdf,svg,png} and index.html.
+    (adapter, layer, measure, quantity, module, value, low, high, interval_of), figures/side_by_side.{pdf,svg,png} and
+    index.html.
     All have the same clips, context and, where their factors have the same shapes, the same random baselines. Raises
     `LorascopeError` for bad input before anything is written: also where the adapters have different classes or
     contexts. Adapters of different backbones cannot be compared here.

@@ -6,14 +6,17 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from . import __version__
 from .errors import LorascopeError
+from .machine.endings import FULL, Signals, errno_of, standard_output_is_gone, storage_line, use_utf8_names
 from .machine.requirements import require
 
 app = typer.Typer(
@@ -29,6 +32,17 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key of the configuration; repeatable."),
 ]
+
+
+def _usable(out: Path) -> Path:
+    """An --out that is no link to nowhere or to itself."""
+    for place in (out, *out.parents):
+        if place.is_symlink() and not place.exists():
+            raise LorascopeError(
+                f"--out {out}: {place} is a link to {place.readlink()}, which isn't there; make "
+                "that folder, or give another"
+            )
+    return out
 
 
 class _Clock:
@@ -51,7 +65,9 @@ def _main(version: Annotated[bool, typer.Option("--version", help="Print the ver
 @app.command("run")
 def run_command(
     config: Annotated[Path, typer.Argument(help="The experiment, a YAML file.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the results; the same folder again continues.")],
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder for the results; the same folder again continues.", callback=_usable)
+    ],
     overrides: Set = None,
     debug: Debug = False,
 ) -> None:
@@ -105,7 +121,7 @@ def analyze_command(
         ),
     ],
     corpus: Annotated[str, typer.Option("--corpus", help="Reader of the corpus; `lorascope corpora` lists them.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the results.", callback=_usable)],
     root: Annotated[Path | None, typer.Option("--root", help="Where the corpus lies.")] = None,
     frozen: Annotated[
         Path | None, typer.Option("--frozen", help="The frozen baseline: the same with only a trained head.")
@@ -173,7 +189,9 @@ def report_command(
 @app.command("sweep")
 def sweep_command(
     grid: Annotated[Path, typer.Argument(help="The grid, a YAML file.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the results; the same folder again continues.")],
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder for the results; the same folder again continues.", callback=_usable)
+    ],
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List the cells with an estimate; nothing is trained.")
     ] = False,
@@ -286,31 +304,72 @@ def corpora_check_command(
 
 
 def _show(results: Any) -> None:
-    from rich.console import Console
-
+    from .machine.terminal import console
     from .report.tables import print_table1
 
-    console = Console()
+    terminal = console()
     if len(results.table1):
-        print_table1(results.folder.root, console)
-    console.print(f"report: {results.report}", soft_wrap=True, highlight=False)
+        print_table1(results.folder.root, terminal)
+    terminal.print(f"report: {results.report}", soft_wrap=True)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point: a `LorascopeError` becomes one line on standard error and exit code 2."""
+    """Entry point: what can't go on becomes one line on standard error; exit code 2 for a `LorascopeError` or a
+    full disk, 128 and its number for a signal.
+    """
     given = sys.argv[1:] if arguments is None else arguments
+    signals, gone = None, False
+    if arguments is None:
+        use_utf8_names()
+        signals = Signals()
     try:
         require("typer", "rich", "pydantic", "PyYAML")
-        app(args=given)
+        try:
+            app(args=given)
+        finally:
+            # here, since what is left in the buffer would be told by a traceback after everything
+            gone = standard_output_is_gone()
     except LorascopeError as error:
         if "--debug" in given:
             raise
-        # of several processes of one run the first one speaks
-        if os.environ.get("RANK", "0") == "0":
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+        _last_words(f"error: {' '.join(str(error).split())}", 2)
+    except KeyboardInterrupt:
+        _interrupted(signals)
     except SystemExit as end:
         # typer's own way of ending after Ctrl-C, which says nothing
         if end.code == 130:
-            print("interrupted; the same command continues where it stopped", file=sys.stderr)
+            _interrupted(signals)
+        if gone and not end.code:
+            _last_words("error: standard output takes no more; all is done but for what was to be printed", 2)
         raise
+    except Exception as error:
+        told = storage_line(error, _written(given))
+        # no file is named, and all places take more
+        gone = gone or (told is None and (errno_of(error) or (0, ""))[0] in FULL)
+        if "--debug" in given or (told is None and not gone):
+            raise
+        if gone:
+            told = "standard output takes no more; the same command continues where it stopped"
+        _last_words(f"error: {' '.join(str(told).split())}", 2)
+
+
+def _interrupted(signals: Signals | None) -> NoReturn:
+    caught = signals.caught if signals else None
+    by = f" by {caught.name}" if caught else ""
+    _last_words(f"interrupted{by}; the same command continues where it stopped", 128 + caught if caught else 130)
+
+
+def _last_words(text: str, code: int) -> NoReturn:
+    """Say a line and leave; of several processes of one run the first one speaks."""
+    if os.environ.get("RANK", "0") == "0":
+        print(text, file=sys.stderr)
+    sys.exit(code)
+
+
+def _written(given: list[str]) -> list[Path]:
+    """Where a command writes: its --out, the cache, and the place of temporary files."""
+    out = [Path(after) for option, after in pairwise(given) if option == "--out"]
+    out += [Path(option.removeprefix("--out=")) for option in given if option.startswith("--out=")]
+    from .store.cache import cache_folder
+
+    return [*out, cache_folder(), Path(tempfile.gettempdir())]

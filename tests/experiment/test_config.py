@@ -205,7 +205,10 @@ def test_the_analysis_alone_from_overrides() -> None:
         ("methods: {big: {rank: 8}}\n", ("methods.big.kind: unknown kind 'big'", "give one of: frozen, classic, lora")),
         ("methods: {big: {kind: dorra}}\n", ("methods.big.kind: unknown kind 'dorra'", "did you mean dora?")),
         ("methods: {big: {kind: rslora, rnak: 8}}\n", ("methods.big.rnak: unknown key", "did you mean rank?")),
-        ("methods: {big: {kind: ia3, rank: 8}}\n", ("methods.big.rank: unknown key", "known keys: control, learning_rate")),
+        (
+            "methods: {big: {kind: ia3, rank: 8}}\n",
+            ("methods.big.rank: unknown key", "known keys: control, learning_rate"),
+        ),
         ("methods: {lora: {layers: [0, -1]}}\n", ("methods.lora.layers.1", "-1")),
         ("methods: {lora: {layers: []}}\n", ("methods.lora.layers", "at least one layer")),
         ("methods: {again: {kind: lora}}\n", ("methods", "lora and again are the same method")),

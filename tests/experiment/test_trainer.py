@@ -141,6 +141,12 @@ def test_the_launchers_precision_does_not_replace_the_experiments(tmp_path, monk
         assert training_arguments(LoraConfig(), 1e-3, 1, precision, tmp_path).mixed_precision == mixed
 
 
+def test_checkpointing_that_would_train_nothing_is_refused(experiment):
+    with pytest.raises(LorascopeError, match=r"use_reentrant: true: .*take it out") as caught:
+        experiment({"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": True}})
+    assert "\n" not in str(caught.value)
+
+
 def test_only_what_changes_results_makes_another_cell(experiment):
     def names(trainer):
         cells = plan(experiment(trainer))
@@ -156,6 +162,11 @@ def test_only_what_changes_results_makes_another_cell(experiment):
     faster = {"gradient_accumulation_steps": 2, "gradient_checkpointing": True, "dataloader_num_workers": 2}
     assert names(faster) == plain
     assert not set(names({"warmup_steps": 5})) & set(plain)
+    # dropout is drawn anew then; a head alone has no blocks that it concerned
+    anew = names({"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"preserve_rng_state": False}})
+    assert [a == b for a, b in zip(anew, plain, strict=True)] == [
+        "frozen" in cell.kind for cell in plan(experiment({}))
+    ]
     logistic = {"logistic": {"kind": "frozen", "head": "logistic"}, "frozen": None, "lora": None}
     pair = [plan(experiment(trainer, methods=logistic))[0] for trainer in ({}, {"warmup_steps": 5})]
     clips = {clip: _Clip for part in ("train", "validation", "test") for clip in getattr(pair[0].fold, part)}

@@ -59,3 +59,11 @@ def test_nothing_else_asks_for_a_device():
         if any(words in file.read_text(encoding="utf-8") for words in asked)
     ]
     assert askers == ["devices.py"]
+
+
+def test_convolutions_are_whole_in_the_block_and_as_before_after_it():
+    before = torch.backends.cudnn.allow_tf32
+    with pytest.raises(KeyError), devices.whole_float32():
+        assert not torch.backends.cudnn.allow_tf32
+        raise KeyError
+    assert torch.backends.cudnn.allow_tf32 == before

@@ -25,6 +25,8 @@ def write_analysis(folder: Path, recipe: Recipe, rng: np.random.Generator) -> No
         "cka": _cka(recipe, rng),
         "erasure": _erasure(recipe, rng),
     }
+    for stem in ("contribution", "lens", "rank_scores", "spectra_summary", "cka", "erasure"):
+        tables[stem]["interval_of"] = "these clips"
     for stem, table in tables.items():
         if stem not in recipe.without:
             table.to_parquet(folder / f"{stem}.parquet")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from lorascope.report.figures import cka, confusion, contribution, draw, erasure, lens, rank_space, spectra
+from lorascope.report.interval_words import interval_words
 from lorascope.store.finished import FinishedRun
 
 from .conftest import OPTIMISTIC
@@ -49,6 +51,20 @@ def test_marks_stand_on_every_figure_that_needs_them(plain: Path, marked: Path) 
     for file in (plain / "figures").glob("*.svg"):
         assert "synthetic" not in file.read_text()
         assert "optimistic" not in file.read_text()
+
+
+def test_figures_say_what_their_intervals_speak_of(plain: Path) -> None:
+    for file in (plain / "figures").glob("*.svg"):
+        text = " ".join(re.findall(r"<text[^>]*>([^<]*)</text>", file.read_text()))
+        assert ("95 % intervals speak of these clips" in text) == (file.stem != "confusion"), file.name
+
+
+def test_what_intervals_speak_of_in_words() -> None:
+    tables = [pd.DataFrame({"interval_of": [of]}) for of in ("speakers", "these clips", "")]
+    assert interval_words(tables[:1]) == "95 % intervals speak of speakers: others of the same kind"
+    assert "of these clips: " in interval_words(tables[1:]) and "of speakers" not in interval_words(tables[1:])
+    # tables of folders made before they said so, and tables that are missing
+    assert interval_words([pd.DataFrame({"kl": [1.0]}), None]) == ""
 
 
 def test_text_stays_text_and_names_are_no_formulas(marked: Path) -> None:

@@ -202,3 +202,9 @@ def test_a_folder_that_holds_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LorascopeError, match=r"manifest\.json: not readable as JSON"):
         write_all(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["manifest.json"]
+
+
+def test_every_figure_tells_what_its_intervals_speak_of(plain: Path) -> None:
+    text = (plain / "report.html").read_text()
+    assert text.count("<li>95 % intervals speak of these clips: ") == 5
+    assert "intervals speak of speakers, by leaving out each of the test speakers" in text

@@ -1,4 +1,6 @@
-"""Readings and cautions on tables written by hand: they say what the intervals say, and nothing when they say nothing."""
+"""Readings and cautions on tables written by hand: they say what the intervals say, and
+nothing when they say nothing.
+"""
 
 from __future__ import annotations
 
@@ -150,6 +152,24 @@ def test_cautions_of_an_unlucky_run(tmp_path: Path) -> None:
     assert "anger 10 (of 10 available)" in text
     assert "one class (anger) takes at least 95 % of the clips at layers 0–1" in text
     assert len(found) == len(set(found))
+
+
+def test_folds_of_hardly_any_clips_or_without_a_class_are_named(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    assert "Small folds" not in [kind for kind, _ in cautions(FinishedRun(run))]
+    for file in (run / "cells").glob("*/metrics.json"):
+        metrics = json.loads(file.read_text())
+        # one fold of a single clip, whose UAR is 1.000 or 0.000, and one that lacks the last class
+        if metrics["fold"] == "03":
+            metrics["confusion"] = [[1, 0, 0, 0], [0] * 4, [0] * 4, [0] * 4]
+        if metrics["fold"] == "05":
+            metrics["confusion"][3] = [0] * 4
+        file.write_text(json.dumps(metrics))
+    few, lacking = (text for kind, text in cautions(FinishedRun(run)) if kind == "Small folds")
+    assert few.startswith("Test clips of fold 03 (1): fewer than 5: the mean over folds")
+    assert lacking.startswith(
+        "Classes without a test clip in fold 03 (happiness, neutrality, sadness), 05 (sadness): the mean over folds"
+    )
 
 
 def test_a_cell_without_metrics_is_missing_not_forgotten(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
@@ -91,10 +92,14 @@ def test_markdown_escapes_column_breaks(plain: Path) -> None:
 
 def test_a_difference_is_only_called_one_where_its_interval_excludes_zero(plain: Path) -> None:
     row = compare(plain).iloc[:1]
-    lines = [
-        comparison_lines(row.assign(low=low, high=high))[0] for low, high in ((-0.1, 0.2), (0.01, 0.2), (-0.2, -0.01))
-    ]
-    assert [line.rsplit(": ", 1)[1] for line in lines] == ["no clear difference.", "higher.", "lower."]
+    ends, verdicts = ((-0.1, 0.2), (0.01, 0.2), (-0.2, -0.01)), ["no clear difference", "higher", "lower"]
+    alone = row.assign(pooled_low=np.nan, pooled_high=np.nan)
+    lines = [comparison_lines(alone.assign(low=low, high=high))[0] for low, high in ends]
+    assert [line.rsplit(": ", 1)[1] for line in lines] == [f"{verdict}." for verdict in verdicts]
+    # and of the pooled clips, which speak of other things than the folds do
+    lines = [comparison_lines(row.assign(pooled_low=low, pooled_high=high))[0] for low, high in ends]
+    assert all("pooled over 6 speakers" in line for line in lines)
+    assert [line.rsplit(": ", 1)[1] for line in lines] == [f"{words} for these trained models." for words in verdicts]
 
 
 def test_a_run_without_cells_writes_no_table_and_says_so(bare: Path) -> None:

@@ -11,7 +11,7 @@ import soundfile
 from transformers import WhisperFeatureExtractor
 
 from lorascope.sound import decoding as audio
-from lorascope.sound.decoding import content_hash, load_audio, prepare_clip, prepare_clips
+from lorascope.sound.decoding import FileHashes, content_hash, load_audio, prepare_clip, prepare_clips
 from lorascope.sound.features import SAMPLE_RATE, WINDOW, LogMelSettings, frames_of
 
 from ..corpora.refusals import refused
@@ -234,6 +234,16 @@ def test_the_window_is_exactly_whispers_own(seconds: float) -> None:
     assert features.valid == frames_of(len(samples))
 
 
+@pytest.mark.parametrize("seconds", [2.5, 10.0, 12.0])
+def test_an_encoder_of_a_shorter_window_is_given_its_own(seconds: float) -> None:
+    samples = speechlike(seconds)
+    found = LogMelSettings(longest=500).extract(samples)
+    stock = WhisperFeatureExtractor(chunk_length=10)(samples, sampling_rate=SAMPLE_RATE, return_tensors="np")
+    assert np.array_equal(found.window(found.longest), stock["input_features"][0])
+    assert found.valid == min(round(50 * seconds), 500) and found.window(500).shape == (80, 1000)
+    assert LogMelSettings(longest=500).key != LogMelSettings().key == [80]
+
+
 def test_a_shorter_window_is_the_prefix_of_the_whole() -> None:
     features = SETTINGS.extract(speechlike(2.0))
     whole = features.window(1500)
@@ -380,3 +390,23 @@ def test_a_hash_is_of_the_bytes(tmp_path: Path) -> None:
         == 4
     )
     refused(lambda: content_hash(tmp_path / "gone.wav"), str(tmp_path / "gone.wav"), WAY_OUT)
+
+
+def test_a_file_of_many_pieces_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long, other = write_tone(tmp_path / "long.wav", seconds=1.0), write_tone(tmp_path / "other.wav", hertz=333.0)
+    pieces = [(str(n), str(long), n / 10, (n + 1) / 10) for n in range(10)]
+    clips = [*pieces[:5], ("other", str(other), None, None), *pieces[5:]]
+    apart = {name: content_hash(path, start, end) for name, path, start, end in clips}
+    read: list[Path] = []
+    whole = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path) or whole(path))
+    found = prepare_clips(clips, SETTINGS)
+    assert sorted(read) == [long, other]
+    assert {name: clip.hash for name, clip in found.items()} == apart and len(set(apart.values())) == 11
+
+
+def test_a_file_that_changes_between_pieces_is_hashed_again(tmp_path: Path) -> None:
+    path, hashes = write_tone(tmp_path / "a.wav"), FileHashes()
+    before = hashes.of(path, 0.0, 0.1)
+    write_tone(path, hertz=333.0)
+    assert hashes.of(path, 0.0, 0.1) == content_hash(path, 0.0, 0.1) != before

@@ -106,8 +106,13 @@ class TestOfMeans:
 class TestScales:
     @pytest.mark.parametrize(
         ("scale", "values"),
-        [(PLAIN, [-3, 0, 2.0]), (LOG, [0, 1e-9, 4.0]), (CORRELATION, [-0.999, 0, 0.9]), (proportion(40), [0, 0.3, 1.0])],
-    )  # fmt: skip
+        [
+            (PLAIN, [-3, 0, 2.0]),
+            (LOG, [0, 1e-9, 4.0]),
+            (CORRELATION, [-0.999, 0, 0.9]),
+            (proportion(40), [0, 0.3, 1.0]),
+        ],
+    )
     def test_there_and_back(self, scale, values):
         changed = scale.to(np.array(values))
         assert np.isfinite(changed).all() and (np.diff(changed) > 0).all()

@@ -1,5 +1,9 @@
 """Shallow heads against scikit-learn's own pipelines; what is saved gives the same numbers without scikit-learn."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from safetensors.numpy import load, save
@@ -65,3 +69,23 @@ def test_parameters_are_what_was_fitted_to_the_labels():
     assert fit_svc(x, y, 3, 1.0, "linear").parameters == 3 * 12 + 3  # three pairs of three classes
     rbf = fit_svc(x, y, 3, 1.0, "rbf")
     assert rbf.support is not None and rbf.parameters == 3 * len(rbf.support) + 3
+
+
+def test_a_limit_on_memory_is_told_and_not_spun_on():
+    """OpenBLAS tries for ever to map its buffers; which of them there is room for depends on what was called before."""
+    code = """
+import resource, numpy as np
+from lorascope.errors import LorascopeError
+from lorascope.statistics.shallow import fit_logistic
+x, y = np.random.default_rng(0).normal(size=(400, 384)), np.arange(400) % 4
+size = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmSize")) * 1024
+resource.setrlimit(resource.RLIMIT_AS, (size + 40 * 2**20, resource.RLIM_INFINITY))
+try:
+    fit_logistic(x, y, 4, 1.0)
+except LorascopeError as error:
+    print(error)
+"""
+    settings = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=settings)
+    assert done.stdout.startswith("memory: linear algebra needs 128 MiB") and "ulimit -v" in done.stdout, done.stderr
+    assert len(done.stdout.splitlines()) == 1

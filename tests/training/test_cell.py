@@ -202,3 +202,24 @@ def test_compiled_blocks_train_alike_are_another_cell_and_run_as_they_are_afterw
     # a head alone has nothing to compile
     heads = [make(folds[0], FROZEN, trainer=cell.trainer).settings for cell in (plain, eager)]
     assert heads[0] == heads[1]
+
+
+def test_a_training_whose_factors_did_not_move_is_told(setting, tmp_path, monkeypatch):
+    """For any cause: here an optimiser that is given the head alone."""
+    inputs, folds, fingerprint, _ = setting
+    from lorascope.training import fit as fits
+
+    def head_alone(trainer):
+        named = [p for name, p in trainer.model.named_parameters() if "modules_to_save" in name and p.requires_grad]
+        trainer.optimizer = torch.optim.AdamW(named, lr=1e-3)
+
+    monkeypatch.setattr(fits.LengthTrainer, "create_optimizer", head_alone)
+    said = []
+    metrics = run_cell(make(folds[0], LORA), inputs(), RunFolder(tmp_path), fingerprint, said.append)
+    assert any("every parameter of the adapter is what it began with" in text for text in said)
+    assert len(metrics["warnings"]) == 1 and "learning rate 0.001" in metrics["warnings"][0]
+    monkeypatch.undo()
+    moved = run_cell(make(folds[1], LORA), inputs(), RunFolder(tmp_path), fingerprint, said.append)
+    assert "warnings" not in moved
+    frozen = run_cell(make(folds[0], FROZEN), inputs(), RunFolder(tmp_path), fingerprint, said.append)
+    assert "warnings" not in frozen

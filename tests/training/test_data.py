@@ -15,6 +15,14 @@ def test_trim_takes_the_next_bucket_and_full_the_window(valid):
     assert context_frames(valid, "full") == 1500
 
 
+@pytest.mark.parametrize("longest", [15, 500, 525, 3000])
+def test_no_context_is_longer_than_the_encoders_window(longest):
+    for valid in (1, 14, 49, longest - 1, longest):
+        if valid <= longest:
+            assert valid <= context_frames(valid, "trim", longest) <= longest
+            assert context_frames(valid, "full", longest) == longest
+
+
 def test_batches_have_one_length_and_hold_every_item_once():
     lengths = np.random.default_rng(0).choice([50, 100, 150], 77)
     sampler = LengthBatches(lengths, 8, seed=1)

@@ -429,3 +429,18 @@ def test_the_command_ends_with_1_where_something_failed(capsys, monkeypatch, bac
     assert code == 1 and out.count("bob-anger-0.wav: cannot be read as audio") == 2
     code, out, _ = call(capsys, grid, "--out", tmp_path / "sweep", "--set", "folds.only=[ann]", "--status")
     assert code == 0 and "0 whole, 0 running, 2 failed, 0 missing" in out and "bob-anger-0.wav" in out
+
+
+def test_a_cell_for_which_the_disk_has_no_room_says_so(tmp_path, monkeypatch):
+    import errno
+    import os
+
+    from lorascope.work import unit
+
+    error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "cells" / "x"))
+    told = unit.failure(error, tmp_path).error
+    assert told.startswith(f"{tmp_path}/cells/x: cannot be written: No space left on device (")
+    monkeypatch.setattr("lorascope.machine.endings._refusal", lambda place: errno.EDQUOT if place == tmp_path else None)
+    unnamed = unit.failure(OSError(errno.ENOSPC, "No space"), tmp_path).error
+    assert unnamed.startswith(f"{tmp_path}: cannot be written: {os.strerror(errno.EDQUOT)}")
+    assert unit.failure(ValueError("no"), tmp_path).error == "ValueError: no"

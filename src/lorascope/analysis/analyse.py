@@ -66,7 +66,8 @@ def analyse(
         label=clips["emotion"].map(labels), frames=[features[clip].features.valid for clip in clips["clip"]]
     )
     table = table.reset_index(drop=True)
-    contexts = {clip: context_frames(features[clip].features.valid, context) for clip in table["clip"]}
+    here = {clip: features[clip].features for clip in table["clip"]}
+    contexts = {clip: context_frames(each.valid, context, each.longest) for clip, each in here.items()}
     parts = parts_of(model)
     device = next(model.parameters()).device
     states = ModelStates(parts, frozen_head, config.baselines, config.seed, has_head)
@@ -108,7 +109,7 @@ def open_adapter(backbone: Backbone, adapter: Source | Path, clip: Features, con
 
     Raises `LorascopeError` as `open_adapted` does, and where the parts don't add up.
     """
-    features = torch.as_tensor(clip.window(context_frames(clip.valid, context)))[None].to(device)
+    features = torch.as_tensor(clip.window(context_frames(clip.valid, context, clip.longest)))[None].to(device)
     valid = torch.tensor([clip.valid], device=device) if context == "trim" else None
     backbone.model.to(device)  # pyright: ignore[reportArgumentType]
     with torch.no_grad():

@@ -59,7 +59,7 @@ class Study:
     "peft-init", "norm-matched", "permuted". `modules` are the adapted linear layers of a block, e.g. ("v_proj",). `post_norm` says that the encoder's LayerNorms lie on the
     residual stream, after attention and MLP.
     `factors[model][layer, module]` are the adapter's factors; "frozen" has none. `headless` names models with no trained head.
-    `draws` is the number of bootstrap and of permutation draws. `space` has room for the frames that measures cannot reduce at once.
+    `draws` is the number of shuffles of a null. `space` has room for the frames that measures cannot reduce at once.
     `threads` of the host may be used for what comes after the pass.
     """
 

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..machine.devices import has_cuda
+from ..machine.devices import has_cuda, whole_float32
 from ..machine.environment import one_thread
 from ..machine.progress import bar
 from ..machine.requirements import require
@@ -50,7 +50,7 @@ def trace(
     compared = any("frozen" in plan.streams for plan in plans.values())
     prefix = SharedPrefix(parts)
     run = _Run(NNsight(parts.peft), parts, prefix, of_any, precision)
-    with _no_gradients(parts):
+    with _no_gradients(parts), whole_float32():
         for batch in bar(batches, "tracing", total):
             prefix.forget()
             reference: list[Tensor] | None = None

@@ -41,14 +41,13 @@ class AnalysisConfig(Section):
 
     `method` names the method that is analysed: by default the first LoRA (LoRA, rsLoRA, PiSSA, AdaLoRA), else the
     first that changes the encoder; its controls are analysed alike. `ranks` are trained beside it for the rank space
-    (at the same scale), in the analysed folds. `draws`
-    counts bootstrap and permutation draws. `baselines` are the random adapters beside the trained one (each costs as
-    much as it does). A batch holds `batch_size` clips, or as many as have `batch_frames` frames of 20 ms where these
-    are fewer: where they aren't given, 8 clips and two windows of 30 s on a CPU (more of them take more memory, and
-    no less time), and on a GPU what its memory has room for. A clip's numbers don't depend on its batch. With
-    `precision` bf16 the models run under autocast, as trainings do, and the measures in float32; docs/performance.md
-    says which numbers that moves. Past `memory_mib` MiB the frames that the flattened variants of ranks and CKA need
-    are kept in a temporary file.
+    (at the same scale), in the analysed folds. `draws` counts the shuffles of a null. `baselines` are the random
+    adapters beside the trained one (each costs as much as it does). A batch holds `batch_size` clips, or as many as
+    have `batch_frames` frames of 20 ms where these are fewer: where they aren't given, 8 clips and two windows of 30 s
+    on a CPU (more of them take more memory, and no less time), and on a GPU what its memory has room for. A clip's
+    numbers don't depend on its batch. With `precision` bf16 the models run under autocast, as trainings do, and the
+    measures in float32; docs/performance.md says which numbers that moves. Past `memory_mib` MiB the frames that the
+    flattened variants of ranks and CKA need are kept in a temporary file.
     """
 
     measures: Annotated[tuple[MeasureName, ...], Field(min_length=1)] = MEASURES

@@ -213,8 +213,8 @@ def plan(experiment: Experiment, corpus: Corpus | None = None) -> list[Cell]:
     name = experiment.analysed
     # a rank that is a method of its own is trained once
     others = [method for method in other_ranks(experiment) if method not in methods.values()]
-    for fold in analysed_folds(experiment, folds) if name is not None else ():
-        cells += [cell(name, method, fold, seed, "rank-space") for seed in seeds for method in others]
+    for fold in analysed_folds(experiment, folds):
+        cells += [cell(name or "", method, fold, seed, "rank-space") for seed in seeds for method in others]
     return cells
 
 

@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from ..machine.terminal import console
+
 
 def print_plan(description: dict[str, Any]) -> None:
     """Print a plan as a table for people."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    terminal = console()
     corpus = description["corpus"]
-    console.print(
+    terminal.print(
         f"{description['name']}: {corpus['name']}, {corpus['clips']} clips of {corpus['speakers']} speakers",
-        highlight=False,
     )
     for entry in corpus["left_out"]:
-        console.print(f"left out: {entry['clips']} clips, {entry['reason']}", highlight=False)
+        terminal.print(f"left out: {entry['clips']} clips, {entry['reason']}")
     for note in corpus["notes"]:
-        console.print(f"note: {note}", highlight=False)
+        terminal.print(f"note: {note}")
     folds = {cell["fold"]: cell for cell in description["cells"]}
     for note in dict.fromkeys(note for cell in folds.values() for note in cell["notes"]):
-        console.print(f"note: {note}", highlight=False)
+        terminal.print(f"note: {note}")
     table = Table(box=None, pad_edge=False)
     for column in ("fold", "test", "validation", "training", "clips"):
         table.add_column(column, no_wrap=column in ("fold", "clips"))
@@ -36,26 +36,26 @@ def print_plan(description: dict[str, Any]) -> None:
             _few(speakers["train"]),
             f"{clips['test']} / {clips['validation']} / {clips['train']}",
         )
-    console.print(table)
+    terminal.print(table)
     seeds = list(dict.fromkeys(cell["seed"] for cell in description["cells"]))
     with_each = "" if len(seeds) == 1 else f", with each of the seeds {' '.join(map(str, seeds))}"
     trained: dict[str, list[str]] = {}
     for cell in description["cells"]:
         label = cell["label"] + (" (rank space)" if cell["role"] == "rank-space" else "")
         trained.setdefault(label, []).append(cell["fold"])
-    console.print(f"{len(description['cells'])} cells{with_each}:", highlight=False)
+    terminal.print(f"{len(description['cells'])} cells{with_each}:")
     for label, names in trained.items():
-        console.print(f"  {label}, {_where(names, folds)}", highlight=False)
-    _print_analyses(console, description, folds)
+        terminal.print(f"  {label}, {_where(names, folds)}")
+    _print_analyses(terminal, description, folds)
     for reason in dict.fromkeys(reason for cell in description["cells"] for reason in cell["optimistic"]):
-        console.print(f"optimistic: {reason}", highlight=False)
+        terminal.print(f"optimistic: {reason}")
 
 
-def _print_analyses(console: Any, description: dict[str, Any], folds: Collection[str]) -> None:
+def _print_analyses(terminal: Any, description: dict[str, Any], folds: Collection[str]) -> None:
     """A line for each method that is analysed, with the folds and the clips."""
     analyses = description["analyses"]
     several = "1 analysis" if len(analyses) == 1 else f"{len(analyses)} analyses"
-    console.print(f"{several}{':' if analyses else ''}", highlight=False)
+    terminal.print(f"{several}{':' if analyses else ''}")
     methods: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for unit in analyses:
         methods.setdefault((unit["label"], unit["clips_from"]), []).append(unit)
@@ -64,7 +64,7 @@ def _print_analyses(console: Any, description: dict[str, Any], folds: Collection
         clips = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         whose = "test speakers" if clips_from == "test" else "test and validation speakers"
         where = _where([unit["fold"] for unit in units], folds)
-        console.print(f"  {label}, {where}, {clips} clips of {whose}", highlight=False)
+        terminal.print(f"  {label}, {where}, {clips} clips of {whose}")
 
 
 def _where(names: Sequence[str], folds: Collection[str]) -> str:

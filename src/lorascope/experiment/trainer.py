@@ -143,6 +143,15 @@ class TrainerConfig(Section):
             raise ValueError(f"deepspeed: ZeRO stage {stage}: {_SHARDED}")
         return self
 
+    @model_validator(mode="after")
+    def _checkpointing_reaches_the_adapter(self) -> TrainerConfig:
+        if (self.gradient_checkpointing_kwargs or {}).get("use_reentrant"):
+            raise ValueError(
+                "gradient_checkpointing_kwargs: use_reentrant: true: nothing before an adapter requires gradients, so that "
+                "none would reach it and nothing be trained; take it out"
+            )
+        return self
+
     @model_serializer(mode="wrap")
     def _given_alone(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {name: value for name, value in handler(self).items() if value is not None}
@@ -153,13 +162,17 @@ class TrainerConfig(Section):
         return self.model_dump(mode="json")
 
     def changing(self, blocks: bool) -> dict[str, Any]:
-        """Those that are given and change what a training ends with; a head alone has no `blocks` that could be compiled."""
+        """Those that are given and change what a training ends with; a head alone has no `blocks` that they could concern."""
         named = {name: value for name, value in self.given.items() if name in CHANGING}
-        return {name: value for name, value in named.items() if blocks or name not in COMPILING}
+        return {name: value for name, value in named.items() if blocks or name not in OF_BLOCKS}
 
 
 #: Arguments that have the encoder's blocks compiled, which draws other dropout.
 COMPILING = ("torch_compile", "torch_compile_backend", "torch_compile_mode")
+
+#: Arguments that concern the encoder's blocks alone. Activations that are computed again are the same, but how may say
+#: that dropout is drawn anew (`preserve_rng_state: false`).
+OF_BLOCKS = (*COMPILING, "gradient_checkpointing_kwargs")
 
 #: Arguments that change the result of a training, and with it the identity of its cell.
 CHANGING = (
@@ -173,7 +186,7 @@ CHANGING = (
     "adam_epsilon",
     "tf32",
     "full_determinism",
-    *COMPILING,
+    *OF_BLOCKS,
 )
 
 #: Nothing beyond what lorascope decides.

@@ -9,7 +9,7 @@ import pandas as pd
 from ..store.results import Results
 
 TABLE = "side_by_side.csv"
-COLUMNS = ["adapter", "layer", "measure", "quantity", "module", "value", "low", "high", "synthetic"]
+COLUMNS = ["adapter", "layer", "measure", "quantity", "module", "value", "low", "high", "interval_of", "synthetic"]
 
 #: (measure, quantity, table, rows, value, columns of its interval) of every number that is compared.
 NUMBERS: tuple[tuple[str, str, str, dict[str, str], str, tuple[str, str]], ...] = (
@@ -78,6 +78,7 @@ def side_by_side(results: Mapping[str, Results]) -> pd.DataFrame:
                     "value": table[value],
                     "low": table[low],
                     "high": table[high],
+                    "interval_of": table.get("interval_of", ""),
                     "synthetic": bool(result.manifest["corpus"]["synthetic"]),
                 }
             )

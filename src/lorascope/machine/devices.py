@@ -8,6 +8,8 @@ asked, so that a command which computes nothing starts without it.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def accelerator() -> str | None:
@@ -43,6 +45,22 @@ def device_name() -> str:
     import torch
 
     return torch.cuda.get_device_name() if has_cuda() else "cpu"
+
+
+@contextmanager
+def whole_float32() -> Iterator[None]:
+    """Until the block ends, convolutions in float32 keep all their digits on a GPU, as its matrix products do.
+
+    By default torch lets them round their factors to 10 bits (TF32), which shows in an encoder's third digit or fourth.
+    """
+    import torch
+
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def visible_gpus() -> tuple[str, ...]:

@@ -7,6 +7,7 @@ function here is a plain call.
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable
 from datetime import timedelta
@@ -39,6 +40,15 @@ def join() -> None:
             os.environ["ACCELERATE_USE_CPU"] = "true"
         PartialState(timeout=PATIENCE)
         _group = dist.new_group(backend="gloo", timeout=PATIENCE)
+        atexit.register(_leave)
+
+
+def _leave() -> None:
+    # threads that still wait for the other processes when Python is torn down abort a process that did all its work
+    global _group
+    _group = None
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def refuse_several(verb: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..statistics.intervals import FEWEST_SPEAKERS
 from ..store.finished import FinishedRun
 from .figures import lens
 from .readings.words import at, capital
@@ -11,6 +12,9 @@ CLIPS_PER_CLASS = 25
 
 #: With fewer folds not even a unanimous Wilcoxon test reaches p < .05 (two-sided).
 FEWEST_FOLDS = 6
+
+#: A mean over folds weighs every fold alike; with fewer test clips, or without a class, one clip moves its UAR too far.
+CLIPS_PER_FOLD = 5
 
 
 def cautions(folder: FinishedRun) -> list[tuple[str, str]]:
@@ -28,6 +32,7 @@ def cautions(folder: FinishedRun) -> list[tuple[str, str]]:
     found += [("Warning", str(text)) for text in folder.manifest.get("warnings") or [] if text not in shown]
     found += [("No seal", text) for text in _unsealed(folder)]
     found += [("Few folds", text) for text in _folds(folder)]
+    found += [("Small folds", text) for text in _small_folds(folder)]
     found += [("Few clips", text) for text in _clips(folder)]
     found += [("Constant lens", text) for text in _constant_lens(folder)]
     found += [("Note", text) for text in (folder.manifest.get("analysis") or {}).get("notes") or []]
@@ -50,6 +55,24 @@ def _folds(folder: FinishedRun) -> list[str]:
     return [f"Table 1 rests on {several}: too few for a paired test of the methods to tell anything."]
 
 
+def _small_folds(folder: FinishedRun) -> list[str]:
+    """The folds whose UAR rests on hardly any clips, or on some of the classes alone."""
+    few, lacking = {}, {}
+    for cell in folder.table1_cells:
+        fold, classes = str(cell.metrics["fold"]), cell.metrics["classes"]
+        clips = {name: sum(row) for name, row in zip(classes, cell.metrics["confusion"], strict=True)}
+        if sum(clips.values()) < CLIPS_PER_FOLD:
+            few[fold] = sum(clips.values())
+        if absent := [name for name, count in clips.items() if not count]:
+            lacking[fold] = absent
+    told = [f"{fold} ({count})" for fold, count in few.items()]
+    sentences = [f"test clips of fold {', '.join(told)}: fewer than {CLIPS_PER_FOLD}"] if few else []
+    told = [f"{fold} ({', '.join(absent)})" for fold, absent in lacking.items()]
+    sentences += [f"classes without a test clip in fold {', '.join(told)}"] if lacking else []
+    weighs = "the mean over folds counts such a fold as much as any other; go by the pooled values"
+    return [f"{capital(sentence)}: {weighs}." for sentence in sentences]
+
+
 def _clips(folder: FinishedRun) -> list[str]:
     analysis = folder.manifest.get("analysis") or {}
     sentences = []
@@ -58,8 +81,11 @@ def _clips(folder: FinishedRun) -> list[str]:
         counts = ", ".join(f"{row['emotion']} {row['taken']} (of {row['available']} available)" for row in few)
         sentences.append(f"Fewer analysed clips a class than the paper's {CLIPS_PER_CLASS}: {counts}.")
     speakers = {name for names in (analysis.get("speakers") or {}).values() for name in names}
-    if len(speakers) == 1:
-        sentences.append("All analysed clips are of one speaker: the intervals speak of that speaker alone.")
+    if 0 < len(speakers) < FEWEST_SPEAKERS:
+        whom = "one speaker" if len(speakers) == 1 else "two speakers"
+        sentences.append(
+            f"All analysed clips are of {whom}: the intervals speak of these clips, not of other speakers."
+        )
     return sentences
 
 

@@ -15,6 +15,7 @@ from ..store.folder import write_text
 from . import inline
 from .figures import style
 from .figures.rank_space import main_module_first
+from .interval_words import interval_words
 from .rendering import render
 
 STEM = "side_by_side"
@@ -35,14 +36,16 @@ def write_page(folder: Path, manifests: Mapping[str, dict[str, Any]], table: pd.
     """Draw the figure and write index.html, which links every adapter's own report; return its path. All of it works offline."""
     first = next(iter(manifests.values()))
     marks = [SYNTHETIC] if first["corpus"]["synthetic"] else []
+    words = interval_words([table])
     with matplotlib.rc_context(style.RC):
-        files = style.save(figure(table), folder / "figures", STEM, marks)
+        files = style.save(figure(table), folder / "figures", STEM, marks, words)
     drawn = next(file for file in files if file.suffix == ".svg")
     page = render(
         "side_by_side.html",
         manifest=first,
         marks=marks,
         adapters=[{"name": name, "manifest": manifest} for name, manifest in manifests.items()],
+        words=words,
         figure=inline.svg(drawn, "Every adapter's numbers by layer, a line each"),
         download=inline.download(STEM, table),
     )

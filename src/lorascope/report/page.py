@@ -14,6 +14,7 @@ from ..store.folder import write_text
 from . import inline
 from .cautions import cautions
 from .figures import draw
+from .interval_words import interval_words
 from .panels import panels
 from .rendering import render
 from .sections import SECTIONS, Section, Table, table
@@ -127,13 +128,14 @@ def _section(
         if stem == section.stem or stem.startswith(f"{section.stem}-")
     ]
     gone = [stem for stem in section.needs if folder.table(stem) is None]
+    words = interval_words(folder.table(stem) for stem in section.needs)
     missing = [f"analysis/{stem}.parquet" for stem in gone if stem not in folder.left_out]
     return {
         "id": section.id,
         "title": section.title,
         "missing": missing,
         "left_out": list(dict.fromkeys(folder.left_out[stem] for stem in gone if stem in folder.left_out)),
-        "reading": [sentence for read in section.read for sentence in read(folder)],
+        "reading": [sentence for read in section.read for sentence in read(folder)] + ([f"{words}."] if words else []),
         "figures": figures,
         "alt": section.alt,
         "panels": [name for name in section.panels if name in interactive],

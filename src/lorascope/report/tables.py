@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from ..findings.scores import compare, summarise
 from ..store.finished import FinishedRun, records
@@ -81,22 +82,22 @@ def print_table1(run: Path, console: Console) -> None:
     heads = [head for head in TERMINAL_HEADS if several or head != "Backbone"]
     where = "" if several else f" {table['backbone'].iloc[0]},"
     shown = Table(
-        title=escape(f"Table 1:{where} unseen speakers, mean ± std over folds"),
+        title=Text(f"Table 1:{where} unseen speakers, mean ± std over folds"),
         box=SIMPLE_HEAD,
         collapse_padding=True,
         pad_edge=False,
         show_edge=False,
     )
     for head in heads:
-        # rich reads square brackets as markup
-        shown.add_column(escape(head), justify="left" if head in HEADS[:2] else "right", no_wrap=True)
+        # on any console: rich reads square brackets in a str as markup
+        shown.add_column(Text(head), justify="left" if head in HEADS[:2] else "right", no_wrap=True)
     for row in formatted(table):
-        shown.add_row(*(escape(row[HEADS.index(head)]) for head in heads))
+        shown.add_row(*(Text(row[HEADS.index(head)]) for head in heads))
     console.print(shown)
     for note in notes(table, FinishedRun(run).marks):
-        console.print(escape(note), highlight=False)
+        console.print(Text(note))
     for line in comparison_lines(compare(run)):
-        console.print(escape(line), highlight=False)
+        console.print(Text(line))
 
 
 def formatted(table: pd.DataFrame) -> list[list[str]]:
@@ -120,13 +121,15 @@ def notes(table: pd.DataFrame, marks: list[str]) -> list[str]:
     """The sentences that belong under Table 1: what the numbers are, chance level, and the marks."""
     first = table.iloc[0]
     lines = [
-        f"Guessing gives a UAR of {first['chance']:.3f}. ± is the standard deviation over folds; intervals are bootstraps "
-        f"over the test speakers ({_range(table['speakers'])}; {_range(table['clips'])} clips)."
+        f"Guessing gives a UAR of {first['chance']:.3f}. ± is the standard deviation over folds; intervals speak of speakers, "
+        f"by leaving out each of the test speakers ({_range(table['speakers'])}; {_range(table['clips'])} clips)."
     ]
     if table["uar_std"].isna().any():
         lines.append(f"{ABSENT} for a spread: one fold has none.")
     if table["pooled_uar_low"].isna().any():
-        lines.append(f"{ABSENT} for an interval: one speaker has none.")
+        lines.append(
+            f"{ABSENT} for an interval: fewer than three speakers have none, nor has a UAR of which one speaker has all clips of a class."
+        )
     for mark in marks:
         dagger = "† " if mark.startswith("optimistic") else ""
         lines.append(f"{dagger}{mark[0].upper()}{mark[1:]}.")
@@ -140,19 +143,30 @@ def comparison_lines(comparison: pd.DataFrame) -> list[str]:
         metric, low, high = row["metric"].upper(), row["low"], row["high"]
         folds = "1 fold" if row["folds"] == 1 else f"{row['folds']} folds"
         pair = f"{row['label']} − {row['reference']}: {metric} {row['difference']:+.3f} over {folds}"
+        pooled = _pooled_words(row)
         if math.isnan(low):
-            lines.append(f"{pair}; too few or too equal for a test.".replace(" -", " −"))
+            lines.append(f"{pair}; too few or too equal for a test over folds{pooled}.".replace(" -", " −"))
             continue
         verdict = "no clear difference" if low <= 0 <= high else "higher" if low > 0 else "lower"
         tests = (
             f"95 % CI {low:+.3f} to {high:+.3f}, corrected t p = {row['p']:.3f}, Wilcoxon p = {row['wilcoxon_p']:.3f}"
         )
-        lines.append(f"{pair} ({tests}): {verdict}.".replace(" -", " −"))
+        lines.append(f"{pair} ({tests}): {verdict}{pooled}.".replace(" -", " −"))
     if not comparison["main"].all():
         lines.append(
             "Of several baselines, the one above has the highest UAR on the validation speakers; comparison.csv has the other pairs."
         )
     return lines
+
+
+def _pooled_words(row: dict[str, Any]) -> str:
+    """What the pooled difference says of other speakers, "" where there are too few for an interval."""
+    low, high = row["pooled_low"], row["pooled_high"]
+    if math.isnan(low):
+        return ""
+    verdict = "no clear difference" if low <= 0 <= high else "higher" if low > 0 else "lower"
+    of = f"pooled over {row['speakers']} speakers {row['pooled_difference']:+.3f}"
+    return f"; {of} (95 % CI {low:+.3f} to {high:+.3f}): {verdict} for these trained models"
 
 
 def markdown(table: pd.DataFrame, marks: list[str]) -> str:

@@ -14,11 +14,11 @@ WINDOWLESS = ("wav2vec2", "hubert", "wavlm")
 BUCKETS = (50, 100, 150, 200, 250, 300, 350, 400, 500, 600, 750, 1000, 1250, WINDOW)
 
 
-def context_frames(valid: int, context: str) -> int:
-    """Frames of encoder input for a clip with `valid` frames of speech: the window (`full`) or
-    the next bucket (`trim`).
+def context_frames(valid: int, context: str, longest: int = WINDOW) -> int:
+    """Frames of encoder input for a clip with `valid` frames of speech: the encoder's window of `longest` frames
+    (`full`), or the next bucket within it (`trim`).
     """
-    return WINDOW if context == "full" else next(bucket for bucket in BUCKETS if bucket >= valid)
+    return longest if context == "full" else next((b for b in BUCKETS if valid <= b < longest), longest)
 
 
 def refuse_full(backbone: str, context: str, key: str) -> None:

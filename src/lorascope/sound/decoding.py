@@ -81,15 +81,33 @@ def _read(
 
 def content_hash(path: str | Path, start: float | None = None, end: float | None = None) -> str:
     """SHA-256 of a clip: its file's bytes and, for a piece of it, the piece's bounds."""
-    try:
-        digest = hashlib.sha256(Path(path).read_bytes())
-    except OSError as error:
-        raise LorascopeError(
-            f"{path}: {error.strerror}; mend the path, or leave the clip out with `corpus.exclude`"
-        ) from error
-    if start is not None or end is not None:
-        digest.update(f"[{start}, {end}]".encode())
-    return digest.hexdigest()
+    return FileHashes().of(path, start, end)
+
+
+class FileHashes:
+    """Content hashes of many clips: a file that holds several is read once, unless it changes meanwhile."""
+
+    def __init__(self) -> None:
+        self._read: dict[str, tuple[tuple[int, ...], Any]] = {}
+
+    def of(self, path: str | Path, start: float | None = None, end: float | None = None) -> str:
+        """As `content_hash`, which see."""
+        try:
+            found = Path(path).stat()
+            state = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+            before, digest = self._read.get(str(path), (None, None))
+            if before != state:
+                digest = hashlib.sha256(Path(path).read_bytes())
+                self._read[str(path)] = state, digest
+        except OSError as error:
+            raise LorascopeError(
+                f"{path}: {error.strerror}; mend the path, or leave the clip out with `corpus.exclude`"
+            ) from error
+        assert digest is not None
+        digest = digest.copy()
+        if start is not None or end is not None:
+            digest.update(f"[{start}, {end}]".encode())
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -101,12 +119,18 @@ class Clip:
     features: Features
 
 
-def prepare_clip(path: str, settings: FeatureSettings, start: float | None = None, end: float | None = None) -> Clip:
+def prepare_clip(
+    path: str,
+    settings: FeatureSettings,
+    start: float | None = None,
+    end: float | None = None,
+    hashes: FileHashes | None = None,
+) -> Clip:
     """Features of one clip, from the cache where its content was seen before, else computed and cached.
 
-    Raises `LorascopeError` as `load_audio` does.
+    `hashes` are those of clips before it. Raises `LorascopeError` as `load_audio` does.
     """
-    digest = content_hash(path, start, end)
+    digest = (hashes or FileHashes()).of(path, start, end)
     key = hashlib.sha256(json.dumps([digest, *settings.key, _versions(), FORM]).encode()).hexdigest()
     stored = cache_folder() / "features" / key[:2] / f"{key}.npz"
     found = kept(stored)
@@ -170,4 +194,6 @@ def prepare_clips(
     clips: Sequence[tuple[str, str, float | None, float | None]], settings: FeatureSettings
 ) -> dict[str, Clip]:
     """Features of many clips, (id, path, start, end) each, by id."""
-    return {name: prepare_clip(path, settings, start, end) for name, path, start, end in bar(clips, "reading clips")}
+    hashes = FileHashes()
+    read = bar(clips, "reading clips")
+    return {name: prepare_clip(path, settings, start, end, hashes) for name, path, start, end in read}

@@ -19,9 +19,9 @@ WINDOW = 1500
 COLUMNS_PER_FRAME = 2
 
 
-def frames_of(samples: int) -> int:
-    """Frames that a clip of so many samples at 16 kHz fills: ceil(50 · seconds), at most 1500."""
-    return min(math.ceil(samples * FRAMES_PER_SECOND / SAMPLE_RATE), WINDOW)
+def frames_of(samples: int, longest: int = WINDOW) -> int:
+    """Frames that a clip of so many samples at 16 kHz fills: ceil(50 · seconds), at most `longest`."""
+    return min(math.ceil(samples * FRAMES_PER_SECOND / SAMPLE_RATE), longest)
 
 
 class Features(Protocol):
@@ -32,6 +32,11 @@ class Features(Protocol):
         """Frames that hold speech."""
         ...
 
+    @property
+    def longest(self) -> int:
+        """The most frames that the encoder takes: its window, where it has one."""
+        ...
+
     def window(self, frames: int) -> np.ndarray:
         """The clip as a batch of so many frames needs it."""
         ...
@@ -39,6 +44,11 @@ class Features(Protocol):
 
 class FeatureSettings(Protocol):
     """What decides a clip's features beside its samples; `key` names it in the cache, `arrays` and `restore` are its way into the cache and back."""
+
+    @property
+    def longest(self) -> int:
+        """The most frames that the encoder takes; a longer clip is cut to them."""
+        ...
 
     @property
     def key(self) -> list[Any]:
@@ -60,16 +70,18 @@ class FeatureSettings(Protocol):
 
 @dataclass(frozen=True)
 class LogMel:
-    """Log-mel features of one clip within the 30 s window, kept without the constant padding.
+    """Log-mel features of one clip within the encoder's window (30 s), kept without the constant padding.
 
-    `columns` [mels, kept]: from the last kept column on, all columns up to 3000 are equal to it. `valid` counts the frames that hold speech.
+    `columns` [mels, kept]: from the last kept column on, all columns up to the window's end are equal to it. `valid` counts
+    the frames that hold speech, `longest` those of the window.
     """
 
     columns: np.ndarray
     valid: int
+    longest: int = WINDOW
 
     def window(self, frames: int = WINDOW) -> np.ndarray:
-        """The first `frames` frames of the clip's 30 s window, [mels, 2 * frames], float32."""
+        """The first `frames` frames of the clip's window, [mels, 2 * frames], float32."""
         wanted = frames * COLUMNS_PER_FRAME
         kept = self.columns[:, :wanted]
         return np.pad(kept, ((0, 0), (0, wanted - kept.shape[1])), mode="edge")
@@ -77,31 +89,36 @@ class LogMel:
 
 @dataclass(frozen=True)
 class LogMelSettings:
-    """Whisper's log-mels: 80 mel bins (128 for large-v3)."""
+    """Whisper's log-mels: 80 mel bins (128 for large-v3) of a window of `longest` frames (1500 in all published sizes)."""
 
     mels: int = 80
+    longest: int = WINDOW
 
     @cached_property
     def extractor(self) -> Any:
         """Hugging Face's `WhisperFeatureExtractor` for these settings."""
         from transformers import WhisperFeatureExtractor
 
-        return WhisperFeatureExtractor(feature_size=self.mels)
+        extractor = WhisperFeatureExtractor(feature_size=self.mels)
+        # it knows windows of whole seconds alone
+        extractor.n_samples = self.longest * SAMPLE_RATE // FRAMES_PER_SECOND
+        return extractor
 
     @property
     def key(self) -> list[Any]:
         """The settings as plain data."""
-        return [self.mels]
+        return [self.mels] if self.longest == WINDOW else [self.mels, self.longest]
 
     def extract(self, samples: np.ndarray) -> LogMel:
-        """Whisper's log-mel of [samples] at 16 kHz, computed on the clip padded (or cut) to 30 s.
+        """Whisper's log-mel of [samples] at 16 kHz, computed on the clip padded (or cut) to the window.
 
         Whisper normalises by the loudest cell of the window, so it is computed on the window and cut afterwards.
         """
         columns = self.extractor(samples, sampling_rate=SAMPLE_RATE, return_tensors="np")["input_features"][0]
         differs = np.any(columns != columns[:, -1:], axis=0)
         kept = int(np.flatnonzero(differs)[-1]) + 2 if differs.any() else 1
-        return LogMel(np.ascontiguousarray(columns[:, :kept], dtype=np.float32), frames_of(len(samples)))
+        valid = frames_of(len(samples), self.longest)
+        return LogMel(np.ascontiguousarray(columns[:, :kept], dtype=np.float32), valid, self.longest)
 
     def arrays(self, features: LogMel) -> dict[str, Any]:
         """What of the features is stored."""
@@ -109,7 +126,7 @@ class LogMelSettings:
 
     def restore(self, arrays: Any) -> LogMel:
         """The features that were stored."""
-        return LogMel(arrays["columns"], int(arrays["valid"]))
+        return LogMel(arrays["columns"], int(arrays["valid"]), self.longest)
 
 
 @dataclass(frozen=True)
@@ -122,6 +139,11 @@ class Waveform:
     samples: np.ndarray
     first: int
     step: int
+
+    @property
+    def longest(self) -> int:
+        """30 s: these encoders have no window, but more memory is not spent on a clip."""
+        return WINDOW
 
     @property
     def valid(self) -> int:
@@ -145,6 +167,11 @@ class WaveformSettings:
     normalise: bool = True
     first: int = 400
     step: int = 320
+
+    @property
+    def longest(self) -> int:
+        """As the features' own."""
+        return WINDOW
 
     @property
     def key(self) -> list[Any]:

@@ -155,20 +155,22 @@ def permutation_null(
     # Centring commutes with a shuffle of the clips, so it is done once; a shuffle leaves the norm as it is. Kernels are
     # symmetric, so each pair of clips is looked up once, and where it is found serves all pairs of kernels.
     rows, columns = torch.triu_indices(n, n, offset=1, device=a.device)
-    weights = 2 * a[:, rows, columns]
+    # All kernels' values of one pair of clips lie side by side, so that one look-up copies them in one go.
+    weights = 2 * a[:, rows, columns].T
     own = b.diagonal(dim1=-2, dim2=-1)[:, orders] @ a.diagonal(dim1=-2, dim2=-1)[:, :, None]
-    null = own[..., 0]
-    flat = b.reshape(len(b), n * n)
+    null = own[..., 0].T.contiguous()
+    flat = b.reshape(len(b), n * n).T.contiguous()
     limit, pairs = AT_ONCE[a.device.type], max(1, len(rows))
-    kernels_at_once = max(1, limit // (pairs * draws))
-    draws_at_once = max(1, limit // pairs)
+    kernels_at_once = max(1, min(len(b), limit // pairs))
+    draws_at_once = max(1, limit // (pairs * kernels_at_once))
     for start in range(0, draws, draws_at_once):
         chosen = slice(start, start + draws_at_once)
         places = (orders[chosen][:, rows] * n + orders[chosen][:, columns]).flatten()
-        for first_kernel in range(0, len(a), kernels_at_once):
+        for first_kernel in range(0, len(b), kernels_at_once):
             some = slice(first_kernel, first_kernel + kernels_at_once)
-            found = flat[some].index_select(1, places).unflatten(1, (-1, len(rows)))
-            null[some, chosen] += (found @ weights[some, :, None])[..., 0]
+            found = flat[:, some].index_select(0, places).unflatten(0, (-1, len(rows)))
+            null[chosen, some] += (found * weights[:, some]).sum(dim=1)
+    null = null.T
     return (null / norms[:, None]).reshape(*shape, draws)
 
 

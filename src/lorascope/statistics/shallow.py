@@ -6,8 +6,11 @@ standardising are those of the training clips.
 
 from __future__ import annotations
 
+import mmap
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations
 
 import numpy as np
@@ -15,6 +18,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
+from ..errors import LorascopeError
+
+#: What OpenBLAS maps for each thread, bytes (32 MiB by numpy's library and as much by scipy's), at the first call of each.
+BUFFERS = 2 * 32 * 2**20
 #: Iterations of L-BFGS within which the logistic regressions converge.
 ITERATIONS = 5000
 
@@ -127,8 +134,33 @@ def _pair_weights(dual: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def _standardised(features: np.ndarray) -> tuple[StandardScaler, np.ndarray]:
+    _room_for_buffers()
     scaler = StandardScaler()
     return scaler, scaler.fit_transform(features.astype(np.float64))
+
+
+@cache
+def _room_for_buffers() -> None:
+    """Raise `LorascopeError` where a limit on memory leaves no room for OpenBLAS's buffers: for want of them it tries for ever.
+
+    Once is enough, since the buffers are kept.
+    """
+    try:
+        import resource
+    except ImportError:  # no limits of this kind
+        return
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        return
+    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    size = BUFFERS * (1 + threads)
+    try:
+        mmap.mmap(-1, size).close()
+    except OSError as error:
+        raise LorascopeError(
+            f"memory: linear algebra needs {size / 2**20:.0f} MiB for its buffers, which the limit of {limit / 2**20:.0f} MiB "
+            f"(ulimit -v) leaves no room for; raise the limit{', or give OMP_NUM_THREADS=1' if threads > 1 else ''}"
+        ) from error
 
 
 def _array(values: object) -> np.ndarray:

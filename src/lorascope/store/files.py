@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import LorascopeError
+from .modes import as_umask_says
 
 # what file systems answer that can't bring a folder to the disk by itself
 _NO_FOLDERS = (errno.EINVAL, errno.EACCES, errno.EBADF, errno.EISDIR, errno.ENOTSUP, errno.EPERM)
@@ -45,7 +46,7 @@ def beside(path: Path, lasting: bool = True) -> Iterator[IO[bytes]]:
         except BaseException:
             Path(file.name).unlink()
             raise
-    Path(file.name).chmod(0o644)
+    as_umask_says(Path(file.name))
     Path(file.name).replace(path)
     if lasting:
         sync_folder(path.parent)

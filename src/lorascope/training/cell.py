@@ -80,6 +80,8 @@ def _train(cell: Cell, inputs: Inputs, selection: Sequence[str], folder: Path, s
         if not on_first(lambda done=done: done.is_file() and seals.fault(done.parent) is None):
             say(f"{cell.label}, {cell.where}, learning rate {rate:g}")
             trained, save = _train_candidate(cell, inputs, selection, rate, candidate)
+            if not trained.moved:
+                say(f"warning: {_still(cell, rate)}")
 
             def finish(done: Path = done, trained: Fit = trained, save: Callable[[], None] = save) -> None:
                 save()
@@ -111,12 +113,21 @@ def _choose(cell: Cell, fits: Sequence[Fit], folder: Path) -> dict[str, Any]:
         }
         for f in fits
     ]
+    still = [_still(cell, f.learning_rate) for f in fits if not f.moved]
     return {
+        **({"warnings": still} if still else {}),
         "trainable_parameters": best.trained_parameters,
         "validation": {"uar": best.uar, "war": best.war, "loss": best.loss},
         "candidates": candidates,
         "chosen": candidates[chosen] | {"epochs": method.epochs, "batch_size": method.batch_size},
     }
+
+
+def _still(cell: Cell, rate: float) -> str:
+    return (
+        f"{cell.label}, fold {cell.fold.name}, learning rate {rate:g}: nothing but the head was trained: after its best epoch "
+        "every parameter of the adapter is what it began with"
+    )
 
 
 @torch.no_grad()

@@ -26,7 +26,8 @@ class ClipDataset(Dataset[dict[str, Any]]):
         self.labels = [labels[clip] for clip in ids]
         self.clips = clips
         self.context = context
-        self.lengths = [context_frames(clips[clip].features.valid, context) for clip in ids]
+        features = [clips[clip].features for clip in ids]
+        self.lengths = [context_frames(each.valid, context, each.longest) for each in features]
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import warnings
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ from .data import LengthBatches, ShareLoader, ShareOfBatches, Weighted, collate
 
 @dataclass(frozen=True)
 class Fit:
-    """Outcome of one training run on the selection clips: best epoch, UAR, WAR and mean loss there, every epoch's numbers, and how many parameters were trained."""
+    """Outcome of one training run on the selection clips: best epoch, UAR, WAR and mean loss there, every epoch's numbers,
+    how many parameters were trained, and whether those of the adapter `moved` at all."""
 
     learning_rate: float
     best_epoch: int
@@ -37,6 +39,7 @@ class Fit:
     loss: float
     history: list[dict[str, float]]
     trained_parameters: int
+    moved: bool = True
 
     @property
     def score(self) -> float:
@@ -153,6 +156,7 @@ def fit(
         batch_size=optimiser.batch_size,
     )
     training.remove_callback(PrinterCallback)
+    before = _state(model)
     last = processes.on_first(lambda: last_whole(folder))
     with warnings.catch_warnings(), compiled(model, trainer):
         warnings.simplefilter("ignore")
@@ -170,7 +174,17 @@ def fit(
             {"epoch": e["epoch"], "uar": e["eval_uar"], "war": e["eval_war"], "loss": e["eval_ce"]} for e in history
         ],
         trained_parameters=trained,
+        moved=not before or _state(model) != before,
     )
+
+
+def _state(model: nn.Module) -> dict[str, bytes]:
+    """A digest of every parameter that is trained, the head's excepted; empty for a head alone."""
+    return {
+        name: hashlib.sha256(parameter.detach().float().cpu().contiguous().numpy().tobytes()).digest()
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and not {"projector", "classifier"} & set(name.split("."))
+    }
 
 
 def cross_entropy(logits: np.ndarray, gold: np.ndarray) -> float:

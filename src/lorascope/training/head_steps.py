@@ -76,9 +76,15 @@ def fit_head(
     assert best is not None
     model.load_state_dict(best[1])
     number = max(range(len(history)), key=lambda i: selection_score(history[i]["uar"], history[i]["loss"]))
-    scores = {name: history[number][name] for name in ("uar", "war", "loss")}
+    chosen = history[number]
     return Fit(
-        learning_rate, number + 1, **scores, history=history, trained_parameters=sum(part.numel() for part in trained)
+        learning_rate,
+        number + 1,
+        uar=chosen["uar"],
+        war=chosen["war"],
+        loss=chosen["loss"],
+        history=history,
+        trained_parameters=sum(part.numel() for part in trained),
     )
 
 

@@ -29,6 +29,7 @@ from ..sound.functionals import versions_of
 from ..statistics.shallow import Shallow, fit_logistic, fit_svc
 from ..statistics.stats import unweighted_average_recall
 from ..store.folder import write_text
+from ..store.modes import as_umask_says
 from .controls import labels_for
 from .fit import cross_entropy, selection_score
 from .inputs import Inputs
@@ -171,6 +172,7 @@ def save_head(folder: Path, about: Mapping[str, Any], tensors: Mapping[str, np.n
     """Write a head's tensors, and beside them what it is."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}, folder / TENSORS)
+    as_umask_says(folder / TENSORS)
     (folder / RECORD).write_text(json.dumps(dict(about), indent=2) + "\n", encoding="utf-8")
 
 

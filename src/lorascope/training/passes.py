@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..machine.devices import whole_float32
 from ..machine.progress import bar
 from ..models.weights.backbone import Backbone
 from ..sound.decoding import Clip
@@ -80,10 +81,11 @@ def _over_batches(
     device = next(model.parameters()).device
     dataset = ClipDataset(ids, dict.fromkeys(ids, 0), clips, context)
     rows: list[np.ndarray | None] = [None] * len(dataset)
-    for indices in bar(LengthBatches(dataset.lengths, batch_size, None), "encoding clips"):
-        batch = {key: tensor.to(device) for key, tensor in collate([dataset[index] for index in indices]).items()}
-        for index, row in zip(
-            indices, function(batch["input_features"], batch.get("valid")).float().cpu().numpy(), strict=True
-        ):
-            rows[index] = row
+    with whole_float32():
+        for indices in bar(LengthBatches(dataset.lengths, batch_size, None), "encoding clips"):
+            batch = {key: tensor.to(device) for key, tensor in collate([dataset[index] for index in indices]).items()}
+            for index, row in zip(
+                indices, function(batch["input_features"], batch.get("valid")).float().cpu().numpy(), strict=True
+            ):
+                rows[index] = row
     return np.stack([row for row in rows if row is not None])

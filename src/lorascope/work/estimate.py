@@ -45,12 +45,14 @@ WAVEFORM = 1.0e8
 
 @dataclass(frozen=True)
 class Shape:
-    """An encoder's width, its number of blocks, the width of their feed-forward layers, and whether it takes the waveform."""
+    """An encoder's width, its number of blocks, the width of their feed-forward layers, whether it takes the waveform, and
+    the most frames that it takes."""
 
     width: int
     blocks: int
     inner: int
     waveform: bool = False
+    window: int = WINDOW
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def cell_flops(cell: Cell, frames: float, clips: int, first: bool = True) -> flo
     shape = encoder_shape(cell.backbone)
     if shape is None:
         return None
-    one = encoder_flops(shape, WINDOW if cell.context == "full" else frames)
+    one = encoder_flops(shape, shape.window if cell.context == "full" else min(frames, shape.window))
     if isinstance(method, FrozenConfig):
         return one * clips * first
     assert isinstance(method, OptimiserConfig)
@@ -170,7 +172,8 @@ def encoder_shape(backbone: str) -> Shape | None:
         )
         for keys in (whisper, others):
             if all(isinstance(told.get(key), int) for key in keys):
-                return Shape(*(told[key] for key in keys), waveform=keys is others)
+                window = told.get("max_source_positions", WINDOW) if keys is whisper else WINDOW
+                return Shape(*(told[key] for key in keys), waveform=keys is others, window=window)
         return None
     name = Path(backbone).name.lower()
     for known, (width, blocks) in SHAPES.items():

@@ -14,6 +14,7 @@ from ..corpora import Corpus
 from ..machine.environment import hardware, versions
 from ..models.weights.backbone import Backbone
 from ..sound.decoding import Clip
+from ..sound.features import FRAMES_PER_SECOND
 from ..store.folder import RunFolder, write_json
 
 
@@ -21,8 +22,7 @@ def base_manifest(
     created: str, corpus: Corpus, backbone: Backbone, context: str, clips: Mapping[str, Clip]
 ) -> dict[str, Any]:
     """What every result tells of its making: versions, hardware, corpus, backbone and the clips' hashes."""
-    long = sum(clip.seconds > 30 for clip in clips.values())
-    notes = [*corpus.notes, *([f"{long} clips are longer than 30 s; only their first 30 s are used"] if long else [])]
+    notes = [*corpus.notes, *_cut(clips, backbone), *backbone.notes]
     return {
         "lorascope": __version__,
         "command": shlex.join(["lorascope", *sys.argv[1:]]),
@@ -49,6 +49,13 @@ def base_manifest(
         },
         "clips": {name: clip.hash for name, clip in clips.items()},
     }
+
+
+def _cut(clips: Mapping[str, Clip], backbone: Backbone) -> list[str]:
+    """A note of the clips that are longer than the encoder takes."""
+    window = backbone.features.longest / FRAMES_PER_SECOND
+    long = sum(clip.seconds > window for clip in clips.values())
+    return [f"{long} clips are longer than {window:g} s; only their first {window:g} s are used"] if long else []
 
 
 def write_manifest(folder: RunFolder, manifest: Mapping[str, Any], warnings: Sequence[str], start: float) -> None:

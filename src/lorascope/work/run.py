@@ -72,8 +72,8 @@ def compute(experiment: Experiment, folder: RunFolder, say: Say = lambda _: None
         "analysis": analyses[0][1] | _told_before(analyses[0][0]) if analyses else None,
         "processes": processes.count(),
     }
-    optimistic = [reason for metrics in done for reason in metrics["optimistic"]]
-    processes.on_first(lambda: write_manifest(folder, manifest, optimistic, start))
+    warnings = [reason for metrics in done for reason in (*metrics["optimistic"], *metrics.get("warnings", ()))]
+    processes.on_first(lambda: write_manifest(folder, manifest, warnings, start))
 
 
 def _analyse(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..experiment.grid import Sweep
+from ..machine.terminal import console
 from .estimate import GFLOPS, Estimate, estimates
 from .journal import SweepFolder
 from .sweep import Planned, Summary, status
@@ -65,13 +66,11 @@ def print_summary(sweep: Sweep, summary: Summary, costs: dict[str, Estimate] | N
     """Print a line an experiment: how many of its cells and analyses are whole, running, failed, missing, and with
     `costs` the estimate for the rest; before them a line a unit with its own.
     """
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
-    console = Console()
+    terminal = console()
     if costs is not None:
-        _print_cells(console, summary, costs)
+        _print_cells(terminal, summary, costs)
     table = Table(box=None, pad_edge=False)
     with_analyses = any(unit.kind == "analysis" for unit in summary.planned)
     for head in (
@@ -93,43 +92,40 @@ def print_summary(sweep: Sweep, summary: Summary, costs: dict[str, Estimate] | N
             own = [cell for cell in summary.planned if variant.slug in cell.slugs and cell.key not in told]
             told |= {cell.key for cell in own}
             row.append(_span(own, costs))
-        table.add_row(*map(escape, row))
-    console.print(table)
+        table.add_row(*row)
+    terminal.print(table)
     total = Counter(state.kind for state in summary.states.values())
     counted = ", ".join(f"{total[kind]} {kind}" for kind in KINDS)
-    console.print(f"{_named(summary.planned)}, each once: {counted}", highlight=False)
+    terminal.print(f"{_named(summary.planned)}, each once: {counted}")
     if costs is not None:
-        _print_costs(console, summary.planned, costs, gflops)
+        _print_costs(terminal, summary.planned, costs, gflops)
     for cell in summary.planned:
         about = summary.states[cell.key].about
         if summary.states[cell.key].kind == "running":
             words = f"{cell.words}, on {about['host']} (process {about['pid']}) since {about['since']}"
-            console.print(f"running: {escape(words)}", highlight=False, soft_wrap=True)
+            terminal.print(f"running: {words}", soft_wrap=True)
     for line in summary.errors:
-        console.print(f"failed: {escape(line)}", highlight=False, soft_wrap=True)
+        terminal.print(f"failed: {line}", soft_wrap=True)
 
 
 def print_end(summary: Summary, out: Path) -> None:
     """Print the combined table's place and what failed."""
-    from rich.console import Console
-    from rich.markup import escape
-
-    console = Console()
+    terminal = console()
     for line in summary.errors:
-        console.print(f"failed: {escape(line)}", highlight=False, soft_wrap=True)
+        terminal.print(f"failed: {line}", soft_wrap=True)
     unfinished = Counter(state.kind for state in summary.states.values())
     if unfinished["running"]:
         several = [unit for unit in summary.planned if summary.states[unit.key].kind == "running"]
-        console.print(f"{_named(several)} are being computed by another sweep", highlight=False)
+        terminal.print(f"{_named(several)} are being computed by another sweep")
     if summary.errors:
-        console.print(f"{len(summary.errors)} failed; the same command tries them again", highlight=False)
+        terminal.print(f"{len(summary.errors)} failed; the same command tries them again")
     if summary.table is not None:
-        console.print(f"table: {summary.table}", soft_wrap=True, highlight=False)
+        terminal.print(f"table: {summary.table}", soft_wrap=True)
     else:
-        console.print(f"cells: {out / 'cells'}", soft_wrap=True, highlight=False)
+        terminal.print(f"cells: {out / 'cells'}", soft_wrap=True)
 
 
-def _print_cells(console: Any, summary: Summary, costs: dict[str, Estimate]) -> None:
+def _print_cells(terminal: Any, summary: Summary, costs: dict[str, Estimate]) -> None:
     """A line a unit. Plain text, as wide as it is: rich's table would cut it to the terminal's width."""
     rows = [("experiment", "cell", "fold", "state", "estimate")]
     for one in summary.planned:
@@ -146,24 +142,24 @@ def _print_cells(console: Any, summary: Summary, costs: dict[str, Estimate]) -> 
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for *words, estimate in rows:
         line = "  ".join(word.ljust(width) for word, width in zip(words, widths, strict=False))
-        console.print(f"{line}  {estimate.rjust(widths[-1])}", highlight=False, markup=False, soft_wrap=True)
+        terminal.print(f"{line}  {estimate.rjust(widths[-1])}", soft_wrap=True)
     if any(len(one.slugs) > 1 for one in summary.planned):
-        console.print("(+n): n other experiments share it", highlight=False)
-    console.print()
+        terminal.print("(+n): n other experiments share it")
+    terminal.print()
 
 
-def _print_costs(console: Any, planned: Sequence[Planned], costs: dict[str, Estimate], gflops: float) -> None:
+def _print_costs(terminal: Any, planned: Sequence[Planned], costs: dict[str, Estimate], gflops: float) -> None:
     sources = Counter(estimate.source for estimate in costs.values())
     told = {
         "finished": "from the seconds of finished ones of their encoder and method, in proportion to the work",
         "arithmetic": f"the encoder's operations at {gflops:g} GFLOP/s (--gflops)",
         "unknown": "not estimated until one like it is whole: the encoder's shape is not known, or there is no encoder",
     }
-    console.print(f"on one worker: {_span(planned, costs)}", highlight=False)
+    terminal.print(f"on one worker: {_span(planned, costs)}")
     for source, words in told.items():
         if sources[source]:
             which = [one for one in planned if one.key in costs and costs[one.key].source == source]
-            console.print(f"  {_named(which)}: {words}", highlight=False)
+            terminal.print(f"  {_named(which)}: {words}")
 
 
 def _named(planned: Sequence[Planned]) -> str:

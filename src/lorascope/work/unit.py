@@ -7,6 +7,7 @@ A worker opens an experiment's corpus and backbone once and keeps them for the n
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import socket
@@ -16,13 +17,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ..errors import LorascopeError
 from ..experiment.analyses import AnalysisUnit, plan_analyses
 from ..experiment.config import Experiment, experiment_from
 from ..experiment.methods import ClassicConfig, FrozenConfig
 from ..experiment.planning import Cell, corpus_of, plan
+from ..machine.endings import storage_line
 from ..store import seals
 from ..store.cache import cache_folder
 from ..store.folder import RunFolder, digest, read_json
@@ -83,21 +85,24 @@ def work(job: Job) -> Outcome:
             os.chdir(job.here)
         outcome = _finish(job) if job.kind == "experiment" else _apart(job) if job.apart else _compute(job)
     except Exception as error:
-        outcome = failure(error)
+        outcome = failure(error, Path(job.out))
         if job.kind != "experiment" and not job.apart:
-            note_failure(SweepFolder(job.out), job, outcome)
+            # a disk that is full takes no note either
+            with contextlib.suppress(OSError):
+                note_failure(SweepFolder(job.out), job, outcome)
     spent = time.perf_counter() - start
     return replace(outcome, seconds=spent, host=socket.gethostname(), pid=os.getpid(), started=started, ended=now())
 
 
-def failure(error: BaseException) -> Outcome:
-    """The outcome of an error."""
+def failure(error: BaseException, out: Path | None = None) -> Outcome:
+    """The outcome of an error; one of writing is told as such, by `out` or the cache where it names no file."""
+    told = storage_line(error, [*([out] if out else []), cache_folder()])
     if isinstance(error, LorascopeError):
         return Outcome("failed", error=" ".join(str(error).split()))
     words = " ".join(str(error).split())
     return Outcome(
         "failed",
-        error=f"{type(error).__name__}: {words}" if words else type(error).__name__,
+        error=told or (f"{type(error).__name__}: {words}" if words else type(error).__name__),
         trace="".join(traceback.format_exception(error)),
     )
 
@@ -237,12 +242,22 @@ def _open(experiment: str) -> _Opened:
 
 @contextlib.contextmanager
 def _alone(experiment: Experiment) -> Iterator[None]:
-    """Only one process of this machine at a time works on the cached features of a corpus for a backbone."""
+    """Only one process of this machine at a time works on the cached features of a corpus for a backbone.
+
+    A cache that can't be written needs no lock: what isn't there can't be put there.
+    """
     from filelock import FileLock
 
     sections = (experiment.corpus, experiment.test_corpus)
     name = digest([[section and section.model_dump(mode="json") for section in sections], experiment.backbone.name])
     folder = cache_folder() / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f"{name}.lock"):
+    lock: contextlib.AbstractContextManager[Any] = FileLock(folder / f"{name}.lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.lock").open("a").close()
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        lock = contextlib.nullcontext()
+    with lock:
         yield

@@ -10,12 +10,15 @@ import pandas as pd
 import pytest
 
 from lorascope.corpora import load_corpus, make_folds
+from lorascope.corpora.checking.check import check_corpus
 from lorascope.corpora.corpus import UNKNOWN_SPEAKER, named_speakers
 from lorascope.corpora.readers import audformat_database, audiofolder, msp_podcast, nemo
+from lorascope.corpora.readers.files import sound_files
 
 from ...tiny import write_tone
 from ..refusals import refused
 from ..trees_labelled import MSP_ROWS, audformat_tree, folder_rows, label_folders, metadata, msp_tree, nemo_tree
+from ..trees_more import blip, esd_tree
 
 # of audformat itself
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame.set_index")
@@ -217,6 +220,50 @@ def test_folders_named_by_label(tmp_path: Path) -> None:
     assert corpus.speakers == ("spk0", "spk1", "spk2", "spk3") and len(corpus.clips) == 16
     clip = corpus.clips.loc["test/angry/spk3_1"]
     assert (clip["emotion"], clip["split"], clip["speaker"]) == ("anger", "test", "spk3")
+
+
+def linked(folder: Path, elsewhere: Path) -> None:
+    """Move a folder elsewhere and leave a link to it."""
+    elsewhere.parent.mkdir(parents=True, exist_ok=True)
+    folder.rename(elsewhere)
+    folder.symlink_to(elsewhere)
+
+
+@pytest.mark.parametrize("folder", ["test", "train/angry"])
+def test_linked_folders_are_followed(tmp_path: Path, folder: str) -> None:
+    root = label_folders(tmp_path / "corpus")
+    expected = audiofolder.read(root, speaker_pattern=r"(spk\d)_").table
+    linked(root / folder, tmp_path / "elsewhere" / "moved")
+    found = audiofolder.read(root, speaker_pattern=r"(spk\d)_")
+    pd.testing.assert_frame_equal(found.table, expected)
+    check = check_corpus("esd", esd_tree(tmp_path / "esd"))
+    linked(tmp_path / "esd" / "0011", tmp_path / "elsewhere" / "0011")
+    again = check_corpus("esd", tmp_path / "esd")
+    assert again.clips is not None and check.clips is not None and len(again.clips) == len(check.clips)
+    assert again.faults == check.faults
+
+
+def test_metadata_in_a_linked_folder_are_read(tmp_path: Path) -> None:
+    metadata(tmp_path / "root" / "train", folder_rows(speakers=("a", "b")))
+    metadata(tmp_path / "root" / "test", folder_rows(speakers=("c",)))
+    linked(tmp_path / "root" / "test", tmp_path / "elsewhere")
+    assert audiofolder.read(tmp_path / "root").table["split"].value_counts().to_dict() == {"train": 8, "test": 4}
+
+
+def test_circles_and_folders_that_are_there_twice_give_each_clip_once(tmp_path: Path) -> None:
+    root = label_folders(tmp_path / "corpus")
+    blip(tmp_path / "beside" / "angry" / "spk9_1.wav", 9)
+    expected = sorted(sound_files(root, "**/*"))
+    (root / "train" / "itself").symlink_to(root / "train")
+    (root / "out").symlink_to(tmp_path)
+    (root / "a copy").symlink_to(root / "test")
+    (root / "dangling").symlink_to(tmp_path / "nowhere")
+    (root / "round").symlink_to(root / "round")
+    assert sorted(sound_files(root, "**/*")) == expected
+    # two links to one folder, and one to a part of what the other holds
+    for name, target in (("l1", "beside/angry"), ("l2", "beside"), ("l3", "beside")):
+        (root / name).symlink_to(tmp_path / target)
+    assert [path.name for path in sound_files(root, "**/*")].count("spk9_1.wav") == 1
 
 
 def test_other_formats_are_sounds_too(tmp_path: Path) -> None:

@@ -236,7 +236,7 @@ HEADER = "path,speaker,emotion"
         (f"{HEADER},start\na.wav,1,anger,-0.5\n", ("line 2: ", "-0.5 s", "negative")),
         (f"{HEADER}\n", ("no rows",)),
         ("", ("empty",)),
-        ("path;speaker;emotion\na.wav;1;anger\n", ("no column 'path'", "path;speaker;emotion")),
+        ("path;speaker;emotion\na.wav,1,anger\n", ("line 2: ", "1 cells", "3")),
     ],
 )  # fmt: skip
 def test_a_wrong_manifest_names_its_line(tmp_path: Path, text: str, told: tuple[str, ...]) -> None:
@@ -255,7 +255,7 @@ def test_rows_of_parquet_are_counted_from_one(tmp_path: Path) -> None:
     ("name", "content"),
     [
         ("clips.parquet", b"no table"),
-        ("clips.csv", b"path,speaker,emotion\n\xff\xfe,1,sad"),
+        ("clips.csv", b"path,speaker,emotion\n\x81\x8d,1,sad"),
         ("clips.csv", b'path,speaker,emotion\n"a'),
     ],
 )
@@ -267,3 +267,81 @@ def test_an_unreadable_manifest_is_refused(tmp_path: Path, name: str, content: b
 def test_a_suffix_in_capitals_is_the_same_suffix(tmp_path: Path) -> None:
     pd.DataFrame(manifest_rows()).to_parquet(tmp_path / "CLIPS.PARQUET")
     assert len(csv.read(tmp_path / "CLIPS.PARQUET").table) == 12
+
+
+# manifests as other programs write them
+
+
+@pytest.mark.parametrize("column", ["file", "filename", "file_name", "audio", "wav", "File"])
+def test_the_path_may_have_other_programs_names(tmp_path: Path, column: str) -> None:
+    (tmp_path / "m.csv").write_text(f"{column},speaker,emotion\na.wav,1,anger\n")
+    found = csv.read(tmp_path / "m.csv")
+    assert found.table["path"].tolist() == [str(tmp_path / "a.wav")] and found.table["id"].tolist() == ["a"]
+    assert found.notes == (f"m.csv: column {column!r} was read as path",)
+
+
+def test_two_columns_that_may_be_the_path_are_refused(tmp_path: Path) -> None:
+    text = "file,wav,speaker,emotion\na,a.wav,1,anger\n"
+    refused(lambda: of_text(tmp_path, text), "manifest.csv: columns file and wav", "corpus.options.columns")
+    found = csv.read(tmp_path, columns={"path": "wav", "id": "file"})
+    assert found.table["path"].tolist() == [str(tmp_path / "a.wav")] and found.notes == ()
+
+
+def test_columns_of_any_name_are_named_by_an_option(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("Clip,Who,label,emotion\na.wav,1,anger,7\n")
+    options = {"path": "Clip", "speaker": "Who", "emotion": "label"}
+    row = csv.read(tmp_path / "m.csv", columns=options).table.iloc[0]
+    assert (row["path"], row["speaker"], row["emotion"]) == (str(tmp_path / "a.wav"), "1", "anger")
+    for wrong, told in (
+        ({"pfad": "Clip"}, "corpus.options.columns: 'pfad' is no column of ours"),
+        ({"path": "clips"}, "corpus.options.columns.path: "),
+        ("Clip", "corpus.options.columns: give"),
+    ):
+        refused(lambda wrong=wrong: load_corpus("csv", tmp_path / "m.csv", columns=wrong), told)
+
+
+def test_times_as_audformat_writes_them_are_seconds(tmp_path: Path) -> None:
+    times = ["0 days 00:00:01.200000,0 days 00:00:02.5", "0 days,0 days 00:00:01.2", "1 days 01:01:01,"]
+    rows = [f"a.wav,{time},s,anger" for time in times]
+    (tmp_path / "m.csv").write_text("\n".join(["file,start,end,speaker,emotion", *rows]))
+    found = csv.read(tmp_path / "m.csv")
+    assert found.table["start"].tolist() == [1.2, 0.0, 90_061.0]
+    assert found.table["end"].tolist()[:2] == [2.5, 1.2] and pd.isna(found.table["end"][2])
+    # the pieces of one file are told apart
+    assert found.table["id"].tolist() == ["a@1.200", "a@0.000", "a@90061.000"]
+    assert {"m.csv: start was read as times", "m.csv: end was read as times"} <= set(found.notes)
+
+
+def test_the_times_of_a_parquet_manifest_are_seconds(tmp_path: Path) -> None:
+    table = pd.DataFrame(manifest_rows()[:2]).assign(start=pd.to_timedelta([0.5, 1.0], unit="s"))
+    table.assign(end=pd.to_timedelta([1.5, float("nan")], unit="s")).to_parquet(tmp_path / "manifest.parquet")
+    found = csv.read(tmp_path).table
+    assert found["start"].tolist() == [0.5, 1.0] and found["end"][0] == 1.5 and pd.isna(found["end"][1])
+
+
+@pytest.mark.parametrize(
+    ("encoding", "suffix", "separator", "told"),
+    [
+        ("utf-16", "txt", "\t", "m.txt was read as UTF-16 with tabs between cells"),
+        ("utf-16-le", "tsv", "\t", "m.tsv was read as UTF-16"),
+        ("cp1252", "csv", ";", "m.csv was read as Windows-1252 with semicolons between cells"),
+        ("utf-8", "csv", ";", "m.csv was read with semicolons between cells"),
+    ],
+)
+def test_what_excel_writes_is_read_and_told(
+    tmp_path: Path, encoding: str, suffix: str, separator: str, told: str
+) -> None:
+    lines = ("path;speaker;emotion;start;end", "ä.wav;Jürgen;anger;0,25;1,5", "b.wav;Zoë;Ärger;1;2")
+    text = "\r\n".join(lines).replace(";", separator)
+    mark = "\ufeff" if encoding == "utf-16-le" else ""
+    (tmp_path / f"m.{suffix}").write_bytes((mark + text).encode(encoding))
+    found = csv.read(tmp_path / f"m.{suffix}")
+    assert found.table["speaker"].tolist() == ["Jürgen", "Zoë"] and found.table["emotion"].tolist()[1] == "Ärger"
+    assert found.table["path"].tolist()[0] == str(tmp_path / "ä.wav")
+    assert found.table["start"].tolist() == [0.25, 1.0] and found.table["end"].tolist() == [1.5, 2.0]
+    assert found.notes[0] == told and f"m.{suffix}: end was read as decimal commas" in found.notes
+
+
+def test_a_comma_that_may_part_thousands_is_refused(tmp_path: Path) -> None:
+    text = "path;speaker;emotion;end\na.wav;1;anger;1,234\nb.wav;1;anger;2.5\n"
+    refused(lambda: of_text(tmp_path, text), "line 2: ", "end '1,234'", "not a number of seconds")

@@ -12,6 +12,7 @@ from lorascope.models.weights.backbone import hub_id, load_backbone
 from lorascope.work.sources import prepare
 
 from ...tiny import CLASSES, mels, tiny_config, tiny_whisper
+from ...waveforms import tiny_waveform_model
 
 
 @pytest.fixture
@@ -173,3 +174,20 @@ def test_128_mel_bins_go_from_sound_to_logits(corpus, tmp_path):
     assert features.shape == (1, 128, 3000)
     with torch.no_grad():
         assert torch.equal(backbone.model(features).logits, source(features).logits)
+
+
+@pytest.mark.parametrize("asked", ["flash_attention_2", "kernels-community/flash-attn", "of my own"])
+@pytest.mark.parametrize("family", ["whisper", "wavlm"])
+def test_an_attention_that_is_not_installed_is_computed_by_torch(tmp_path, asked, family):
+    source = tiny_whisper() if family == "whisper" else tiny_waveform_model(family)
+    source.save_pretrained(tmp_path)
+    plain = load_backbone(str(tmp_path))
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"_attn_implementation": asked}))
+    backbone = load_backbone(str(tmp_path))
+    used = "sdpa" if family == "whisper" else "eager"
+    assert backbone.notes == (f"config.json asks for the attention {asked}; it is computed by {used} here",)
+    assert plain.notes == () and backbone.fingerprint == plain.fingerprint
+    inputs = mels(frames=100) if family == "whisper" else torch.randn(2, 8000)
+    with torch.no_grad():
+        assert torch.equal(backbone.model.encode(inputs), plain.model.encode(inputs))

@@ -117,6 +117,7 @@ def test_a_worker_ends_with_its_parent():
 
 
 def test_several_workers_share_a_gpu(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     with pytest.raises(LorascopeError, match="no GPU here"):
         LocalEngine(per_gpu=3)
     monkeypatch.setattr(local, "visible_gpus", lambda: ("0", "5"))
@@ -130,3 +131,16 @@ def test_several_workers_share_a_gpu(monkeypatch):
     assert given == [(2, "0"), (2, "5")] * 3
     with pytest.raises(LorascopeError, match="give one of them"):
         LocalEngine(workers=2, per_gpu=3)
+
+
+@pytest.mark.parametrize(
+    ("workers", "asked", "threads"), [(1, "1", 1), (2, "1", 1), (1, "2", 2), (1, "9", 4), (1, None, 4)]
+)
+def test_a_number_of_workers_leaves_the_threads_that_were_asked_for(monkeypatch, workers, asked, threads):
+    monkeypatch.setattr("lorascope.work.engines.local.cores", lambda: 4)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if asked:
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    engine = LocalEngine(workers)
+    assert (engine.workers, engine.threads) == (workers, threads)
+    assert engine.words.startswith("1 process of " if workers == 1 else "2 processes of ")

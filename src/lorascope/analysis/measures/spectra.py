@@ -10,6 +10,7 @@ The other two matrices are linear images of these two, so B-out and dLoss/dA-out
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ...machine.environment import one_thread
 from ...statistics import stats
 from ...statistics.grams import Gram, power_spectra
 from ...statistics.intervals import LOG, LeftOut
@@ -110,12 +112,15 @@ class Spectra:
         left_out = LeftOut(study.clips["speaker"].to_numpy(), study.labels)
         places = [(model, *place) for model, adapters in study.factors.items() for place in adapters]
         # a GPU is busy only with many spectra at once; elsewhere their matrices, one place after the other, take less memory
-        step = PLACES_AT_ONCE if any(kept.on_gpu for kept in self._clips.values()) else 1
+        on_gpu = any(kept.on_gpu for kept in self._clips.values())
+        step = PLACES_AT_ONCE if on_gpu else 1
         views: list[tuple[tuple[str, int, str], _View]] = []
-        for first in range(0, len(places), step):
-            some = places[first : first + step]
-            for place, of_place in zip(some, self._views(some, left_out.weights), strict=True):
-                views += [(place, view) for view in of_place]
+        # the host's share of a GPU's spectra is a thread for each; alone, one spectrum may have all threads
+        with one_thread() if on_gpu else nullcontext():
+            for first in range(0, len(places), step):
+                some = places[first : first + step]
+                for place, of_place in zip(some, self._views(some, left_out.weights), strict=True):
+                    views += [(place, view) for view in of_place]
         summary = pd.DataFrame(
             [
                 {**_key(place, view), **_summary(view, left_out), "rank": study.factors[place[0]][place[1:]].a.shape[0]}

@@ -20,7 +20,7 @@ from .. import READERS, root_of
 from ..corpus import UNKNOWN_SPEAKER, Published, Recordings
 from ..labels import canonical, suggestion
 from ..readers import manifest
-from ..readers.files import SUFFIXES, watched
+from ..readers.files import SUFFIXES, files_below, watched
 from .giveaway import Giveaway, giveaway
 from .sounds import Heard, Sound, examine
 from .suspicions import (
@@ -135,7 +135,7 @@ def _sounds_below(root: Path | None) -> list[Path]:
     folder = root.parent if root is not None and root.is_file() else root
     if folder is None:
         return []
-    found = (p for p in folder.rglob("*") if p.suffix.lower() in (*SUFFIXES, *OTHER_SUFFIXES) and p.is_file())
+    found = (p for p in files_below(folder) if p.suffix.lower() in (*SUFFIXES, *OTHER_SUFFIXES) and p.is_file())
     return sorted(p for p in found if not p.name.startswith("._"))
 
 

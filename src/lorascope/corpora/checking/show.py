@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from ...machine.terminal import console
 from .. import CORPORA
 from .check import Check
 from .suspicions import Finding
@@ -19,30 +19,30 @@ MOST_ROWS = 40
 
 def print_readers() -> None:
     """A line a reader: what it reads."""
-    console = Console()
+    terminal = console()
     table = _table("reader", "reads", "language", "speakers", "clips")
     for name, about in CORPORA.items():
-        table.add_row(name, escape(about.title), about.language, _number(about.speakers), _number(about.clips))
-    console.print(table)
-    console.print("To check one: lorascope corpora check NAME --root DIR", highlight=False)
+        table.add_row(name, about.title, about.language, _number(about.speakers), _number(about.clips))
+    terminal.print(table)
+    terminal.print("To check one: lorascope corpora check NAME --root DIR")
 
 
 def print_check(check: Check) -> None:
     """Counts beside the published ones, then faults, warnings and notes. Paths are told from the corpus' folder on."""
-    console = Console()
+    terminal = console()
     where = "" if check.root is None else f" in {check.root}"
-    _line(console, f"{check.name}{where}")
+    _line(terminal, f"{check.name}{where}")
     if check.heard is not None and check.heard.formats:
         formats = ", ".join(f"{what} ({count})" for what, count in check.heard.formats.most_common())
-        _line(console, f"sounds: {formats}; {check.heard.seconds / 60:.1f} minutes in all")
+        _line(terminal, f"sounds: {formats}; {check.heard.seconds / 60:.1f} minutes in all")
     if check.clips is not None:
-        console.print(_classes(check))
-        _speakers(check, console)
+        terminal.print(_classes(check))
+        _speakers(check, terminal)
         if len(sessions := check.counts("session")):
-            _line(console, f"sessions: {', '.join(f'{name}: {count}' for name, count in sessions.items())}")
+            _line(terminal, f"sessions: {', '.join(f'{name}: {count}' for name, count in sessions.items())}")
     if (found := check.sentence) is not None:
         _line(
-            console,
+            terminal,
             (
                 f"sentences: {found.texts} are said by several speakers; who knows only the sentence reaches a UAR "
                 f"of {found.uar:.2f} on new speakers (chance {found.chance:.2f}, p = {found.p:.2g})"
@@ -50,11 +50,11 @@ def print_check(check: Check) -> None:
         )
     base = "" if check.root is None else f"{check.root.parent if check.root.is_file() else check.root}/"
     for level, findings in (("fault", check.faults), ("warning", check.warnings)):
-        _findings(console, level, findings, base)
+        _findings(terminal, level, findings, base)
     for note in check.notes:
-        _line(console, f"note: {_short(note, base)}")
+        _line(terminal, f"note: {_short(note, base)}")
     if not check.faults:
-        _line(console, "no faults")
+        _line(terminal, "no faults")
 
 
 def _classes(check: Check) -> Table:
@@ -64,40 +64,40 @@ def _classes(check: Check) -> Table:
     wanted = {} if published is None or published.by_class is None else published.by_class
     table = _table("class", "clips", *(["published"] if published else []))
     for name in sorted({*there.index, *wanted}):
-        table.add_row(escape(name), str(there.get(name, 0)), *([_number(wanted.get(name))] if published else []))
+        table.add_row(name, str(there.get(name, 0)), *([_number(wanted.get(name))] if published else []))
     table.add_row("all", str(len(check.clips)), *([_number(published.clips)] if published else []))
     return table
 
 
-def _speakers(check: Check, console: Console) -> None:
+def _speakers(check: Check, terminal: Console) -> None:
     """Clips of each speaker in each class, or a line on them where they are many."""
     assert check.clips is not None
     counts = check.counts("speaker")
     if len(counts) > MOST_ROWS:
         _line(
-            console,
+            terminal,
             f"{len(counts)} speakers with {counts.min()} to {counts.max()} clips each (median {counts.median():g})",
         )
         return
     by_class = pd.crosstab(check.clips["speaker"].astype(str), check.clips["emotion"])
     # class names are cut so that all fit; the table above has them whole
-    room = max(3, (console.width - 20) // by_class.shape[1] - 2)
+    room = max(3, (terminal.width - 20) // by_class.shape[1] - 2)
     table = _table("speaker", "clips", *(str(name)[:room] for name in by_class.columns))
     for name, row in by_class.iterrows():
-        table.add_row(escape(str(name)), str(row.sum()), *(str(count) if count else "-" for count in row))
-    console.print(table)
+        table.add_row(str(name), str(row.sum()), *(str(count) if count else "-" for count in row))
+    terminal.print(table)
 
 
-def _findings(console: Console, level: str, findings: Sequence[Finding], base: str) -> None:
+def _findings(terminal: Console, level: str, findings: Sequence[Finding], base: str) -> None:
     if not findings:
         return
-    _line(console, f"{len(findings)} {level}{'s' if len(findings) > 1 else ''}:")
+    _line(terminal, f"{len(findings)} {level}{'s' if len(findings) > 1 else ''}:")
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for kind, text in findings:
-        table.add_row(f"  {kind}", escape(_short(text, base)))
-    console.print(table)
+        table.add_row(f"  {kind}", _short(text, base))
+    terminal.print(table)
 
 
 def _table(first: str, *others: str) -> Table:
@@ -108,8 +108,8 @@ def _table(first: str, *others: str) -> Table:
     return table
 
 
-def _line(console: Console, text: str) -> None:
-    console.print(escape(text), highlight=False)
+def _line(terminal: Console, text: str) -> None:
+    terminal.print(text)
 
 
 def _short(text: str, base: str) -> str:

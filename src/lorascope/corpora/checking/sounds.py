@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...errors import LorascopeError
 from ...machine.progress import bar
-from ...sound.decoding import content_hash, load_audio
+from ...sound.decoding import FileHashes, load_audio
 
 #: A run uses no more of a clip than this.
 USED_SECONDS = 30.0
@@ -51,10 +51,11 @@ def examine(sounds: Sequence[Sound], decode: bool = True) -> Heard:
     seconds, longer = 0.0, 0
     by_bytes: dict[str, list[Sound]] = defaultdict(list)
     by_samples: dict[str, list[tuple[Sound, str]]] = defaultdict(list)
+    hashes = FileHashes()
     for sound in bar(sounds, "reading sounds"):
         try:
             rate, channels, length = header(sound.path)
-            bytes_hash = content_hash(sound.path, sound.start, sound.end)
+            bytes_hash = hashes.of(sound.path, sound.start, sound.end)
             if decode:
                 samples = load_audio(sound.path, sound.start, sound.end)
                 by_samples[sha256(samples.tobytes()).hexdigest()].append((sound, bytes_hash))

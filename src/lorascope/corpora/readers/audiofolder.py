@@ -17,7 +17,7 @@ import pandas as pd
 from ...errors import LorascopeError
 from ..corpus import OPTIONAL, About, Recordings, named_speakers
 from ..labels import suggestion
-from .files import ANY_SUFFIX, clip_ids, sound_files, without_label
+from .files import ANY_SUFFIX, clip_ids, files_below, sound_files, without_label
 from .tables import filled, read_table
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -49,7 +49,7 @@ def read(
         raise LorascopeError(
             f"{root}: no such folder; give the audiofolder with corpus.root (on the command line --root)"
         )
-    files = sorted(path for name in METADATA for path in root.rglob(name))
+    files = sorted(path for path in files_below(root) if path.name in METADATA)
     if files:
         parts = [_from_metadata(file, root, emotion, None if speaker_pattern else (speaker or "")) for file in files]
         _check_one_a_folder(files)
@@ -76,7 +76,7 @@ def read(
 
 def _from_metadata(file: Path, root: Path, emotion: str | None, speaker: str | None) -> tuple[pd.DataFrame, list[str]]:
     """`speaker`: a column's name, "" for the usual ones, None for no column."""
-    rows, where = read_table(file, ("file_name",))
+    rows, where, *_ = read_table(file, ("file_name",))
     names = filled(rows["file_name"], "file_name", where)
     label = _column(file, rows, "emotion", emotion, EMOTION_COLUMNS)
     if label is None:

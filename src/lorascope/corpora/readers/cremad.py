@@ -73,7 +73,7 @@ def read(root: Path) -> Recordings:
 def _genders(folder: Path) -> dict[str, str]:
     for file in (folder / DEMOGRAPHICS, folder.parent / DEMOGRAPHICS):
         if file.is_file():
-            people, where = read_table(file, ("ActorID", "Sex"))
+            people, where, *_ = read_table(file, ("ActorID", "Sex"))
             for sex, place in zip(people["Sex"], where, strict=True):
                 if sex not in ("Female", "Male"):
                     raise LorascopeError(f"{place}: Sex {sex!r} is neither Female nor Male; mend the line")

@@ -63,8 +63,33 @@ def without_label(
     return (("sound file without a label", count),) if count else ()
 
 
+def files_below(folder: Path) -> Iterator[Path]:
+    """Every file below a folder, also in linked folders, which Python's own `**` passes by; each folder once.
+
+    A link to a folder that is there by itself gives nothing more, or its clips would be in several parts of a fold. Nor
+    does one to a folder that the link lies in: it is a circle, or leads out to what lies beside the corpus.
+    """
+    seen: set[Path] = set()
+    links = [folder]
+    while links:
+        found: list[Path] = []
+        for link in links:
+            if link != folder and link.parent.resolve().is_relative_to(os.path.realpath(link)):
+                continue
+            for place, folders, files in os.walk(link):
+                if (real := Path(os.path.realpath(place))) in seen:
+                    folders.clear()
+                    continue
+                seen.add(real)
+                folders.sort()
+                found += [path for name in folders if (path := Path(place, name)).is_symlink()]
+                yield from (Path(place, name) for name in files)
+        links = found
+
+
 def _matching(folder: Path, pattern: str, suffixes: Sequence[str]) -> Iterator[Path]:
-    return (p for p in folder.glob(pattern) if p.suffix.lower() in suffixes and not p.name.startswith("._"))
+    found = files_below(folder) if pattern == "**/*" else folder.glob(pattern)
+    return (p for p in found if p.suffix.lower() in suffixes and not p.name.startswith("._"))
 
 
 def clip_ids(paths: Sequence[str | Path], folder: Path) -> list[str]:

@@ -1,8 +1,9 @@
 """Any corpus by a manifest: CSV, TSV or Parquet with columns path, speaker, emotion, and optionally id, start, end, split, session, text, gender,
-language."""
+language. What other programs write is understood where it is clear, and told."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,35 +11,84 @@ import pandas as pd
 
 from ...errors import LorascopeError
 from ..corpus import OPTIONAL, REQUIRED, About, Recordings, named_speakers
-from .tables import filled, read_table
+from ..labels import suggestion
+from .dialects import seconds
+from .tables import filled, need, read_table
 
 ABOUT = About("Any corpus by a manifest (CSV, TSV, Parquet)", "any", "any", None, None, "the corpus' own", "none")
+#: Other programs' names of the column path, in any case.
+PATH_COLUMNS = ("path", "file", "filename", "file_name", "audio", "wav")
+TIMES = ("start", "end", "duration")
 
 
-def read(root: Path) -> Recordings:
+def read(root: Path, columns: Mapping[str, str] | None = None) -> Recordings:
     """Read the manifest `root`, or `manifest.csv` (.tsv, .parquet) in the folder `root`; paths are relative to the manifest's folder.
 
-    Without a column `id` the path's stem is the id; speakers called unknown, in any case, are one unknown speaker. Raises `LorascopeError` naming file and line on a missing column, an empty cell, a row with other cells than
-    the header, a time that is no number of seconds, or a start that isn't before its end.
+    `columns` names the table's own columns by ours, as in {"emotion": "label"}. Without it path may be called file,
+    filename, file_name, audio or wav. Without a column `id` the path's stem is the id, with the start where a file has
+    several pieces; speakers called unknown, in any case, are one unknown speaker. Times are seconds, with a decimal
+    comma where commas don't part the cells, or as in `0 days 00:00:01.2`. Raises `LorascopeError` naming file and line
+    on a missing column, an empty cell, a row with other cells than the header, a time that is none, or a start that
+    isn't before its end.
     """
     file = _find(root)
-    table, where = read_table(file, REQUIRED)
+    table, where, form, separator = read_table(file, any_form=True)
+    table, notes = _named(table, columns or {}, file)
+    notes = [*form, *notes]
+    need(table, REQUIRED, file)
     if table.empty:
         raise LorascopeError(f"{file}: no rows; list one clip a line")
     for column in ("id", *REQUIRED):
         if column in table:
             table[column] = filled(table[column], column, where)
     table["path"] = [str(file.parent / path) for path in table["path"]]
-    if "id" not in table:
-        table["id"] = [Path(path).stem for path in table["path"]]
-    for column in ("start", "end", "duration"):
+    for column in TIMES:
         if column in table:
-            table[column] = _seconds(table[column], column, where)
+            table[column], form = _seconds(table[column], column, separator != ",", where)
+            notes += [f"{file.name}: {column} was read as {form}"] if form else []
     if "start" in table or "end" in table:
         _check_pieces(table, where)
-    table["speaker"], notes = named_speakers(table["speaker"])
-    columns = ["id", *REQUIRED, *(column for column in OPTIONAL if column in table)]
-    return Recordings(table[columns], where=where, notes=notes)
+    if "id" not in table:
+        table["id"] = _ids(table)
+    table["speaker"], unknown = named_speakers(table["speaker"])
+    kept = ["id", *REQUIRED, *(column for column in OPTIONAL if column in table)]
+    return Recordings(table[kept], where=where, notes=(*notes, *unknown))
+
+
+def _named(table: pd.DataFrame, columns: Mapping[str, str], file: Path) -> tuple[pd.DataFrame, list[str]]:
+    """The table with our names of its columns, and a note where path has another."""
+    if not isinstance(columns, Mapping):
+        raise LorascopeError("corpus.options.columns: give the manifest's column by ours, as in {emotion: label}")
+    ours, theirs = ("id", *REQUIRED, *OPTIONAL), [str(name) for name in table.columns]
+    for name, given in columns.items():
+        if name not in ours:
+            raise LorascopeError(f"corpus.options.columns: {name!r} is no column of ours{suggestion(str(name), ours)}")
+        if given not in theirs:
+            raise LorascopeError(
+                f"corpus.options.columns.{name}: {file} has no column {given!r}{suggestion(str(given), theirs)}"
+            )
+    chosen, notes = dict(columns), []
+    if "path" not in columns and "path" not in theirs:
+        found = [name for name in theirs if name.lower() in PATH_COLUMNS]
+        if len(found) > 1:
+            raise LorascopeError(
+                f"{file}: columns {' and '.join(found)} may both be the path; name it with corpus.options.columns, as in {{path: {found[0]}}}"
+            )
+        if found:
+            chosen["path"] = found[0]
+            notes.append(f"{file.name}: column {found[0]!r} was read as path")
+    # the same column may be two of ours, as a file's name is its id; what was named takes the place of what has the name
+    return table.assign(**{name: table[given] for name, given in chosen.items()}), notes
+
+
+def _ids(table: pd.DataFrame) -> list[str]:
+    """The paths' stems, with the start of each piece of a file of several."""
+    stems = [Path(path).stem for path in table["path"]]
+    if "start" not in table:
+        return stems
+    several = table["path"].duplicated(keep=False)
+    starts = table["start"].fillna(0.0)
+    return [f"{stem}@{start:.3f}" if more else stem for stem, start, more in zip(stems, starts, several, strict=True)]
 
 
 def _find(root: Path) -> Path:
@@ -52,15 +102,15 @@ def _find(root: Path) -> Path:
     )
 
 
-def _seconds(column: pd.Series, name: str, where: list[str]) -> pd.Series:
-    numbers = pd.to_numeric(column, errors="coerce").astype(float)
-    wrong = (column.notna() & ~np.isfinite(numbers)).to_numpy()
+def _seconds(column: pd.Series, name: str, commas: bool, where: list[str]) -> tuple[pd.Series, str | None]:
+    numbers, form = seconds(column, commas)
+    wrong = np.isinf(numbers.to_numpy())
     if wrong.any():
         row = int(wrong.argmax())
         raise LorascopeError(
             f"{where[row]}: {name} {str(column.iloc[row])!r} is not a number of seconds; mend it or leave it empty"
         )
-    return numbers
+    return numbers, form
 
 
 def _check_pieces(table: pd.DataFrame, where: list[str]) -> None:

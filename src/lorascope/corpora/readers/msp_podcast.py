@@ -49,7 +49,7 @@ def read(root: Path) -> Recordings:
         raise LorascopeError(
             f"{root}: no {LABELS[0]} (nor labels_concensus.csv); give the release's folder with corpus.root (on the command line --root)"
         )
-    table, where = read_table(file, ("FileName", "EmoClass", "SpkrID"))
+    table, where, *_ = read_table(file, ("FileName", "EmoClass", "SpkrID"))
     audio = root / "Audio" if (root / "Audio").is_dir() and not (root / "Audios").is_dir() else root / "Audios"
     names = filled(table["FileName"], "FileName", where)
     paths = [str(audio / name) for name in names]

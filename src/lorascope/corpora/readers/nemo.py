@@ -27,7 +27,7 @@ def read(root: Path) -> Recordings:
         raise LorascopeError(
             f"{root}: no data.tsv; give nEMO's folder (samples/ and data.tsv) with corpus.root (on the command line --root)"
         )
-    table, where = read_table(file, tuple(COLUMNS), quotes=False)
+    table, where, *_ = read_table(file, tuple(COLUMNS), quotes=False)
     table = table[list(COLUMNS)].rename(columns=COLUMNS)
     for column in ("id", "emotion", "speaker"):
         table[column] = filled(table[column], column, where)

@@ -3,34 +3,55 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
 from ...errors import LorascopeError
 from ..labels import suggestion
+from .dialects import SEPARATORS, decode, separator
 
 
-def read_table(file: Path, needed: tuple[str, ...] = (), quotes: bool = True) -> tuple[pd.DataFrame, list[str]]:
-    """Rows of a .csv, .tsv, .jsonl or .parquet file by its suffix, and where each stands ("file line 7"), for errors.
+class Read(NamedTuple):
+    """Rows of a file, where each stands ("file line 7") for errors, what was understood that is not the usual form, and
+    what parts a text's cells."""
 
-    Text files give text cells, missing (NaN) where empty; `quotes=False` takes quotation marks as they stand. Raises `LorascopeError` naming file and line where the file can't be read, has no
-    column of `needed`, or a row has other cells than the header.
+    table: pd.DataFrame
+    where: list[str]
+    notes: tuple[str, ...] = ()
+    separator: str | None = None
+
+
+def read_table(file: Path, needed: tuple[str, ...] = (), quotes: bool = True, any_form: bool = False) -> Read:
+    """Rows of a .csv, .tsv, .jsonl or .parquet file by its suffix.
+
+    Text files give text cells, missing (NaN) where empty; `quotes=False` takes quotation marks as they stand. With
+    `any_form` a text in UTF-16 or Windows-1252, or with other signs between its cells than its suffix says, is read as
+    well, and noted; a corpus' own table has one form, and another means that it is damaged. Raises `LorascopeError`
+    naming file and line where the file can't be read, has no column of `needed`, or a row has other cells than the
+    header.
     """
     suffix = file.suffix.lower()
     if suffix == ".parquet":
-        table, where = _from_parquet(file)
+        read = _from_parquet(file)
     elif suffix == ".jsonl":
-        table, where = _from_json_lines(file)
+        read = _from_json_lines(file)
     else:
-        table, where = _from_text(file, needed, quotes)
-    for column in needed:
+        read = _from_text(file, needed, quotes, any_form)
+    need(read.table, needed, file)
+    return read
+
+
+def need(table: pd.DataFrame, columns: tuple[str, ...], file: Path) -> None:
+    """Raises `LorascopeError` naming the first of the columns that the table lacks."""
+    for column in columns:
         if column not in table:
             raise LorascopeError(
-                f"{file}: no column {column!r}{suggestion(column, [str(name) for name in table.columns])}; needed are {', '.join(needed)}"
+                f"{file}: no column {column!r}{suggestion(column, [str(name) for name in table.columns])}; needed are {', '.join(columns)}"
             )
-    return table, where
 
 
 def filled(column: pd.Series, name: str, where: list[str]) -> pd.Series:
@@ -42,25 +63,27 @@ def filled(column: pd.Series, name: str, where: list[str]) -> pd.Series:
     return text
 
 
-def _from_text(file: Path, needed: tuple[str, ...], quotes: bool) -> tuple[pd.DataFrame, list[str]]:
+def _from_text(file: Path, needed: tuple[str, ...], quotes: bool, any_form: bool) -> Read:
     """Rows as text with the line of each; by Python's csv and not pandas, which shifts or fills rows that don't fit the header."""
     rows, where = [], []
     try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            separator = "\t" if file.suffix.lower() == ".tsv" else ","
-            quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
-            lines = csv.reader(stream, delimiter=separator, strict=True, quoting=quoting)
-            header = [cell.strip() for cell in next(lines, [])]
+        data = file.read_bytes()
+        text, encoding = decode(data) if any_form else (data.decode("utf-8-sig"), None)
+        usual = "\t" if file.suffix.lower() == ".tsv" else ","
+        between = separator(text.partition("\n")[0], usual) if any_form else usual
+        quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=between, strict=True, quoting=quoting)
+        header = [cell.strip() for cell in next(lines, [])]
+        line = lines.line_num + 1
+        for row in lines:
+            if row and len(row) != len(header):
+                raise LorascopeError(
+                    f"{file} line {line}: {len(row)} cells, but the header has {len(header)}; mend the line"
+                )
+            if row:
+                rows.append([cell.strip() or None for cell in row])
+                where.append(f"{file} line {line}")
             line = lines.line_num + 1
-            for row in lines:
-                if row and len(row) != len(header):
-                    raise LorascopeError(
-                        f"{file} line {line}: {len(row)} cells, but the header has {len(header)}; mend the line"
-                    )
-                if row:
-                    rows.append([cell.strip() or None for cell in row])
-                    where.append(f"{file} line {line}")
-                line = lines.line_num + 1
     except (csv.Error, UnicodeDecodeError, OSError) as error:
         raise _unreadable(file, error) from error
     if not header:
@@ -68,10 +91,13 @@ def _from_text(file: Path, needed: tuple[str, ...], quotes: bool) -> tuple[pd.Da
     for column in header:
         if header.count(column) > 1:
             raise LorascopeError(f"{file} line 1: column {column!r} is there twice; take one out")
-    return pd.DataFrame(rows, columns=header), where
+    unusual = [f" as {encoding}"] if encoding else []
+    unusual += [f" with {SEPARATORS[between]} between cells"] if between != usual else []
+    notes = (f"{file.name} was read{''.join(unusual)}",) if unusual else ()
+    return Read(pd.DataFrame(rows, columns=header), where, notes, between)
 
 
-def _from_json_lines(file: Path) -> tuple[pd.DataFrame, list[str]]:
+def _from_json_lines(file: Path) -> Read:
     rows, where = [], []
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
@@ -89,15 +115,15 @@ def _from_json_lines(file: Path) -> tuple[pd.DataFrame, list[str]]:
         rows.append(row)
         where.append(f"{file} line {number}")
     # objects, or a missing number would make the others fractions
-    return pd.DataFrame(rows, dtype=object), where
+    return Read(pd.DataFrame(rows, dtype=object), where)
 
 
-def _from_parquet(file: Path) -> tuple[pd.DataFrame, list[str]]:
+def _from_parquet(file: Path) -> Read:
     try:
         table = pd.read_parquet(file).reset_index()
     except (ValueError, OSError) as error:  # pyarrow's errors are ValueErrors
         raise _unreadable(file, error) from error
-    return table, [f"{file} row {number}" for number in range(1, len(table) + 1)]
+    return Read(table, [f"{file} row {number}" for number in range(1, len(table) + 1)])
 
 
 def _unreadable(file: Path, error: Exception) -> LorascopeError:

@@ -21,7 +21,8 @@ from transformers import Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
 
 from ...errors import LorascopeError
 from ...experiment import methods
-from ...sound.features import FeatureSettings, WaveformSettings
+from ...sound.features import FRAMES_PER_SECOND, FeatureSettings, WaveformSettings
+from ...store.modes import as_umask_says
 from ..classifier import Head, SpeechClassifier
 from ..weights.backbone import UNUSED, Backbone, load_backbone
 from .conversion import is_converted, plain
@@ -163,10 +164,13 @@ def save_trained(
     extractor: Any = (
         Wav2Vec2FeatureExtractor(do_normalize=features.normalise, return_attention_mask=True)
         if isinstance(features, WaveformSettings)
-        else WhisperFeatureExtractor(feature_size=model.config.num_mel_bins)
+        else WhisperFeatureExtractor(
+            feature_size=model.config.num_mel_bins, chunk_length=features.longest // FRAMES_PER_SECOND
+        )
     )
     extractor.save_pretrained(str(folder))
     (folder / RECORD).write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
+    as_umask_says(folder)
 
 
 def load_trained(backbone: Backbone, folder: Path, kind: str) -> PeftModel | SpeechClassifier:

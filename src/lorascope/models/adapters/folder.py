@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from peft import PeftConfig, PeftModel, PeftType, get_peft_model
 from peft.utils.save_and_load import load_peft_weights, set_peft_model_state_dict
 from torch import Tensor
 
 from ...errors import LorascopeError
+from ...store.modes import as_umask_says
 from ..classifier import SpeechClassifier
 from ..weights.backbone import Backbone, load_backbone
 from .conversion import plain
+from .saved_forms import GATHER, as_peft_saves, check_whole
 
 HEAD = ("projector", "classifier")
 RECORD = "lorascope.json"
@@ -64,6 +66,7 @@ def save_adapter(peft: PeftModel, folder: Path, record: Record) -> None:
     settings = json.loads(config.read_text(encoding="utf-8")) | {"auto_mapping": stock}
     config.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").unlink(missing_ok=True)
+    as_umask_says(folder)
     (folder / RECORD).write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
 
 
@@ -81,10 +84,19 @@ def read_record(folder: Path) -> Record | None:
         ) from error
 
 
-def read_adapter(folder: Path) -> tuple[PeftConfig, dict[str, Tensor]]:
-    """Configuration and tensors of a PEFT folder.
+class Saved(NamedTuple):
+    """Configuration and tensors of a PEFT folder, named as PEFT saves them; `raw` where the file has other names."""
 
-    Raises `LorascopeError` where there is no adapter, no weights, or a kind of adapter that is not among `KINDS`.
+    config: PeftConfig
+    tensors: dict[str, Tensor]
+    raw: bool
+
+
+def read_adapter(folder: Path) -> Saved:
+    """Read a PEFT folder, whose weights may also be a raw `state_dict()`.
+
+    Raises `LorascopeError` where there is no adapter, no weights, a part of them only, or a kind of adapter that is not
+    among `KINDS`.
     """
     if not folder.is_dir():
         raise LorascopeError(f"adapter {folder}: no such folder; give a folder that PEFT's save_pretrained wrote")
@@ -108,7 +120,12 @@ def read_adapter(folder: Path) -> tuple[PeftConfig, dict[str, Tensor]]:
             f"adapter {folder}: of the kind {PeftType(config.peft_type).value}, but only LoRA, AdaLoRA, DoRA, IA3 and whole checkpoints can be read; "
             "merge it and give the merged checkpoint"
         )
-    return config, tensors
+    try:
+        tensors, raw = as_peft_saves(tensors)
+        check_whole(tensors)
+    except LorascopeError as error:
+        raise LorascopeError(f"adapter {folder}: {error}") from error
+    return Saved(config, tensors, raw)
 
 
 def head_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -126,7 +143,7 @@ def load_adapter(backbone: Backbone, folder: Path) -> PeftModel:
 
     Raises `LorascopeError` where the adapter belongs to another backbone, has another number of classes, or no head.
     """
-    config, tensors = read_adapter(folder)
+    config, tensors, raw = read_adapter(folder)
     record = read_record(folder)
     if record is not None and record.fingerprint != backbone.fingerprint:
         raise LorascopeError(
@@ -158,7 +175,8 @@ def load_adapter(backbone: Backbone, folder: Path) -> PeftModel:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            peft = attach(model, config, tensors) if converted else PeftModel.from_pretrained(model, str(folder))
+            own = converted is not None or raw
+            peft = attach(model, config, tensors) if own else PeftModel.from_pretrained(model, str(folder))
         except (RuntimeError, ValueError) as error:
             raise LorascopeError(
                 f"adapter {folder}: does not fit the backbone {backbone.name} ({_first_line(error)}); give the backbone that it was trained on"
@@ -171,6 +189,11 @@ def check_factors(config: PeftConfig, tensors: Mapping[str, Tensor], backbone: B
     state = {name: tensor.shape for name, tensor in backbone.model.state_dict().items()}
     layers = set()
     for name, tensor in tensors.items():
+        weight = state.get(name.removeprefix("base_model.model.").split(".lora_B.")[0] + ".weight")
+        if ".lora_B." in name and weight and 0 < len(tensor) < weight[0] and _input_fits(name, tensors, weight):
+            raise LorascopeError(
+                f"adapter {folder}: {name} is {list(tensor.shape)}, but the layer's weight {list(weight)}; {GATHER}"
+            )
         kind = next((kind for kind in (".lora_A.", ".ia3_l") if kind in name), None)
         if kind is None:
             continue
@@ -203,6 +226,12 @@ def check_factors(config: PeftConfig, tensors: Mapping[str, Tensor], backbone: B
         )
 
 
+def _input_fits(name: str, tensors: Mapping[str, Tensor], weight: Sequence[int]) -> bool:
+    """Whether the factor A beside this B is as wide as the layer, so that it is this layer's."""
+    a = tensors.get(name.replace(".lora_B.", ".lora_A."))
+    return a is not None and a.shape[1] == weight[1]
+
+
 def load_frozen_head(folder: Path, backbone: Backbone) -> dict[str, Tensor]:
     """The trained head of a frozen baseline, from a PEFT folder or one that `save_pretrained` wrote.
 
@@ -215,7 +244,7 @@ def load_frozen_head(folder: Path, backbone: Backbone) -> dict[str, Tensor]:
             f"frozen {folder}: not the paper's head on the last layer, which the lens needs; give the adapter folder of a cell with `head: last`"
         )
     if (folder / "adapter_config.json").is_file():
-        config, tensors = read_adapter(folder)
+        config, tensors, _ = read_adapter(folder)
         record = read_record(folder)
         if record is not None and record.fingerprint != backbone.fingerprint:
             raise LorascopeError(

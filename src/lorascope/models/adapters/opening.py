@@ -28,7 +28,8 @@ MOVES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 @dataclass(frozen=True)
 class Source:
-    """What an adapter's folder holds. `config` is PEFT's, or `whole` the checkpoint; `head` projector and classifier, empty where there is no trained one."""
+    """What an adapter's folder holds. `config` is PEFT's, or `whole` the checkpoint; `head` projector and classifier, empty
+    where there is no trained one; `raw` where the weights were no file of `save_pretrained`."""
 
     folder: Path
     record: Record | None
@@ -36,6 +37,7 @@ class Source:
     config: PeftConfig | None = None
     tensors: dict[str, Tensor] | None = None
     whole: Backbone | None = None
+    raw: bool = False
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -58,8 +60,8 @@ def read_source(folder: Path) -> Source:
     if (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
         whole = load_backbone(str(folder))
         return Source(folder, record, _head_of(whole.model) if whole.has_head else {}, whole=whole)
-    config, tensors = read_adapter(folder)
-    return Source(folder, record, head_tensors(tensors), config, tensors)
+    config, tensors, raw = read_adapter(folder)
+    return Source(folder, record, head_tensors(tensors), config, tensors, raw=raw)
 
 
 def open_adapted(backbone: Backbone, source: Source | Path) -> Adapted:
@@ -209,7 +211,7 @@ def _remarks(model: Any, source: Source) -> list[str]:
             f"adapter {source.folder}: it adapts no linear layer of the encoder; there is nothing to analyse"
         )
     pairs = parts.adapted()
-    notes = []
+    notes = ["The weights are a raw state_dict, read as what PEFT saves of it."] if source.raw else []
     if pairs and not any(bool(parts.factors(*key)[1].any()) for key in pairs):
         why = (
             " Stock WavLM reads the weights of its attention's projections past any adapter, so that LoRA trained on them there stays as it was drawn."

@@ -42,7 +42,8 @@ def samples_of(frames: int, config: Any) -> int:
 class ClipGroupNorm(nn.GroupNorm):
     """The normalisation over time of the first convolution of base models, over each clip's own columns alone.
 
-    `columns` [clips] is set for one forward; None normalises over all columns, as the stock module does. One group a channel, as in all published models.
+    `columns` [clips] is set for one forward, and in training for its backward; None normalises over all columns, as the
+    stock module does. One group a channel, as in all published models.
     """
 
     columns: Tensor | None = None
@@ -81,19 +82,23 @@ class WaveformClassifier(SpeechClassifier):
     def encode(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
         """Encoder output [clips, frames, width] of waveforms [clips, samples]; `valid` [clips] counts each clip's own frames (None: all are)."""
         trunk = self.encoder_module
+        norm = getattr(trunk.feature_extractor.conv_layers[0], "layer_norm", None)
         if valid is None:
+            if isinstance(norm, ClipGroupNorm):
+                norm.columns = None
             return trunk(features).last_hidden_state
         samples = torch.arange(features.shape[-1], device=features.device)
         lengths = torch.tensor(
             [samples_of(int(count), self.config) for count in valid.tolist()], device=features.device
         )
-        norm = getattr(trunk.feature_extractor.conv_layers[0], "layer_norm", None)
         if isinstance(norm, ClipGroupNorm):
             norm.columns = (lengths - self.config.conv_kernel[0]) // self.config.conv_stride[0] + 1
         try:
             return trunk(features, attention_mask=(samples < lengths[:, None]).long()).last_hidden_state
         finally:
-            if isinstance(norm, ClipGroupNorm):
+            # a backward pass may compute the convolutions again (gradient checkpointing), and then needs the clips' own
+            # columns
+            if isinstance(norm, ClipGroupNorm) and not (self.training and torch.is_grad_enabled()):
                 norm.columns = None
 
 

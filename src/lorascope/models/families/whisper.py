@@ -96,4 +96,9 @@ class WhisperParts(EncoderParts):
         return Block(hidden, attn_out, middle, mlp_out, middle + mlp_out)
 
 
-FAMILY = Family("Whisper", WhisperClassifier, WhisperParts, lambda model, _: LogMelSettings(model.config.num_mel_bins))
+FAMILY = Family(
+    "Whisper",
+    WhisperClassifier,
+    WhisperParts,
+    lambda model, _: LogMelSettings(model.config.num_mel_bins, model.config.max_source_positions),
+)

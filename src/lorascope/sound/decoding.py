@@ -97,17 +97,17 @@ class FileHashes:
             state = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
             before, digest = self._read.get(str(path), (None, None))
             if before != state:
-                digest = hashlib.sha256(Path(path).read_bytes())
+                content, digest = _hashed(path)
                 self._read[str(path)] = state, digest
+                # what is computed next is most often of these very bytes
+                _last_read.clear()
+                _last_read[str(path)] = content, digest
         except OSError as error:
             raise LorascopeError(
                 f"{path}: {error.strerror}; mend the path, or leave the clip out with `corpus.exclude`"
             ) from error
         assert digest is not None
-        digest = digest.copy()
-        if start is not None or end is not None:
-            digest.update(f"[{start}, {end}]".encode())
-        return digest.hexdigest()
+        return _of_piece(digest, start, end)
 
 
 @dataclass(frozen=True)
@@ -156,22 +156,26 @@ def load_hashed(path: str | Path, digest: str, start: float | None = None, end: 
     content, whole = _last_read.get(str(path), (b"", hashlib.sha256()))
     if _of_piece(whole, start, end) != digest:
         try:
-            content = Path(path).read_bytes()
+            content, whole = _hashed(path)
         except OSError as error:
             raise LorascopeError(
                 f"{path}: {error.strerror}; mend the path, or leave the clip out with `corpus.exclude`"
             ) from error
-        whole = hashlib.sha256(content)
         if _of_piece(whole, start, end) != digest:
             raise LorascopeError(f"{path}: was changed since it was first read; run the same command again")
         _last_read.clear()
-        if start is not None or end is not None:
-            # the next clip may be another piece of it
-            _last_read[str(path)] = content, whole
+        # the next clip may be another piece of it
+        _last_read[str(path)] = content, whole
     return load_audio(path, start, end, content)
 
 
+# the bytes and the SHA-256 of the file that was read last
 _last_read: dict[str, tuple[bytes, Any]] = {}
+
+
+def _hashed(path: str | Path) -> tuple[bytes, Any]:
+    content = Path(path).read_bytes()
+    return content, hashlib.sha256(content)
 
 
 def _of_piece(whole: Any, start: float | None, end: float | None) -> str:

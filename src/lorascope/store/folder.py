@@ -30,7 +30,7 @@ OLD = ".analysis-old"
 ABOUT = "about.json"
 METRICS = "metrics.json"
 #: What is made last of all, from everything else: the run's own seal stands over it, and over manifest and configuration.
-TOLD = ("table1.csv", "table1.md", "table1.tex", "comparison.csv", "report.html", "figures", "findings")
+TOLD = ("table1.csv", "table1.md", "table1.tex", "comparison.csv", "report.html", "figures", "units", "findings")
 
 
 def _remove_unfinished(folder: Path) -> None:

@@ -87,5 +87,29 @@ class Results:
         self._check(self.folder.analysis.name)
         return pd.read_parquet(file)
 
+    def findings(self, name: str) -> pd.DataFrame:
+        """A table over all analysed folds and seeds: means with their intervals and spreads (see docs/methods.md), for
+        the analysed `method` and its `control`. Raises `LorascopeError` naming the tables that there are.
+        """
+        folder = self.folder.root / "findings"
+        file = folder / f"{name}.parquet"
+        if not file.is_file():
+            there = ", ".join(sorted(path.stem for path in folder.glob("*.parquet"))) or "none"
+            raise LorascopeError(f"{self.folder.root}: no findings {name!r}; there are {there}")
+        faults = (fault for fault in self.folder.faults() if fault.name == f"findings/{file.name}")
+        self._refuse(faults, way_out="`lorascope report` makes it again")
+        return pd.read_parquet(file)
+
+    def analysis(self, name: str) -> pd.DataFrame:
+        """A table of every analysis, one below the other, with columns `method`, `control`, `fold` and `seed`."""
+        parts = []
+        for listed in self.manifest.get("analyses") or []:
+            self._check(f"analyses/{listed['hash']}")
+            file = self.folder.analyses.place(listed["hash"]) / f"{name}.parquet"
+            if file.is_file():
+                named = {"method": listed["name"], "control": listed["control"] or ""}
+                parts.append(pd.read_parquet(file).assign(**named, fold=listed["fold"], seed=listed["seed"]))
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
     def __repr__(self) -> str:
         return f"Results({str(self.folder.root)!r}: {', '.join(self.names)})"

@@ -69,6 +69,8 @@ def compute_analysis(
         speakers["validation"] = []
     about = {
         "cells": [cells[cell.key] for cell in unit.cells],
+        "settings": unit.config.settings,
+        "versions": unit.versions,
         "trained_on": len(fold.train),
         "tested_on": len(fold.test),
         "speakers": speakers,

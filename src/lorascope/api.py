@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from .errors import LorascopeError
 from .experiment.config import AnalysisConfig, Experiment
@@ -16,6 +17,7 @@ from .findings.compare import TABLE, side_by_side
 from .machine import processes
 from .machine.processes import refuse_several
 from .models.adapters.opening import open_adapted
+from .store.finished import FinishedRun
 from .store.folder import RunFolder, write_text
 from .store.results import Results
 from .work import sweep as sweeps
@@ -41,7 +43,7 @@ def run(experiment: Experiment, out: str | Path, say: Say = lambda _: None) -> R
     if processes.number():
         say = lambda _: None  # noqa: E731
     folder = RunFolder(out)
-    compute(experiment, folder, say)
+    compute(experiment, folder, say, lambda manifest: _first_look(folder, manifest, say))
     return processes.on_first(lambda: _report(folder, say))
 
 
@@ -212,6 +214,17 @@ def _tell(sweep: Sweep, summary: Summary, root: Path, say: Say) -> Summary:
     runs = {slug: folder.experiment(slug).root for slug in told}
     table = write_table(sweep.axes, values, runs, root)
     return replace(summary, unfinished=errors, table=table)
+
+
+def _first_look(folder: RunFolder, manifest: dict[str, Any], say: Say) -> None:
+    """Figures of the first adapter, long before the report; the report's own take their place."""
+    from .report.figures import draw
+
+    first = manifest["analyses"][0]
+    unit = FinishedRun(folder.root, only=first["hash"], given=manifest)
+    drawn = [file for file in draw(unit, folder.root / "figures", formats=("png",)) if file.stem == "fig1"]
+    if drawn:
+        say(f"a first picture, of one adapter alone (fold {first['fold']}): {drawn[0]}")
 
 
 def _report(folder: RunFolder, say: Say) -> Results:

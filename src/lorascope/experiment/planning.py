@@ -177,8 +177,8 @@ def drawn_seed(seed: int, fold: Fold) -> int:
 
 
 def plan(experiment: Experiment, corpus: Corpus | None = None) -> list[Cell]:
-    """Every cell of an experiment, in the order in which they run: fold by fold, seed by seed, method by method, then
-    the other ranks of the analysed folds.
+    """Every cell of an experiment, in the order in which they run: fold by fold, seed by seed, method by method, in
+    analysed folds the other ranks behind them.
     """
     refuse_full(experiment.backbone.name, experiment.backbone.context, "backbone.context")
     corpus = corpus or corpus_of(experiment)
@@ -209,12 +209,16 @@ def plan(experiment: Experiment, corpus: Corpus | None = None) -> list[Cell]:
         )
 
     seeds = experiment.seeds or (experiment.seed,)
-    cells = [cell(name, method, fold, seed) for fold in folds for seed in seeds for name, method in methods.items()]
-    name = experiment.analysed
+    cells = []
+    main = experiment.analysed
     # a rank that is a method of its own is trained once
     others = [method for method in other_ranks(experiment) if method not in methods.values()]
-    for fold in analysed_folds(experiment, folds):
-        cells += [cell(name or "", method, fold, seed, "rank-space") for seed in seeds for method in others]
+    analysed = {fold.name for fold in analysed_folds(experiment, folds)}
+    for fold in folds:
+        for seed in seeds:
+            cells += [cell(name, method, fold, seed) for name, method in methods.items()]
+            if fold.name in analysed:
+                cells += [cell(main or "", method, fold, seed, "rank-space") for method in others]
     return cells
 
 

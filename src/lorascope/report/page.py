@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..store.units import clear
 from . import inline
 from .cautions import cautions
 from .figures import draw
+from .figures.style import FORMATS
 from .interval_words import interval_words
 from .panels import panels
 from .rendering import render
@@ -44,17 +46,24 @@ def _unit_page(run: Path, unit: FinishedAnalysis) -> dict[str, Any]:
     """Write the page of one of several analyses, without what may be explored; returns what links it."""
     name = f"fold-{unit.fold}-seed-{unit.seed}"
     folder = FinishedRun(run, only=unit.hash)
-    write_text(run / UNITS / f"{name}.html", _page(folder, run / UNITS / name, {}, []))
+    write_text(run / UNITS / f"{name}.html", _page(folder, run / UNITS / name, {}, [], ("svg",)))
     return {"href": f"{UNITS}/{name}.html", "fold": unit.fold, "seed": unit.seed}
 
 
-def _page(folder: FinishedRun, figures: Path, interactive: dict[str, Any], pages: list[dict[str, Any]]) -> str:
+def _page(
+    folder: FinishedRun,
+    figures: Path,
+    interactive: dict[str, Any],
+    pages: list[dict[str, Any]],
+    formats: Sequence[str] = tuple(FORMATS),
+) -> str:
     """The page of a folder, whose drawings go to `figures`."""
-    drawn = {file.stem: file for file in draw(folder, figures) if file.suffix == ".svg"}
+    drawn = {file.stem: file for file in draw(folder, figures, formats) if file.suffix == ".svg"}
     return render(
         "report.html",
         manifest=folder.manifest,
         analysis=folder.analysis or None,
+        found=[] if folder.only else comparison_lines(compare(folder.path), only_main=True),
         units=units_words(folder),
         pages=pages,
         figures=figures.relative_to(folder.path).as_posix(),

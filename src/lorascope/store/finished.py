@@ -7,7 +7,7 @@ nor the models. What a folder lacks is told by `missing`, never invented.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -80,15 +80,18 @@ class FinishedRun:
     """A run folder as `lorascope run` or `lorascope analyze` wrote it.
 
     Of several analyses its tables are those of `findings/`, over all folds and seeds; with `only`, the address of an
-    analysis, they are that one's.
+    analysis, they are that one's. `given` is a manifest that isn't written yet.
     """
 
     path: Path
     only: str | None = None
+    given: Mapping[str, Any] | None = None
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """What was run, on what, with what; raises `LorascopeError` where there is no readable manifest."""
+        if self.given is not None:
+            return dict(self.given)
         file = self.path / "manifest.json"
         if not file.is_file():
             raise LorascopeError(

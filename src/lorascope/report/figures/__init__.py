@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -22,14 +23,12 @@ _MODULES = {
 }
 
 
-def draw(folder: FinishedRun, into: Path) -> list[Path]:
-    """Write <stem>.{pdf,svg,png} for all that a run folder holds; return the paths in the order of the figures. Of one of
-    several analyses only SVG is written.
+def draw(folder: FinishedRun, into: Path, formats: Sequence[str] = tuple(style.FORMATS)) -> list[Path]:
+    """Write <stem>.{pdf,svg,png} for all that a run folder holds; return the paths in the order of the figures.
 
     Stems: fig1, fig2a, fig2b, fig3 of the paper, fig4 (erasure), confusion; a second variant or adapted module adds its name
     (fig2b-released, fig3-q_proj). A figure whose table is missing is not drawn: `FinishedRun.missing` says which.
     """
-    formats = ("svg",) if folder.only else tuple(style.FORMATS)
     marks = folder.marks
     files = []
     with matplotlib.rc_context(style.RC):

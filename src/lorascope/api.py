@@ -23,7 +23,7 @@ from .store.results import Results
 from .work import sweep as sweeps
 from .work.engines.engine import Engine
 from .work.journal import SweepFolder
-from .work.kinds.analysis import analyse_given
+from .work.kinds.given import analyse_folds, analyse_given
 from .work.manifest import moment, write_manifest
 from .work.run import compute
 from .work.sources import default_context, open_backbone
@@ -79,17 +79,18 @@ def analyze(
     labels: Sequence[str] | None = None,
     config: AnalysisConfig | None = None,
     say: Callable[[str], None] = lambda _: None,
+    test_speakers: Sequence[str] | None = None,
 ) -> Results:
     """Run the analyses on an adapter and leave tables, figures and a report in `out`.
 
     `backbone` is a folder that `save_pretrained` wrote, a hub id or a short name; `adapter` the folder or hub id of a
     PEFT adapter, with projector and classifier among its saved modules or without, or of a whole checkpoint of the same
     architecture; `frozen` a folder in which only the head was trained. The clips are `clip_ids`, or a seeded sample of
-    the corpus. `context` ("trim" or "full") defaults to what the adapter's folder records, else "full", or "trim" for
-    encoders without a window. The class names are the adapter's record's, else the backbone's, else `labels`; they are
-    matched by meaning, whatever their order. Without a trained head they only choose the clips, and default to the
-    usual four. What the adapter doesn't allow is left out and told, and refused where `config` names it. Raises
-    `LorascopeError` for bad input before anything is written.
+    the corpus, of its `test_speakers` where these are named. `context` ("trim" or "full") defaults to what the
+    adapter's folder records, else "full", or "trim" for encoders without a window. The class names are the adapter's
+    record's, else the backbone's, else `labels`; they are matched by meaning, whatever their order. Without a trained
+    head they only choose the clips, and default to the usual four. What the adapter doesn't allow is left out and told,
+    and refused where `config` names it. Raises `LorascopeError` for bad input before anything is written.
     """
     refuse_several("analyze")
     start, created = time.perf_counter(), moment()
@@ -97,9 +98,58 @@ def analyze(
     _refuse_filled(folder)
     settings = config or AnalysisConfig()
     manifest = analyse_given(
-        backbone, adapter, folder, corpus, root, frozen, clip_ids, context, labels, settings, created, say
+        backbone,
+        adapter,
+        folder,
+        corpus,
+        root,
+        frozen,
+        clip_ids,
+        context,
+        labels,
+        settings,
+        created,
+        say,
+        test_speakers,
     )
+    return _show(folder, manifest, start, say)
+
+
+def analyze_folds(
+    backbone: str,
+    adapters: Sequence[str | Path],
+    test_speakers: Sequence[Sequence[str]],
+    out: str | Path,
+    corpus: str,
+    root: str | Path | None = None,
+    frozen: Sequence[str | Path] | None = None,
+    context: str | None = None,
+    labels: Sequence[str] | None = None,
+    config: AnalysisConfig | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Results:
+    """Analyse adapters that were trained alike on folds of one corpus, each on its own `test_speakers`, and aggregate
+    what they show; the other arguments are those of `analyze`, `frozen` names a baseline for each adapter.
+
+    `out` has an analysis each, findings over all and one report. The interval over folds takes each adapter to have
+    been trained on the clips of all other speakers. Raises `LorascopeError` for bad input, also where an adapter has no
+    test speakers, or two share one.
+    """
+    refuse_several("analyze")
+    start, created = time.perf_counter(), moment()
+    folder, settings = RunFolder(out), config or AnalysisConfig()
+    _refuse_filled(folder)
+    names = name_each(adapters)
+    context = _common(backbone, names, labels, context)
+    manifest = analyse_folds(
+        backbone, names, test_speakers, folder, corpus, root, frozen, context, labels, settings, created, say
+    )
+    return _show(folder, manifest, start, say)
+
+
+def _show(folder: RunFolder, manifest: dict[str, Any], start: float, say: Say) -> Results:
     folder.unseal()
+    folder.show_analysis(manifest["analyses"][0]["hash"])
     write_manifest(folder, manifest, [], start)
     return _report(folder, say)
 

@@ -68,7 +68,7 @@ class AnalysisUnit:
     @property
     def versions(self) -> dict[str, Any]:
         """The versions of what computes its numbers: of the analysis and of each measure."""
-        return {"analysis": VERSION, "measures": {name: version_of(name) for name in self.config.measures}}
+        return versions_of(self.config.measures)
 
     @property
     def key(self) -> str:
@@ -118,6 +118,11 @@ def plan_analyses(experiment: Experiment, corpus: Corpus, cells: Sequence[Cell])
 def _is_baseline(cell: Cell) -> bool:
     method = cell.method
     return isinstance(method, FrozenConfig) and method.head == "last" and method.control is None
+
+
+def versions_of(measures: Sequence[str]) -> dict[str, Any]:
+    """The versions of what computes the numbers of these measures."""
+    return {"analysis": VERSION, "measures": {name: version_of(name) for name in measures}}
 
 
 @cache

@@ -14,10 +14,8 @@ def units_words(folder: FinishedRun) -> str:
     units = folder.shown
     if folder.only is not None:
         return f"Fold {units[0].fold}, seed {units[0].seed}: one of the adapters that the report is about."
-    if not folder.analyses and folder.analysis.get("fold") is None:
-        return f"One adapter: {_UNKNOWN}."
     if len(units) < 2:
-        return f"One adapter, one fold: {_UNKNOWN}."
+        return f"One adapter{', one fold' if folder.analysis.get('fold') else ''}: {_UNKNOWN}."
     folds, seeds = len({unit.fold for unit in units}), len({unit.seed for unit in units})
     made = ", ".join([_count(folds, "fold"), _count(seeds, "seed")])
     if folds < 2:

@@ -62,6 +62,13 @@ def name_of(folder: Path) -> str:
     return _hashed(file)[0] if file.is_file() else ""
 
 
+def content_of(folder: Path) -> str:
+    """SHA-256 of the names and contents of the files directly in a folder, sealed or not; of a file, of its content."""
+    files = sorted(file for file in folder.iterdir() if file.is_file()) if folder.is_dir() else [folder]
+    listed = [(file.name if folder.is_dir() else "", _hashed(file)[0]) for file in files]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+
 def is_sealed(folder: Path) -> bool:
     """Whether a folder has a seal, broken or not."""
     return (folder / SEAL).is_file()

@@ -1,37 +1,22 @@
-"""An analysis as a unit of work: of the cells of a fold, or of an adapter that was made anywhere; its tables are put in
-place whole.
-"""
+"""An analysis of the cells of a fold as a unit of work; its tables are put in place whole."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
-from ...analysis.analyse import Analysis, analyse, cannot_be_had, open_adapter
-from ...corpora import load_corpus
-from ...errors import LorascopeError
+from ...analysis.analyse import Analysis, analyse, open_adapter
 from ...experiment.analyses import AnalysisUnit
 from ...experiment.config import AnalysisConfig
 from ...experiment.planning import Cell
-from ...machine.devices import device
 from ...models.adapters.folder import load_frozen_head
-from ...models.families.known import parts_of
 from ...models.weights.backbone import Backbone
-from ...sound.context import no_window
-from ...store.folder import RunFolder, write_text
+from ...store.folder import RunFolder
 from ...training.inputs import Inputs
-from ..manifest import base_manifest
-from ..sources import Say, choose, default_context, in_order, open_backbone, prepare
-
-UNKNOWN_SPEAKERS = (
-    "Whether these speakers were in the adapter's training is not known here: "
-    "accuracies are honest only if they were not."
-)
+from ..sources import Say
 
 
 def compute_analysis(
@@ -75,7 +60,7 @@ def compute_analysis(
         "tested_on": len(fold.test),
         "speakers": speakers,
         "clips_from": unit.clips_from,
-        **_about(sample, unit.per_class, unit.config, analysis, [*_whose(unit), *analysis.notes]),
+        **about_of(sample, unit.per_class, unit.config, analysis, [*_whose(unit), *analysis.notes]),
     }
     folder.analyses.finish(name, about)
     return folder.analyses.read(name)
@@ -92,66 +77,7 @@ def _whose(unit: AnalysisUnit) -> list[str]:
     ]
 
 
-def analyse_given(
-    backbone: str,
-    adapter: str | Path,
-    folder: RunFolder,
-    corpus: str,
-    root: str | Path | None,
-    frozen: str | Path | None,
-    clip_ids: Sequence[str] | None,
-    context: str | None,
-    labels: Sequence[str] | None,
-    settings: AnalysisConfig,
-    created: str,
-    say: Say,
-) -> dict[str, Any]:
-    """Analyse an adapter that was made anywhere, as `lorascope.analyze` says; returns the manifest."""
-    opened = open_backbone(backbone, adapter, labels)
-    base, source, classes = opened.base, opened.source, opened.classes
-    chosen_context = context or default_context(opened, backbone)
-    if chosen_context == "full" and not base.model.has_window:
-        raise LorascopeError(no_window(base.name, "--context"))
-    notes, head = [], None
-    if frozen is not None and source.head:
-        head = in_order(load_frozen_head(Path(frozen), base), Path(frozen), classes, base)
-    elif frozen is not None:
-        notes.append("The frozen baseline's head is left aside, since the adapter has none to compare it with.")
-    clips = load_corpus(corpus, root=Path(root) if root is not None else None, classes=classes)
-    sample, counts = choose(clips, clip_ids, settings)
-    kept = replace(clips, clips=clips.clips.loc[list(sample["clip"])])
-    features = prepare(kept, base, say)
-    first = features[sample["clip"].iloc[0]].features
-    adapted = open_adapter(base, source, first, chosen_context, device())
-    impossible = cannot_be_had(settings.measures, bool(parts_of(adapted.model).adapted()), adapted.has_head)
-    if impossible and "measures" in settings.model_fields_set:
-        name, reason = next(iter(impossible.items()))
-        raise LorascopeError(f"analysis.measures: {name} cannot be had: {reason}; take it out")
-    say(f"analysis of {adapter}: {len(sample)} clips, context {chosen_context}")
-    analysis = analyse(
-        adapted.model, head, sample, features, classes, chosen_context, settings, has_head=adapted.has_head
-    )
-    notes += [*adapted.notes, *analysis.notes]
-    for note in notes:
-        say(f"note: {note}")
-    about = {
-        "fold": None,
-        "speakers": {"test": sorted(sample["speaker"].unique()), "validation": []},
-        **_about(sample, counts, settings, analysis, [*notes, UNKNOWN_SPEAKERS]),
-    }
-    folder.replace_tables(analysis.tables, about)
-    write_text(folder.config, _config_text(backbone, adapter, frozen, corpus, root, chosen_context, classes, settings))
-    return {
-        **base_manifest(created, clips, base, chosen_context, features),
-        "adapter": str(adapter),
-        "frozen": None if frozen is None else str(frozen),
-        "seeds": {"analysis": settings.seed},
-        "cells": [],
-        "analysis": about,
-    }
-
-
-def _about(
+def about_of(
     sample: pd.DataFrame, counts: pd.DataFrame, config: AnalysisConfig, analysis: Analysis, notes: Sequence[str]
 ) -> dict[str, Any]:
     """What `about.json` tells of any analysis."""
@@ -165,26 +91,3 @@ def _about(
         "notes": list(notes),
         "seconds": analysis.seconds,
     }
-
-
-def _config_text(
-    backbone: str,
-    adapter: str | Path,
-    frozen: str | Path | None,
-    corpus: str,
-    root: str | Path | None,
-    context: str,
-    classes: Sequence[str],
-    config: AnalysisConfig,
-) -> str:
-    return yaml.safe_dump(
-        {
-            "name": Path(adapter).name,
-            "backbone": {"name": backbone, "context": context},
-            "adapter": str(adapter),
-            "frozen": None if frozen is None else str(frozen),
-            "corpus": {"reader": corpus, "root": None if root is None else str(root), "classes": list(classes)},
-            "analysis": config.model_dump(mode="json"),
-        },
-        sort_keys=False,
-    )

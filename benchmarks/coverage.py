@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 from measure import arguments, goal
 from simulations import (
     CLASSES,
@@ -42,6 +43,7 @@ from lorascope.analysis.measures.lens import Lens, kl_divergence
 from lorascope.analysis.measures.spectra import Spectra
 from lorascope.findings.scores import pooled_differences, pooled_scores
 from lorascope.statistics import stats
+from lorascope.statistics.grams import power_spectrum
 from lorascope.statistics.separation import separation, standardised
 
 #: Test speakers of Table 1, 8 clips a class of each.
@@ -246,7 +248,7 @@ def spectra(design: Design, rng: np.random.Generator) -> Iterator[Ends]:
         ("A", "gradient"): b.T @ b_grams[here] @ b,
     }
     for (factor, quantity), gram in grams.items():
-        truth = float(stats.k90(stats.power_spectrum(gram)))
+        truth = float(stats.k90(power_spectrum(torch.from_numpy(gram))))
         yield _ends(f"k90, {factor} {quantity}s", found.loc[(factor, quantity)], "k90", truth)
 
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 from measure import arguments, goal
 from simulations import (
     CLASSES,
@@ -42,7 +43,7 @@ from lorascope.analysis.measures.lens import Lens, kl_divergence
 from lorascope.analysis.measures.spectra import Spectra
 from lorascope.findings.scores import pooled_differences, pooled_scores
 from lorascope.statistics import stats
-from lorascope.statistics.aggregation import over_units
+from lorascope.statistics.grams import power_spectrum
 from lorascope.statistics.separation import separation, standardised
 
 #: Test speakers of Table 1, 8 clips a class of each.
@@ -247,7 +248,7 @@ def spectra(design: Design, rng: np.random.Generator) -> Iterator[Ends]:
         ("A", "gradient"): b.T @ b_grams[here] @ b,
     }
     for (factor, quantity), gram in grams.items():
-        truth = float(stats.k90(stats.power_spectrum(gram)))
+        truth = float(stats.k90(power_spectrum(torch.from_numpy(gram))))
         yield _ends(f"k90, {factor} {quantity}s", found.loc[(factor, quantity)], "k90", truth)
 
 
@@ -314,27 +315,12 @@ def _ends(name: str, row: pd.Series, column: str, truth: float) -> Ends:
 
 # -------------------------------------------------------------------------------------------------------- runs
 
-
-def units(design: Design, rng: np.random.Generator) -> Iterator[Ends]:
-    """Numbers of adapters of as many folds as there are speakers, two seeds each; training sets overlap as those of
-    cross-validation do, or not at all.
-    """
-    number = design.speakers
-    tested = np.full(number, 1.0)
-    for kind, share in (("overlapping", 1 / number), ("independent", 0.0)):
-        common, *own = rng.normal(size=number + 1)
-        of_folds = math.sqrt(share) * common + math.sqrt(1 - share) * np.array(own)
-        found = over_units(of_folds[:, None] + 0.5 * rng.normal(size=(number, 2)), tested * (number - 1), tested)
-        yield Ends(f"findings, mean over folds and seeds, {kind}", float(found.low), float(found.high), 0.0)
-
-
 #: By the word that --only takes: the simulation, and whether speakers differ by .3 and by 1 of the
 #: spread within a speaker.
 SIMULATIONS: dict[str, tuple[Simulation, bool]] = {
     "table1": (table1, False),
     "differences": (differences, False),
     "folds": (folds, False),
-    "units": (units, False),
     "contribution": (contribution, True),
     "lens": (lens, True),
     "erasure": (erasure, True),

@@ -14,7 +14,8 @@ from functools import cache, cached_property
 import numpy as np
 import pandas as pd
 import torch
-from lorascope.analysis.measures.measure import Batch, Factors, Part, Replay, Study
+
+from lorascope.analysis.measure import Batch, Factors, Part, Replay, Study
 
 CLASSES = ("anger", "happiness", "neutrality", "sadness")
 #: Logits of the share of clips that are recognised, class by class: an average recall of .65.

@@ -49,7 +49,8 @@ def test_a_row_is_the_mean_of_its_units_with_their_corrected_t(run: Path, stem: 
         assert (row["folds"], row["seeds"]) == (3, 2)
         assert row[value] == pytest.approx(by_fold.mean())
         assert (row[low], row[high]) == pytest.approx((expected.low, expected.high), abs=1e-12)
-        assert row[f"{value}_sign"] == pytest.approx(np.mean(np.sign(rows[value]) == np.sign(row[value])))
+        same = np.mean(np.sign(rows[value]) == np.sign(row[value])) if row[value] else np.nan
+        assert row[f"{value}_same_sign"] == pytest.approx(same, nan_ok=True)
     assert set(found["interval_of"]) == {"folds"}
 
 
@@ -64,7 +65,7 @@ def test_nulls_are_averaged_and_have_no_interval_of_their_own(run: Path) -> None
     assert found.loc[0, "silhouette_null_high"] == pytest.approx(
         np.mean([unit.loc[0, "silhouette_null_high"] for unit in units])
     )
-    assert not [column for column in found if "null" in column and column.endswith(("_sign", "_sd_folds"))]
+    assert not [column for column in found if "null" in column and column.endswith(("_same_sign", "_sd_folds"))]
 
 
 def test_positions_of_clips_have_no_mean(run: Path) -> None:

@@ -1,8 +1,8 @@
 """What all analyses of a run say together: every number's mean over seeds and folds, with its interval and its spread.
 
 findings/<table>.parquet has a unit's table's columns, `method` and `control` before them. A number's own column holds
-its mean; `_low` and `_high` are the ends of its 95 % interval over folds; `_sign` is the share of units whose number has
-the sign of the mean, `_sd_folds` and `_sd_seeds` are its standard deviations. `folds` and `seeds` count the units.
+its mean; `_low` and `_high` are the ends of its 95 % interval over folds; `_same_sign` is the share of units whose
+number has the sign of the mean, `_sd_folds` and `_sd_seeds` are its standard deviations. `folds` and `seeds` count the units.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..statistics.aggregation import FOLDS, over_units
+from ..statistics.aggregation import aggregate
+from ..statistics.intervals import FOLDS
 from ..store.files import beside
 from ..store.finished import FinishedAnalysis, FinishedRun
 from ..store.units import clear
@@ -82,29 +83,16 @@ def sorted_columns(stem: str, table: pd.DataFrame) -> tuple[list[str], list[str]
 
 def _aggregated(table: pd.DataFrame, keys: list[str], numbers: list[str], told: list[str]) -> pd.DataFrame:
     """A row for each of the table's `keys`: what is said of its numbers in all units, and what is told of it."""
+    sizes = table.drop_duplicates("fold")[["trained_on", "tested_on"]].astype(float).mean()
+    ratio = float(sizes["tested_on"] / sizes["trained_on"])
+    found = aggregate(table, keys, numbers, test_over_train=None if np.isnan(ratio) else ratio)
     groups = table.groupby(keys, sort=False, dropna=False)
-    row = groups.ngroup().to_numpy()
-    folds, seeds = (pd.factorize(table[column]) for column in ("fold", "seed"))
-    shape = (int(row.max()) + 1, len(folds[1]), len(seeds[1]))
-    sizes = table.groupby("fold", sort=False)[["trained_on", "tested_on"]].mean().loc[folds[1]]
-    found = groups[keys].head(1).reset_index(drop=True)
-    there = np.zeros(shape, dtype=bool)
-    there[row, folds[0], seeds[0]] = True
-    found["folds"], found["seeds"] = there.any(axis=2).sum(axis=1), there.any(axis=1).sum(axis=1)
-    for name in numbers:
-        values = np.full(shape, np.nan)
-        values[row, folds[0], seeds[0]] = table[name]
-        said = over_units(values, sizes["trained_on"].to_numpy(), sizes["tested_on"].to_numpy())
-        found[name] = said.mean
-        if not _is_reference(name):
-            low, high = (f"{ENDS.get(name, name)}_{end}" for end in ("low", "high"))
-            found = found.assign(
-                **{low: said.low, high: said.high, f"{name}_sign": said.sign},
-                **{f"{name}_sd_folds": said.sd_folds, f"{name}_sd_seeds": said.sd_seeds},
-            )
+    counts = groups[["fold", "seed"]].nunique()
+    found = found.assign(folds=counts["fold"].to_numpy(), seeds=counts["seed"].to_numpy())
     for name in told:
         found[name] = FOLDS if name == "interval_of" else _common(groups[name])
-    return found
+    ends = {f"{name}_{end}": f"{ENDS[name]}_{end}" for name in numbers if name in ENDS for end in ("low", "high")}
+    return found.rename(columns=ends)
 
 
 def _common(of_rows: Any) -> np.ndarray:
@@ -121,8 +109,7 @@ def _is_reference(name: str) -> bool:
 
 def _ordered(columns: list[str], numbers: list[str]) -> list[str]:
     """The unit's columns, intervals behind their numbers where it had none, then what only several units can tell."""
-    spread = [
-        f"{name}_{what}" for name in numbers if not _is_reference(name) for what in ("sign", "sd_folds", "sd_seeds")
-    ]
+    more = ("same_sign", "sd_folds", "sd_seeds")
+    spread = [f"{name}_{what}" for name in numbers if not _is_reference(name) for what in more]
     ends = [f"{ENDS.get(name, name)}_{end}" for name in numbers if not _is_reference(name) for end in ("low", "high")]
     return list(dict.fromkeys([*columns, *ends, "folds", "seeds", *spread]))

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from ..statistics.aggregation import FOLDS
-from ..statistics.intervals import CLIPS, SPEAKERS
+from ..statistics.intervals import CLIPS, FOLDS, SPEAKERS
 
 #: What it means that an interval speaks of something.
 MEANING = {

@@ -142,6 +142,17 @@ class PairedT(NamedTuple):
     high: float
 
 
+def corrected_error(
+    variance: float | np.ndarray, folds: int | np.ndarray, test_over_train: float | np.ndarray
+) -> float | np.ndarray:
+    """Standard error of a mean over folds whose training sets overlap, from the folds' `variance` (ddof 1).
+
+    Nadeau & Bengio (2003): the mean's variance is s² (1/J + n_test/n_train). All three are numbers, or arrays
+    of one shape.
+    """
+    return np.sqrt((1.0 / folds + test_over_train) * variance)
+
+
 def corrected_resampled_t(differences: Sequence[float] | np.ndarray, n_train: float, n_test: float) -> PairedT:
     """Nadeau & Bengio's (2003) corrected resampled t test of a mean difference over folds.
 
@@ -154,7 +165,7 @@ def corrected_resampled_t(differences: Sequence[float] | np.ndarray, n_train: fl
     if folds < 2:
         return PairedT(*[float("nan")] * 4)
     mean = float(d.mean())
-    error = float(np.sqrt((1.0 / folds + n_test / n_train) * d.var(ddof=1)))
+    error = float(corrected_error(d.var(ddof=1), folds, n_test / n_train))
     if error == 0:
         return PairedT(0.0, 1.0, 0.0, 0.0) if mean == 0 else PairedT(float(np.copysign(np.inf, mean)), 0.0, mean, mean)
     t = mean / error

@@ -149,6 +149,11 @@ def analyse_folds(
                 f"{what}: {len(given)} for {len(adapters)} adapters; give one for each, in their order"
             )
     _refuse_shared(dict(zip(adapters, test_speakers, strict=True)))
+    # before anything is measured
+    classes = open_backbone(backbone, next(iter(adapters.values())), labels).classes
+    clips = load_corpus(corpus, root=Path(root) if root is not None else None, classes=classes)
+    for adapter, speakers in zip(adapters.values(), test_speakers, strict=True):
+        _of_speakers(clips, speakers, adapter)
     manifests: list[dict[str, Any]] = []
     for number, (name, adapter) in enumerate(adapters.items()):
         baseline = frozen[number] if frozen else None

@@ -88,7 +88,9 @@ def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(tmp_pat
     assert [seals.fault(unit) for unit in root.glob("analyses/.partial-*")] == [None]
     over("analysis")
     assert not (root / "analysis").exists() and (root / ".analysis-partial" / "about.json").exists()
-    # over the report, and the seal over all
+    # over what is said of all analyses together, the report, and the seal over all
+    over("lens.parquet")
+    assert not (root / "findings" / "lens.parquet").exists()
     over("report.html")
     at(RunFolder, "seal")
     assert not (root / "seal.json").exists()

@@ -86,7 +86,7 @@ def free_port() -> int:
 
 @contextmanager
 def two_nodes(logs: Path):
-    """(address, the second node) of a cluster of two nodes with a CPU each."""
+    """(address, the second node, what starts another) of a cluster of two nodes with a CPU each."""
     # sockets lie below it, and their paths may not be long
     temporary, port = tempfile.mkdtemp(prefix="ray-"), free_port()
     nodes = []
@@ -94,9 +94,15 @@ def two_nodes(logs: Path):
         head = ["--head", f"--port={port}", f"--temp-dir={temporary}"]
         nodes.append(Node(logs / "head.log", *head, "--node-ip-address=127.0.0.1", "--include-dashboard=false"))
         nodes[0].wait()
-        nodes.append(Node(logs / "second.log", f"--address=127.0.0.1:{port}", "--node-ip-address=127.0.0.2"))
-        nodes[1].wait()
-        yield f"127.0.0.1:{port}", nodes[1]
+
+        def join() -> Node:
+            number = len(nodes) + 1
+            own = f"--node-ip-address=127.0.0.{number}"
+            nodes.append(Node(logs / f"node-{number}.log", f"--address=127.0.0.1:{port}", own))
+            nodes[-1].wait()
+            return nodes[-1]
+
+        yield f"127.0.0.1:{port}", join(), join
     finally:
         for node in reversed(nodes):
             node.kill()
@@ -110,7 +116,7 @@ def lorascope(log: Path, *arguments, **environment: str) -> subprocess.Popen:
 
 
 def kill_in_a_cell(node: Node, folder: SweepFolder, driver: subprocess.Popen, after: int) -> str:
-    """Kill a node while it computes a cell, once `after` cells are whole; returns the cell."""
+    """Kill a node while it computes a unit, once `after` units are whole; returns its address."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and driver.poll() is None:
         journal = folder.journal()
@@ -127,7 +133,7 @@ def kill_in_a_cell(node: Node, folder: SweepFolder, driver: subprocess.Popen, af
                     return line["cell"]
                 own[pid].resume()
         time.sleep(0.05)
-    raise AssertionError("the second node computed no cell after the first ones were whole")
+    raise AssertionError("the node computed nothing after the first ones were whole")
 
 
 def test_a_node_is_killed_in_mid_run(tmp_path, corpus, backbone_folder):
@@ -138,7 +144,7 @@ def test_a_node_is_killed_in_mid_run(tmp_path, corpus, backbone_folder):
     local, folder, apart = (SweepFolder(tmp_path / name) for name in ("local", "out", "apart"))
     arguments = ["sweep", tmp_path / "grid.yaml", "--out", folder.root, "--cells-only", "--engine", "ray"]
 
-    with two_nodes(tmp_path) as (address, second):
+    with two_nodes(tmp_path) as (address, second, join):
         driver = lorascope(tmp_path / "driver.log", *arguments, "--address", address)
         try:
             killed = kill_in_a_cell(second, folder, driver, after=6)
@@ -156,20 +162,38 @@ def test_a_node_is_killed_in_mid_run(tmp_path, corpus, backbone_folder):
         # analyses run on the cluster too; the command makes the reports of their tables
         analysed = SweepFolder(tmp_path / "analysed")
         analysis = {"measures": ["contribution"], "clips_per_class": 2, "draws": 50, "baselines": ["gaussian"]}
-        only = {"analysis": analysis, "folds": {"only": ["ann"]}, "methods": QUICK}
+        only = {"analysis": analysis | {"folds": "all"}, "methods": QUICK}
         (tmp_path / "analysed.yaml").write_text(
             yaml.safe_dump(grid | {"experiment": base | only, "grid": {"seed": [1]}})
         )
+        third = join()
         arguments[1:4] = [tmp_path / "analysed.yaml", "--out", analysed.root]
         arguments.remove("--cells-only")
         # the command itself has no cache, without which nobody can analyse
         (tmp_path / "no-folder").touch()
         nowhere = str(tmp_path / "no-folder" / "cache")
         driver = lorascope(tmp_path / "analysed.log", *arguments, "--address", address, LORASCOPE_CACHE=nowhere)
-        code = driver.wait(PATIENCE)
+        try:
+            # when all cells of four folds are whole: in the midst of an analysis
+            stopped = kill_in_a_cell(third, analysed, driver, after=4 * len(QUICK))
+            code = driver.wait(PATIENCE)
+        finally:
+            driver.kill()
         assert code == 0, (tmp_path / "analysed.log").read_text()
-        (report,) = analysed.root.glob("experiments/*/report.html")
-        assert len(list(report.parent.rglob("contribution.parquet"))) == 1
+        assert len(list(analysed.root.glob("experiments/*/report.html"))) == 1
+
+    alone = SweepFolder(tmp_path / "alone")
+    assert not run_sweep(load_sweep(tmp_path / "analysed.yaml"), alone.root, LocalEngine(1, 1)).errors
+    computed = Counter(line["cell"] for line in analysed.journal() if line["event"] == "whole")
+    assert set(computed.values()) == {1} and len(computed) == 4 * len(QUICK) + 4
+    begun = Counter(line["cell"] for line in analysed.journal() if line["event"] == "started")
+    assert begun == dict.fromkeys(computed, 1) | {stopped: 2}
+    there = [path.relative_to(alone.root) for path in alone.root.glob("analyses/*/*.parquet")]
+    there += [path.relative_to(alone.root) for path in alone.root.glob("experiments/*/findings/*.parquet")]
+    assert len(there) == 5
+    for table in there:
+        ours, theirs = (pd.read_parquet(one.root / table) for one in (analysed, alone))
+        pd.testing.assert_frame_equal(ours, theirs)
 
     summary = status(sweep, folder.root)
     assert Counter(state.kind for state in summary.states.values()) == {"whole": 24}

@@ -8,6 +8,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from .errors import LorascopeError
 from .experiment.config import AnalysisConfig, Experiment
@@ -27,6 +30,9 @@ from .work.run import compute
 from .work.sources import default_context, open_backbone
 from .work.sweep import Summary
 from .work.unit import failure
+
+if TYPE_CHECKING:
+    from .examination.examine import Examination
 
 Say = Callable[[str], None]
 
@@ -144,6 +150,54 @@ def analyze_several(
     page = write_page(folder, {name: result.manifest for name, result in results.items()}, table)
     say(f"side by side: {page}")
     return results
+
+
+def doctor(
+    adapters: str | Path | Sequence[str | Path],
+    backbone: str | None = None,
+    corpus: str | None = None,
+    root: str | Path | None = None,
+    manifest: str | Path | None = None,
+    labels: Sequence[str] | None = None,
+    fix_into: str | Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> pd.DataFrame:
+    """Examine adapters: whether each is what its owner thinks it is (docs/doctor.md has every sickness by its code).
+
+    `adapters` are folders or hub ids of PEFT adapters or whole checkpoints, or folders that hold several. `backbone`
+    defaults to the one that the folder records. Labelled clips, `corpus` and `root` or `manifest`, tell what only
+    labels can tell. Returns a table with a row a check: adapter, code, state ("sick", "remark", "well", "skipped",
+    "explained"), layers, message, mend. With `fix_into` what can be mended is written to that new folder. Raises
+    `LorascopeError` where an adapter cannot be examined.
+    """
+    from .examination.table import table_of
+
+    one = isinstance(adapters, str | Path)
+    given = [adapters] if isinstance(adapters, str | Path) else list(adapters)
+    found = examinations(given, backbone, corpus, root, manifest, labels, fix_into, say)
+    for each in found:
+        if each.error is not None:
+            raise LorascopeError(f"adapter {each.adapter}: {each.error}" if not one else each.error)
+    return table_of(found)
+
+
+def examinations(
+    adapters: Sequence[str | Path],
+    backbone: str | None = None,
+    corpus: str | None = None,
+    root: str | Path | None = None,
+    manifest: str | Path | None = None,
+    labels: Sequence[str] | None = None,
+    fix_into: str | Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> list[Examination]:
+    """As `doctor`, with all that was found; of several adapters one that cannot be examined keeps nobody waiting."""
+    from .examination.examine import examine_all
+    from .examination.labelled import read_clips
+
+    clips = read_clips(corpus, root, manifest)
+    into = None if fix_into is None else Path(fix_into)
+    return list(examine_all(adapters, backbone, clips, labels or (), say, into))
 
 
 def name_each(adapters: Sequence[str | Path]) -> dict[str, str | Path]:

@@ -362,7 +362,7 @@ class Examined:
             return movements(self.patient.config, found, weights)
         _ = self.off
         moved: dict[str, float] = {}
-        after = dict(self.checkpoint.model.named_parameters())
+        after = self.checkpoint.model.state_dict()
         for name, before in self.weights.items():
             layer = layer_of(name)
             if layer is not None and name in after and after[name].shape == before.shape:
@@ -375,7 +375,7 @@ class Examined:
         """‖ΔW‖ / ‖W‖ (Frobenius) of every adapted matrix."""
         if self.patient.kind == "peft":
             return {name: moved / max(self.merged.weight[name], 1e-12) for name, moved in self.merged.moved.items()}
-        after = dict(self.checkpoint.model.named_parameters())
+        after = self.checkpoint.model.state_dict()
         return {
             name: float((after[name] - before).norm() / before.norm().clamp_min(1e-12))
             for name, before in self.weights.items()

@@ -34,7 +34,9 @@ def merged(parts: Any, batch: Tensor, dtype: torch.dtype | None) -> Merged:
     layers = {
         name: layer
         for name, layer in parts.classifier.named_modules()
-        if isinstance(layer, BaseTunerLayer) and hasattr(layer.get_base_layer(), "weight")
+        if name.startswith(f"{parts.classifier.trunk}.")
+        and isinstance(layer, BaseTunerLayer)
+        and hasattr(layer.get_base_layer(), "weight")
     }
     kept: list[tuple[Any, Tensor]] = []
     for layer in layers.values():

@@ -14,8 +14,8 @@ ORDER = 3
 #: starts from A alone, with B at zero, and leaves the weight as it is.
 MOVES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 #: Relative distance of encoder matrices above which two checkpoints are not one trained from the other: fine-tuning
-#: moves them by a hundredth to a tenth, and independent weights are 1.4 apart.
-APART = 0.7
+#: moves them by a hundredth to a tenth, and independent weights are 1.4 apart. Far above, the update exploded.
+APART = (0.7, 3.0)
 
 
 @check(
@@ -54,14 +54,14 @@ def base_changed(examined: Examined) -> Iterator[Found]:
             {"recorded": named, "found": backbone.name},
         )
     wrong = examined.wrong_shapes
-    inputs = [name for name in examined.fitting if is_factor(name) and ".lora_A" in name]
-    wide = [name for name in inputs if name in wrong and wrong[name][0][-1] != wrong[name][1][-1]]
+    inputs = [name for name in examined.fitting if is_factor(name) and (".lora_A" in name or ".ia3_l" in name)]
+    wide = [name for name in inputs if name in wrong and max(wrong[name][0]) != max(wrong[name][1])]
     if inputs and len(wide) == len(inputs):
         found, expected = wrong[wide[0]]
         yield Found(
-            f"every factor is for an encoder of another width ({found[-1]}, not {expected[-1]}): it was trained on "
+            f"every factor is for an encoder of another width ({max(found)}, not {max(expected)}): it was trained on "
             "another backbone",
-            {"found": found[-1], "expected": expected[-1]},
+            {"found": max(found), "expected": max(expected)},
         )
 
 
@@ -70,7 +70,7 @@ def _apart(examined: Examined) -> Iterator[Found]:
     if not examined.has_off:
         return
     try:
-        after = dict(examined.checkpoint.model.named_parameters())
+        after = examined.checkpoint.model.state_dict()
     except Unavailable:
         return
     pairs = [
@@ -82,7 +82,7 @@ def _apart(examined: Examined) -> Iterator[Found]:
         return
     ratios = sorted(float((two - one).norm() / one.norm().clamp_min(1e-12)) for one, two in pairs)
     middle = ratios[len(ratios) // 2]
-    if middle > APART:
+    if APART[0] < middle < APART[1]:
         yield Found(
             f"its matrices are {middle:.2f} of their length away from those of {examined.backbone.name} (median): it "
             "was made from another backbone",

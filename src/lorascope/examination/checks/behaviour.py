@@ -55,7 +55,7 @@ def no_effect(examined: Examined) -> Iterator[Found]:
     "head_does_all",
     "the head alone is measured",
     ["off", "answers"],
-    ["no_effect", *IDLE_CAUSES],
+    ["no_effect", "deaf_to_input", *IDLE_CAUSES],
     mend="nothing, if a weak adapter is meant; else train it longer or at a higher rate",
 )
 def head_does_all(examined: Examined) -> Iterator[Found]:
@@ -80,7 +80,7 @@ def head_does_all(examined: Examined) -> Iterator[Found]:
     "exploded",
     "the update is larger than the weight",
     ["off", "model"],
-    ["scale", "keys_unknown"],
+    ["scale", "keys_unknown", "base_changed", "twins"],
     mend="train at a lower rate or scale; take an earlier checkpoint",
 )
 def exploded(examined: Examined) -> Iterator[Found]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from ..examined import Examined, named_labels
 from ..finding import Found, Unavailable, check
+from ..names import is_factor, module_of
 
 ORDER = 2
 DRAWN = re.compile(r"LABEL_\d+")
@@ -49,9 +50,8 @@ def head_missing(examined: Examined) -> Iterator[Found]:
 @check("head_adapted", "low-rank factors on a random head", ["is_peft"], mend=SAVE)
 def head_adapted(examined: Examined) -> Iterator[Found]:
     """The head among `target_modules`: PEFT keeps the change and not what was changed (peft#577)."""
-    parts = sorted(
-        {part for name in examined.tidied for part in ("projector", "classifier") if f".{part}.lora_" in name}
-    )
+    modules = {module_of(name).rsplit(".", 1)[-1] for name in examined.tidied if is_factor(name)}
+    parts = sorted(modules & {"projector", "classifier"})
     if not parts:
         return
     try:

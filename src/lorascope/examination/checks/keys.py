@@ -87,12 +87,12 @@ def shape(examined: Examined) -> Iterator[Found]:
 )
 def everything_trained(examined: Examined) -> Iterator[Found]:
     """Encoder weights that are saved whole beside the factors; an adapter of half of an encoder is no adapter."""
-    encoder = sum(tensor.numel() for name, tensor in examined.weights.items() if not is_of_head(f"x.{name}"))
-    raw = {name: tensor for name, tensor in examined.raw.items() if not is_factor(name) and not is_of_head(name)}
+    blocks = sum(tensor.numel() for name, tensor in examined.weights.items() if layer_of(name) is not None)
+    raw = {name: tensor for name, tensor in examined.raw.items() if layer_of(name) is not None and not is_factor(name)}
     held = sum(tensor.numel() for tensor in raw.values())
-    if held > encoder / 2:
+    if held > blocks / 2:
         yield Found(
-            f"{held / encoder:.0%} of the encoder's parameters are saved whole with the adapter "
+            f"{held / blocks:.0%} of the parameters of the encoder's blocks are saved whole with the adapter "
             f"({in_words(sorted(raw), 1)}): it is not the factors that were trained, or not they alone",
-            {"share": held / encoder, "modules_to_save": examined.patient.config.get("modules_to_save")},
+            {"share": held / blocks, "modules_to_save": examined.patient.config.get("modules_to_save")},
         )

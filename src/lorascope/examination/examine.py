@@ -11,21 +11,22 @@ from typing import Any
 from ..errors import LorascopeError
 from ..models.weights.hub import adapter_folder
 from .examined import Examined
-from .finding import Finding, Unavailable, all_checks
+from .finding import Finding, Inapplicable, Unavailable, all_checks
 from .labelled import Clips
 from .patient import patients, read_patient
 
 
 @dataclass
 class Examination:
-    """What was found in one adapter: `skipped` says why a check could not run, by code; `explained` by which finding
-    a check would only tell a consequence; `error` why nothing could be examined.
+    """What was found in one adapter. By code, `skipped` says why a check could not run, `explained` of which finding
+    it would only tell a consequence, `inapplicable` that it is not for this kind; `error` why nothing was examined.
     """
 
     adapter: str
     findings: list[Finding] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     explained: dict[str, str] = field(default_factory=dict)
+    inapplicable: dict[str, str] = field(default_factory=dict)
     error: str | None = None
     seconds: float = 0.0
     mended: str | None = None
@@ -66,6 +67,8 @@ def examine(examined: Examined, codes: Sequence[str] | None = None) -> Examinati
             continue
         try:
             result.findings += check.findings(examined)
+        except Inapplicable as reason:
+            result.inapplicable[check.code] = str(reason)
         except Unavailable as reason:
             result.skipped[check.code] = str(reason)
     result.seconds = time.perf_counter() - start

@@ -26,7 +26,7 @@ from ..models.families.known import FAMILIES, family_of, parts_of
 from ..models.parts import EncoderParts
 from ..models.weights.backbone import UNUSED, Backbone, load_backbone
 from ..models.weights.checkpoints import LOAD_ERRORS
-from .finding import Unavailable, once
+from .finding import Inapplicable, Unavailable, once
 from .labelled import Clips, Labelled
 from .merging import Merged, merged
 from .movement import movements
@@ -69,7 +69,7 @@ class Examined:
     def whole_files(self) -> bool:
         """That files can be read at all."""
         if self.patient.kind == "head":
-            raise Unavailable("a head on a frozen encoder alone, no adapter")
+            raise Inapplicable("a head on a frozen encoder alone, no adapter")
         if self.patient.damages:
             raise Unavailable("the files are not whole (not_whole)")
         return True
@@ -78,14 +78,14 @@ class Examined:
     def is_peft(self) -> bool:
         """That this is an adapter, and no whole checkpoint."""
         if self.whole_files and self.patient.kind != "peft":
-            raise Unavailable("a whole checkpoint, no adapter")
+            raise Inapplicable("a whole checkpoint, no adapter")
         return True
 
     @once
     def is_whole(self) -> bool:
         """That this is a whole checkpoint."""
         if self.whole_files and self.patient.kind != "whole":
-            raise Unavailable("an adapter, no whole checkpoint")
+            raise Inapplicable("an adapter, no whole checkpoint")
         return True
 
     @once

@@ -21,6 +21,10 @@ class Unavailable(Exception):
     """What a check needs cannot be had here; the check is skipped with this reason."""
 
 
+class Inapplicable(Unavailable):
+    """A check is not for this kind of adapter."""
+
+
 class once(cached_property[Value]):
     """A property that is computed once; where it raised `Unavailable`, that is raised again without another try."""
 

@@ -48,6 +48,8 @@ def mark(one: Examination, code: str) -> str:
     levels = {finding.level for finding in one.findings if finding.code == code}
     if levels:
         return SICK if "sick" in levels else REMARK
+    if code in one.inapplicable:
+        return " "
     return SKIPPED if code in one.skipped else EXPLAINED if code in one.explained else WELL
 
 

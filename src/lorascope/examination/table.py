@@ -25,6 +25,8 @@ def table_of(found: Sequence[Examination]) -> pd.DataFrame:
                 rows.append((one.adapter, check.code, "skipped", (), one.skipped[check.code], ""))
             elif check.code in one.explained:
                 rows.append((one.adapter, check.code, "explained", (), f"follows from {one.explained[check.code]}", ""))
+            elif check.code in one.inapplicable:
+                rows.append((one.adapter, check.code, "inapplicable", (), one.inapplicable[check.code], ""))
             else:
                 rows.append((one.adapter, check.code, "well", (), "", ""))
     return pd.DataFrame(rows, columns=list(COLUMNS))

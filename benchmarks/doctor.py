@@ -115,8 +115,8 @@ def healthy_table(root: Path, count: int, families: Sequence[str]) -> int:
         family, kind = families[number % len(families)], KINDS[number // len(families) % len(KINDS)]
         made = make(
             root / f"healthy-{number}", root / f"{family}-bare", kind, family,
-            steps=int(random.choice([2, 5, 10, 30, 80, 200])), rank=int(random.choice([1, 2, 4, 8, 16])), targets=TARGETS[random.integers(len(TARGETS))],
-            rate=rate_of(kind), seed=number,
+            steps=int(random.choice([2, 5, 10, 30, 80, 200])), rank=int(random.choice([1, 2, 4, 8, 16])),
+            targets=TARGETS[random.integers(len(TARGETS))], rate=rate_of(kind), seed=number,
         )  # fmt: skip
         examination = look(made)
         for finding in examination.findings:
@@ -144,7 +144,7 @@ def mended_table(root: Path, families: Sequence[str], kinds: Sequence[str]) -> t
                 sick.backbone = root / f"{family}-headed"
                 shutil.rmtree(sick.folder)
                 # the head that is lost is the backbone's own, which training left as it is
-                make(sick.folder, sick.backbone, kind, family, steps=0)
+                make(sick.folder, sick.backbone, kind, family, keep_head=True)
             if one.code == "base_changed":
                 one.do(sick)
             before, _ = plain_logits(sick)

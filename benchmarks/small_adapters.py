@@ -58,7 +58,7 @@ def encoder(family: str, folder: Path, seed: int = 0, layers: int = 3, width: in
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             # large enough that the parts of a block differ visibly
-            if parameter.dim() == 2 and "embed" not in name:
+            if (parameter.dim() == 2 and "embed" not in name) or (family == "whisper" and "conv" in name):
                 parameter.mul_(5)
     model.save_pretrained(folder)
     return folder
@@ -101,27 +101,28 @@ class Made:
 def make(
     folder: Path, backbone: Path, kind: str, family: str, steps: int = 10, rank: int = 4, seed: int = 0,
     targets: tuple[str, ...] = ("q_proj", "v_proj"), rate: float = 3e-3, allocate: bool = True,
-    head_only: bool = False, **more: Any,
+    head_only: bool = False, keep_head: bool = False, **more: Any,
 ) -> Made:  # fmt: skip
     """Train an adapter of a kind for so many steps of AdamW and save it, as anybody would with PEFT.
 
-    The head is drawn anew and saved with it. AdaLoRA's ranks are allocated at its last step unless `allocate` is
+    The head is drawn anew, or with `keep_head` the backbone's own, which stays as it is; it is saved with it. AdaLoRA's ranks are allocated at its last step unless `allocate` is
     false.
     """
-    opened = load_backbone(str(backbone), CLASSES, seed, 16)
+    opened = load_backbone(str(backbone)) if keep_head else load_backbone(str(backbone), CLASSES, seed, 16)
     features, labels = batch(opened, seed=seed)
     # as under trim: the mean is over the frames of the clip, whatever the window
     valid = torch.full((8,), 20) if family == "whisper" else None
     model: Any = opened.model
     with torch.no_grad():
-        for part in (model.projector, model.classifier):
+        for part in () if keep_head else (model.projector, model.classifier):
             part.weight.mul_(10)
     linears = [model.linears[name] for name in targets]
     torch.manual_seed(seed)
     adapted: Any = _adapted(model, kind, linears, rank, steps, more)
-    if head_only:
+    if head_only or keep_head:
         for name, parameter in adapted.named_parameters():
-            parameter.requires_grad_(parameter.requires_grad and any(part in name for part in HEAD))
+            of_head = any(part in name for part in HEAD)
+            parameter.requires_grad_(parameter.requires_grad and of_head == head_only)
     moving = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(moving, lr=rate, weight_decay=0.0)
     for step in range(steps):

@@ -101,7 +101,7 @@ def holm(p: list[float]) -> list[float]:
     "chance",
     "no better than guessing",
     ["labelled"],
-    CAUSES,
+    [*CAUSES, "worse_than_off", "context"],
     mend="train it longer; look whether these clips are what it was trained for",
 )
 def chance(examined: Examined) -> Iterator[Found]:

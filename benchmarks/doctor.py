@@ -37,7 +37,7 @@ from lorascope.machine.environment import quiet
 
 #: Steps and rates at which a small adapter hears the clips' pitch; labelled plants start from it.
 SKILLED = {"steps": 100, "targets": TARGETS[3]}
-RATES = {"ia3": 1e-2, "bitfit": 1e-2, "full": 3e-3}
+RATES = {"ia3": 1e-2, "bitfit": 1e-2, "full": 3e-3, "rslora": 5e-4}
 
 
 def look(made: Made, given: Clips | None = None) -> Examination:

@@ -105,8 +105,8 @@ def make(
 ) -> Made:  # fmt: skip
     """Train an adapter of a kind for so many steps of AdamW and save it, as anybody would with PEFT.
 
-    The head is drawn anew, or with `keep_head` the backbone's own, which stays as it is; it is saved with it. AdaLoRA's ranks are allocated at its last step unless `allocate` is
-    false.
+    The head is drawn anew, or with `keep_head` the backbone's own, which stays as it is; it is saved with it. AdaLoRA's
+    ranks are allocated at its last step unless `allocate` is false.
     """
     opened = load_backbone(str(backbone)) if keep_head else load_backbone(str(backbone), CLASSES, seed, 16)
     features, labels = batch(opened, seed=seed)

@@ -100,10 +100,20 @@ def analyze(
     folder = RunFolder(out)
     _refuse_filled(folder)
     settings = config or AnalysisConfig()
-    manifest = analyse_given(
-        backbone, adapter, folder, corpus, root, frozen, clip_ids, context, labels, settings, created, say
-    )
-    write_manifest(folder, manifest, [], start)
+    from .examination.quick import quick
+
+    sick = [f"{finding.code}: {finding.message}; {finding.mend}" for finding in quick(backbone, adapter)]
+    for told in sick:
+        say(f"sick: {told}")
+    try:
+        manifest = analyse_given(
+            backbone, adapter, folder, corpus, root, frozen, clip_ids, context, labels, settings, created, say
+        )
+    except LorascopeError as error:
+        if not sick:
+            raise
+        raise LorascopeError(f"{error} (lorascope doctor finds {sick[0]})") from error
+    write_manifest(folder, manifest | {"sick": sick}, [], start)
     return _report(folder, say)
 
 

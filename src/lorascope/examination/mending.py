@@ -59,7 +59,7 @@ def mend(examined: Examined, result: Any, out: Path) -> str:
     _write(examined, tensors, config, done, out)
     from .patient import read_patient
 
-    again = Examined(read_patient(out), examined.backbone_name or examined._recorded, examined.given, examined.labels)
+    again = Examined(read_patient(out), examined.backbone_name or examined.recorded, examined.given, examined.labels)
     left = [finding.code for finding in examine(again).sick]
     again.close()
     if left:

@@ -98,6 +98,8 @@ def sickness_table(root: Path, families: Sequence[str], kinds: Sequence[str]) ->
                     print(f"missed: {one.name} ({one.code}) in {family} {kind}: found {sorted(codes)}", flush=True)
                 for folder in root.glob(f"{sick.folder.name}*"):
                     shutil.rmtree(folder)
+        named, total = (sum(count[column] for count in counts.values()) for column in (0, 1))
+        print(f"{family} {kind}: {named} of {total} named so far", flush=True)
     print("\n| code | planted | named | with another sickness beside |\n|---|---|---|---|")
     for code, (named, total, beside) in counts.items():
         print(f"| `{code}` | {total} | {named} | {beside} |")
@@ -124,6 +126,8 @@ def healthy_table(root: Path, count: int, families: Sequence[str]) -> int:
             if finding.level == "sick":
                 print(f"cried: {finding.code} on {family} {kind} {made.settings}: {finding.message}", flush=True)
         shutil.rmtree(made.folder)
+        if number % 20 == 19:
+            print(f"{number + 1} healthy adapters: {sum(found.values())} findings so far", flush=True)
     print(
         f"\n{count} healthy adapters: {sum(found.values())} findings {dict(found)}; remarks {dict(remarks)}", flush=True
     )

@@ -4,11 +4,14 @@ line says the same in words.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
 
 from .errors import LorascopeError
 from .experiment.config import AnalysisConfig, Experiment
@@ -29,6 +32,9 @@ from .work.run import compute
 from .work.sources import default_context, open_backbone
 from .work.sweep import Summary
 from .work.unit import failure
+
+if TYPE_CHECKING:
+    from .examination.examine import Examination
 
 Say = Callable[[str], None]
 
@@ -97,22 +103,11 @@ def analyze(
     folder = RunFolder(out)
     _refuse_filled(folder)
     settings = config or AnalysisConfig()
-    manifest = analyse_given(
-        backbone,
-        adapter,
-        folder,
-        corpus,
-        root,
-        frozen,
-        clip_ids,
-        context,
-        labels,
-        settings,
-        created,
-        say,
-        test_speakers,
-    )
-    return _show(folder, manifest, start, say)
+    given = (corpus, root, frozen, clip_ids, context, labels, settings, created, say, test_speakers)
+    sick = _sick(backbone, [adapter], say)
+    with _told_by(sick):
+        manifest = analyse_given(backbone, adapter, folder, *given)
+    return _show(folder, manifest | {"sick": sick}, start, say)
 
 
 def analyze_folds(
@@ -140,11 +135,35 @@ def analyze_folds(
     folder, settings = RunFolder(out), config or AnalysisConfig()
     _refuse_filled(folder)
     names = name_each(adapters)
-    context = _common(backbone, names, labels, context)
-    manifest = analyse_folds(
-        backbone, names, test_speakers, folder, corpus, root, frozen, context, labels, settings, created, say
-    )
-    return _show(folder, manifest, start, say)
+    sick = _sick(backbone, adapters, say)
+    with _told_by(sick):
+        context = _common(backbone, names, labels, context)
+        manifest = analyse_folds(
+            backbone, names, test_speakers, folder, corpus, root, frozen, context, labels, settings, created, say
+        )
+    return _show(folder, manifest | {"sick": sick}, start, say)
+
+
+def _sick(backbone: str, adapters: Sequence[str | Path], say: Say) -> list[str]:
+    """What the doctor sees in adapters without hearing anything."""
+    from .examination.quick import quick
+
+    found = [finding for adapter in adapters for finding in quick(backbone, adapter)]
+    sick = list(dict.fromkeys(f"{finding.code}: {finding.message}; {finding.mend}" for finding in found))
+    for told in sick:
+        say(f"sick: {told}")
+    return sick
+
+
+@contextlib.contextmanager
+def _told_by(sick: Sequence[str]) -> Iterator[None]:
+    """An error in the block says the likely cause, too."""
+    try:
+        yield
+    except LorascopeError as error:
+        if not sick:
+            raise
+        raise LorascopeError(f"{error} (lorascope doctor finds {sick[0]})") from error
 
 
 def _show(folder: RunFolder, manifest: dict[str, Any], start: float, say: Say) -> Results:
@@ -197,6 +216,54 @@ def analyze_several(
     page = write_page(folder, {name: result.manifest for name, result in results.items()}, table)
     say(f"side by side: {page}")
     return results
+
+
+def doctor(
+    adapters: str | Path | Sequence[str | Path],
+    backbone: str | None = None,
+    corpus: str | None = None,
+    root: str | Path | None = None,
+    manifest: str | Path | None = None,
+    labels: Sequence[str] | None = None,
+    fix_into: str | Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> pd.DataFrame:
+    """Examine adapters: whether each is what its owner thinks it is (docs/doctor.md has every sickness by its code).
+
+    `adapters` are folders or hub ids of PEFT adapters or whole checkpoints, or folders that hold several. `backbone`
+    defaults to the one that the folder records. Labelled clips, `corpus` and `root` or `manifest`, tell what only
+    labels can tell. Returns a table with a row a check: adapter, code, state ("sick", "remark", "well", "skipped",
+    "explained", "inapplicable"), layers, message, mend. With `fix_into` what can be mended is written to that new
+    folder. Raises `LorascopeError` where an adapter cannot be examined.
+    """
+    from .examination.table import table_of
+
+    one = isinstance(adapters, str | Path)
+    given = [adapters] if isinstance(adapters, str | Path) else list(adapters)
+    found = examinations(given, backbone, corpus, root, manifest, labels, fix_into, say)
+    for each in found:
+        if each.error is not None:
+            raise LorascopeError(f"adapter {each.adapter}: {each.error}" if not one else each.error)
+    return table_of(found)
+
+
+def examinations(
+    adapters: Sequence[str | Path],
+    backbone: str | None = None,
+    corpus: str | None = None,
+    root: str | Path | None = None,
+    manifest: str | Path | None = None,
+    labels: Sequence[str] | None = None,
+    fix_into: str | Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> list[Examination]:
+    """As `doctor`, with all that was found; of several adapters one that cannot be examined keeps nobody waiting."""
+    from .examination.examine import examine_all
+    from .examination.labelled import read_clips
+
+    clips = read_clips(corpus, root, manifest)
+    into = None if fix_into is None else Path(fix_into)
+    return list(examine_all(adapters, backbone, clips, labels or (), say, into))
 
 
 def name_each(adapters: Sequence[str | Path]) -> dict[str, str | Path]:

@@ -193,6 +193,64 @@ def analyze_command(
         _show(results)
 
 
+@app.command("doctor")
+def doctor_command(
+    adapters: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ADAPTER...",
+            help="Folders or hub ids of PEFT adapters or whole checkpoints; a folder of many examines each.",
+        ),
+    ],
+    backbone: Annotated[
+        str | None, typer.Option("--backbone", help="What they were trained on; default: what each folder records.")
+    ] = None,
+    corpus: Annotated[str | None, typer.Option("--corpus", help="Reader of a corpus with labelled clips.")] = None,
+    root: Annotated[Path | None, typer.Option("--root", help="Where the corpus lies.")] = None,
+    manifest: Annotated[
+        Path | None, typer.Option("--manifest", help="Labelled clips as a table: path, speaker, emotion.")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option("--labels", help="Class names in the order of the logits, separated by commas.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Write what can be mended without guessing to --out.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="With --fix: a new folder for the mended adapter.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Examine adapters: nothing dropped, a trained head, labels in order, trained at all, used as it was trained?
+
+    Exit code: 0 healthy (there may be remarks), 1 sick, 2 could not be examined. Every code: docs/doctor.md.
+    """
+    if corpus is not None and manifest is not None:
+        raise LorascopeError("--corpus and --manifest: give one of them")
+    if root is not None and corpus is None:
+        raise LorascopeError("--root: is of a corpus; name its reader with --corpus")
+    if fix != (out is not None):
+        raise LorascopeError("--fix writes to a new folder: give --fix and --out together")
+    from .api import examinations
+    from .machine.environment import quiet
+
+    quiet()
+    names = None if labels is None else [name.strip() for name in labels.split(",")]
+    where = None if out is None else _usable(out)
+    found = examinations(adapters, backbone, corpus, root, manifest, names, where, _Clock())
+    if as_json:
+        import json
+
+        print(json.dumps({"adapters": [each.as_json() for each in found]}, indent=2, ensure_ascii=False))
+    else:
+        from .examination.show import print_examinations
+
+        given = (("--backbone", backbone), ("--corpus", corpus), ("--root", root), ("--manifest", manifest))
+        options = "".join(f" {option} {value}" for option, value in given if value is not None)
+        print_examinations(found, f"lorascope doctor {' '.join(adapters)}{options}")
+    if any(each.error for each in found):
+        raise typer.Exit(2)
+    if not all(each.healthy for each in found):
+        raise typer.Exit(1)
+
+
 @app.command("report")
 def report_command(
     folder: Annotated[Path, typer.Argument(help="A folder that run or analyze wrote.")], debug: Debug = False

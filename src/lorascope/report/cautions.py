@@ -27,6 +27,7 @@ def cautions(folder: FinishedRun) -> list[tuple[str, str]]:
                 "The speech was made by a machine. Every number here says something of that machine, not of people.",
             )
         )
+    found += [("Sick", f"{text} (lorascope doctor tells more).") for text in folder.manifest.get("sick") or []]
     found += [("Optimistic", f"{capital(reason)}: the scores flatter the model.") for reason in folder.optimistic]
     shown = set(folder.optimistic)
     found += [("Warning", str(text)) for text in folder.manifest.get("warnings") or [] if text not in shown]

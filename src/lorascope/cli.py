@@ -89,18 +89,25 @@ def run_command(
 @app.command("plan")
 def plan_command(
     config: Annotated[Path, typer.Argument(help="The experiment, a YAML file.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where the results will lie; whether they fit there is told.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     overrides: Set = None,
     debug: Debug = False,
 ) -> None:
-    """List every cell with its training, validation and test speakers and clip counts; nothing is trained."""
+    """List every cell with its training, validation and test speakers and clip counts, and tell what can be known
+    without training: time, memory, disk, and what would keep it from running here.
+    """
     from .experiment.config import load_experiment
 
     experiment = load_experiment(config, overrides or [])
     from .experiment.planning import describe
     from .experiment.show import print_plan
+    from .work.foresight import foresee
 
-    description = describe(experiment)
+    ahead = foresee(experiment, out)
+    description = describe(experiment) | {"ahead": ahead.described()}
     if as_json:
         import json
 

@@ -33,7 +33,7 @@ from .here import QUICK
 pytest.importorskip("ray", reason="the extra cluster is not installed")
 pytestmark = pytest.mark.cluster
 
-PATIENCE = 120
+PATIENCE = 300
 # both are trained through the encoder: a head alone takes so little time that a node is never seen at it
 METHODS = {
     "frozen": None,

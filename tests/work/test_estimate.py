@@ -11,8 +11,9 @@ from transformers import Wav2Vec2Config
 from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2Model
 
 from lorascope.store.folder import write_json
-from lorascope.work.estimate import Shape, cell_flops, encoder_flops, encoder_shape, estimates, mean_frames
+from lorascope.work.estimate import cell_flops, estimates
 from lorascope.work.journal import State, SweepFolder
+from lorascope.work.shapes import Shape, encoder_flops, encoder_shape, mean_frames
 from lorascope.work.sweep import plan_sweep
 
 from ..tiny import mels, tiny_whisper

@@ -49,6 +49,23 @@ def print_plan(description: dict[str, Any]) -> None:
     _print_analyses(terminal, description, folds)
     for reason in dict.fromkeys(reason for cell in description["cells"] for reason in cell["optimistic"]):
         terminal.print(f"optimistic: {reason}")
+    _print_ahead(terminal, description["ahead"])
+
+
+def _print_ahead(terminal: Any, ahead: dict[str, Any]) -> None:
+    """Backbone, time, memory and disk in a line each, then what would keep it from running here."""
+    terminal.print(f"backbone: {ahead['backbone']}")
+    gib = 2**30
+    if ahead["memory"] is None:
+        terminal.print("time, memory and disk: not known, since the encoder's shape is not")
+    else:
+        hours = (ahead["seconds"] or 0) / 3600
+        took = f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min" if hours > 0.02 else "a minute"
+        terminal.print(f"time: about {took} on one worker of some CPU cores (50 GFLOP/s), much less on a GPU")
+        terminal.print(f"memory: about {ahead['memory'] / gib:.1f} GiB")
+        terminal.print(f"disk: about {ahead['disk'] / gib:.2f} GiB, of {ahead['free'] / gib:.0f} GiB free")
+    for warning in ahead["warnings"]:
+        terminal.print(f"warning: {warning}", style="bold")
 
 
 def _print_analyses(terminal: Any, description: dict[str, Any], folds: Collection[str]) -> None:

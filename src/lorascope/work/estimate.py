@@ -8,51 +8,19 @@ that the first of its kind may take longer.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from ..corpora import Corpus
 from ..experiment.analyses import AnalysisUnit
 from ..experiment.methods import ClassicConfig, FrozenConfig, OptimiserConfig
 from ..experiment.planning import Cell
-from ..sound.features import FRAMES_PER_SECOND, WINDOW
+from ..sound.features import WINDOW
 from .journal import State, SweepFolder
+from .shapes import encoder_flops, encoder_shape, mean_frames
 from .sweep import Planned
 
-#: (width, blocks) of published encoders, by the end of their name; their feed-forward layers are four times as wide.
-SHAPES = {
-    "whisper-tiny": (384, 4),
-    "whisper-base": (512, 6),
-    "whisper-small": (768, 12),
-    "whisper-medium": (1024, 24),
-    "whisper-large": (1280, 32),
-    "wav2vec2-base": (768, 12),
-    "wav2vec2-large": (1024, 24),
-    "hubert-base": (768, 12),
-    "hubert-large": (1024, 24),
-    "wavlm-base": (768, 12),
-    "wavlm-large": (1024, 24),
-}
 #: GFLOP/s that a stated estimate takes for granted: some cores of a CPU; a recent GPU does hundreds of times as many.
 GFLOPS = 50.0
-#: Of how many clips the headers are read, and what a clip is taken for where they can't be, in seconds.
-HEADERS, SECONDS = 100, 4.0
-#: The convolutions that make frames of a waveform, FLOPs a frame (the seven layers of 512 channels of wav2vec 2.0, 20 ms a frame).
-WAVEFORM = 1.0e8
-
-
-@dataclass(frozen=True)
-class Shape:
-    """An encoder's width, its number of blocks, the width of their feed-forward layers, whether it takes the waveform, and
-    the most frames that it takes."""
-
-    width: int
-    blocks: int
-    inner: int
-    waveform: bool = False
-    window: int = WINDOW
 
 
 @dataclass(frozen=True)
@@ -147,57 +115,6 @@ def analysis_flops(unit: AnalysisUnit, frames: float) -> float | None:
     # single blocks and all up to one, of the frozen and the trained encoder; half of the encoder on average
     replays = 2 * shape.blocks if "erasure" in measures else 0
     return one * len(unit.clips) * (models * (1 + backward) + replays + len(unit.ranks))
-
-
-def encoder_flops(shape: Shape, frames: float) -> float:
-    """FLOPs of one clip through an encoder: four projections, the attention between all pairs of frames and two feed-forward layers a block; and its convolutions."""
-    width = shape.width
-    block = frames * (8 * width**2 + 4 * width * shape.inner) + 4 * frames**2 * width
-    # Whisper's second convolution has a kernel of 3; the first is small beside it
-    convolutions = frames * (WAVEFORM if shape.waveform else 6 * width**2)
-    return shape.blocks * block + convolutions
-
-
-def encoder_shape(backbone: str) -> Shape | None:
-    """The shape of an encoder by its folder's config.json or its published name; None where neither tells."""
-    config = Path(backbone).expanduser() / "config.json"
-    if config.is_file():
-        try:
-            told = json.loads(config.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError):
-            return None
-        whisper, others = (
-            ("d_model", "encoder_layers", "encoder_ffn_dim"),
-            ("hidden_size", "num_hidden_layers", "intermediate_size"),
-        )
-        for keys in (whisper, others):
-            if all(isinstance(told.get(key), int) for key in keys):
-                window = told.get("max_source_positions", WINDOW) if keys is whisper else WINDOW
-                return Shape(*(told[key] for key in keys), waveform=keys is others, window=window)
-        return None
-    name = Path(backbone).name.lower()
-    for known, (width, blocks) in SHAPES.items():
-        if name.startswith(known):
-            return Shape(width, blocks, 4 * width, waveform=not name.startswith("whisper"))
-    return None
-
-
-def mean_frames(corpus: Corpus) -> float:
-    """Mean length of a corpus' clips in encoder frames, from the headers of some of them; clips of 4 s where those can't be read."""
-    import soundfile
-
-    table = corpus.clips
-    lengths = []
-    for row in table.iloc[:: max(1, len(table) // HEADERS)].to_dict(orient="records"):
-        start, end = row.get("start"), row.get("end")
-        if end is None or end != end:
-            try:
-                end = soundfile.info(row["path"]).duration
-            except (soundfile.SoundFileError, RuntimeError, OSError):
-                end = SECONDS + (start if start == start and start is not None else 0.0)
-        lengths.append(end - (start if start is not None and start == start else 0.0))
-    mean = sum(lengths) / len(lengths) if lengths else SECONDS
-    return min(max(1.0, mean * FRAMES_PER_SECOND), WINDOW)
 
 
 def _kin(one: Planned) -> tuple[str, ...]:

@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..corpora import Corpus
 from ..errors import LorascopeError
 from ..experiment.analyses import AnalysisUnit, plan_analyses
 from ..experiment.config import Experiment, dump_experiment
-from ..experiment.planning import corpus_of, plan
+from ..experiment.planning import Cell, corpus_of, plan
 from ..machine import processes
 from ..models.weights.backbone import Backbone
 from ..store.folder import RunFolder, write_text
@@ -23,6 +24,8 @@ from ..training.inputs import Inputs
 from .kinds.analysis import compute_analysis
 from .kinds.cell import compute_cell, read_cell
 from .manifest import base_manifest, moment, write_manifest
+from .needs import disk_needed, free_at, short_of
+from .shapes import encoder_shape
 from .sources import Say, open_inputs
 
 Manifest = dict[str, Any]
@@ -52,6 +55,7 @@ def compute(
     processes.on_first(lambda: _refuse_others(folder))
     check_arguments(experiment)
 
+    processes.on_first(lambda: _warn_of_disk(experiment, corpus, cells, units, folder, say))
     inputs, backbone = open_inputs(experiment, corpus, cells, say)
     clips = inputs.clips
     processes.on_first(lambda: _open_folder(folder, experiment, say))
@@ -127,6 +131,19 @@ def _analyse(
 def _told_before(unit: AnalysisUnit) -> dict[str, Any]:
     """What the manifest tells of the first analysis by the names that it had when there was only one."""
     return {"method": unit.main.name, "fold": unit.fold.name, "seed": unit.main.of_seed}
+
+
+def _warn_of_disk(
+    experiment: Experiment,
+    corpus: Corpus,
+    cells: Sequence[Cell],
+    units: Sequence[AnalysisUnit],
+    folder: RunFolder,
+    say: Say,
+) -> None:
+    needed = disk_needed(cells, units, corpus, encoder_shape(experiment.backbone.name))
+    for line in short_of(needed, free_at(folder.root), folder.root):
+        say(f"warning: {line}")
 
 
 def _open_folder(folder: RunFolder, experiment: Experiment, say: Say) -> None:

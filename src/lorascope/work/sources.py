@@ -20,7 +20,7 @@ from ..experiment.config import AnalysisConfig, Experiment
 from ..experiment.planning import Cell
 from ..machine import processes
 from ..machine.devices import device
-from ..models.adapters.building import check_layers
+from ..models.adapters.building import check_fits
 from ..models.adapters.folder import read_record
 from ..models.adapters.opening import Source, read_source
 from ..models.weights.backbone import Backbone, load_backbone
@@ -49,7 +49,7 @@ def open_inputs(
     if any(cell.kind == "classic" for cell in cells):
         check_opensmile()
     for method in experiment.conditions.values():
-        check_layers(method, backbone.model)
+        check_fits(method, backbone.model)
     pieces = {name: (path, start, end) for name, path, start, end in _pieces(corpus)}
     clips = processes.first_before_others(lambda: prepare(corpus, backbone, say))
 

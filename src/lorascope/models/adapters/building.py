@@ -38,22 +38,35 @@ def adapt(model: SpeechClassifier, method: methods.Method, seed: int) -> PeftMod
 
     What must not move of an encoder that is trained whole: Whisper's sinusoidal positions, and the convolutions on
     the waveform (as is usual: `freeze_feature_encoder`). Raises `LorascopeError` where the method names a layer
-    that the encoder has not.
+    that the encoder has not, or a rank above the smaller side of a matrix.
     """
     if isinstance(method, methods.FullConfig | methods.BitFitConfig):
         return _release(model, biases_only=isinstance(method, methods.BitFitConfig))
-    check_layers(method, model)
+    check_fits(method, model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return _wrap(model, _peft_config(model, method))
 
 
-def check_layers(method: methods.Method, model: SpeechClassifier) -> None:
-    """Raises `LorascopeError` where the method names a layer that the encoder has not."""
+def check_fits(method: methods.Method, model: SpeechClassifier) -> None:
+    """Raises `LorascopeError` where the method names a layer that the encoder has not, or a rank above the smaller side
+    of a matrix that it adapts.
+    """
     count = model.config.num_hidden_layers
     for layer in getattr(method, "layers", None) or ():
         if layer >= count:
             raise LorascopeError(f"methods: {method.words}: no layer {layer}; the encoder's are 0 to {count - 1}")
+    rank = getattr(method, "initial_rank", None) or getattr(method, "rank", None)
+    if rank is None:
+        return
+    for target in getattr(method, "targets", ()):
+        suffix = f".{model.linears[target]}.weight"
+        smaller = min(min(weight.shape) for name, weight in model.named_parameters() if name.endswith(suffix))
+        if rank > smaller:
+            raise LorascopeError(
+                f"methods: {method.words}: rank {rank} is above {smaller}, the smaller side of {target}; "
+                "give a lower one"
+            )
 
 
 def _peft_config(model: SpeechClassifier, method: Any) -> LoraConfig | IA3Config:

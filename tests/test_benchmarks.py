@@ -135,3 +135,27 @@ def test_cells_are_dealt_to_machines(program):
     shared = program("sizes").shared
     assert shared([1.0] * 10, 8) == 2.0
     assert shared([4.0, 3.0, 2.0, 1.0], 2) == 5.0
+
+
+def test_coverage_tells_a_share_of_every_number(program, monkeypatch, capsys, tmp_path):
+    kept = tmp_path / "goals.jsonl"
+    monkeypatch.setenv("LORASCOPE_BENCH_JSON", str(kept))
+    coverage = program("coverage")
+    coverage.main(["--quick"])
+    lines = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    heads, rows = lines[0], lines[1:]
+    assert heads[2:] == ["2 speakers", "4 speakers"]
+    names = {row[0] for row in rows}
+    words = ["pooled UAR", "mean over folds", "contribution", "lens", "erasure", "k90", "CKA", "probe", "null of"]
+    assert [any(word in name for name in names) for word in words] == [True] * len(words)
+    # three simulations each: a share is one of thirds, or there is no interval
+    shares = {cell.split(" ±")[0] for row in rows for cell in row[2:]}
+    assert len(rows) > 30 and shares <= {"none", "0.0", "33.3", "50.0", "66.7", "100.0"}
+    assert "intervals hold 93 to 97 %" in json.loads(kept.read_text())["goal"]
+
+
+def test_coverage_counts_what_holds_the_truth(program):
+    coverage = program("coverage")
+    ends = [("always", 0.0, 2.0, 1.0), ("never", 2.0, 3.0, 1.0), ("none", np.nan, np.nan, 1.0)]
+    found = coverage.held(lambda *_: (coverage.Ends(*one) for one in ends), coverage.TESTED[0], 4)
+    assert found["share"].fillna(-1).to_dict() == {"always": 1.0, "never": 0.0, "none": -1.0}

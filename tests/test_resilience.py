@@ -14,11 +14,12 @@ from lorascope import analyze_several
 from lorascope.analysis import one_pass as tracing
 from lorascope.api import run
 from lorascope.experiment.config import AnalysisConfig, experiment_from
-from lorascope.store import folder as store
-from lorascope.store.folder import RunFolder
+from lorascope.store import seals
+from lorascope.store.folder import RunFolder, read_json
+from lorascope.store.units import Units
 from lorascope.training.checkpoints import Checkpoints, last_whole
 from lorascope.training.fit import LengthTrainer
-from lorascope.work.kinds import cell as cells
+from lorascope.work import run as running
 
 from .conftest import settings_of
 from .killed import dying, run_until_killed
@@ -62,26 +63,35 @@ def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(tmp_pat
         original(self, *args, **settings)
         time.sleep(60)
 
-    checkpoint = "cells/.partial-*/candidate-*/trainer/checkpoint-*/whole.json"
+    checkpoint = "cells/.partial-*/candidate-*/trainer/checkpoint-*/seal.json"
     killed(Checkpoints, "on_save", kept_then_waiting, seen=root, pattern=checkpoint)
     assert len(list(root.glob(checkpoint))) == 1
     # with a checkpoint half written: the weights, but neither the optimiser nor where the training was
     at(LengthTrainer, "_save_optimizer_and_scheduler", lambda self, _: self.state.epoch == 2)
     assert len(list(root.glob("cells/.partial-*/candidate-*/trainer/checkpoint-*/*.safetensors"))) == 2
-    # when a training is done, between its adapter and the note that it is
+    # when a training is done, between its adapter, the note that it is, and the seal of both
     over("fit.json")
-    # in the last write of a cell, before and after its metrics, and when it is in place
+    at(seals, "seal", lambda folder, *_, **__: folder.name == "candidate-0")
+    # in the last writes of a cell, when it is sealed, and when it is in place
     over("metrics.json")
-    at(RunFolder, "put_in_place")
-    at(cells, "_whole", lambda cell, *_: cell.kind == "lora")
+    at(seals, "seal", lambda folder, *_, **__: (folder / "metrics.json").exists())
+    at(Units, "_put_in_place")
+    assert [seals.fault(cell) for cell in root.glob("cells/.partial-*") if (cell / "metrics.json").exists()] == [None]
+    at(running, "read_cell", lambda cell, *_: cell.kind == "lora")
     assert list(root.glob("cells/[!.]*/candidate-0"))
-    # in the midst of an analysis, and when its tables are whole but not in their place
+    # in the midst of an analysis, when its tables are whole but not sealed, sealed but not in their place, and over
+    # the copy that is shown
     calls = []
     at(tracing, "_trace_one", lambda *_: len(calls) == 5 or calls.append(1))
+    at(seals, "seal", lambda folder, *_, **__: (folder / "about.json").exists())
+    at(Units, "_put_in_place")
+    assert [seals.fault(unit) for unit in root.glob("analyses/.partial-*")] == [None]
     over("analysis")
     assert not (root / "analysis").exists() and (root / ".analysis-partial" / "about.json").exists()
-    # over the report
+    # over the report, and the seal over all
     over("report.html")
+    at(RunFolder, "seal")
+    assert not (root / "seal.json").exists()
     assert (root / "analysis").exists()
 
     results = run(experiment, root)
@@ -125,16 +135,20 @@ def test_an_analysis_of_adapters_that_is_killed_continues(tmp_path, corpus, back
     assert (tmp_path / "killed" / table).read_bytes() == (tmp_path / "undisturbed" / table).read_bytes()
 
 
-def test_whole_tables_are_taken_up_and_not_computed_again(tmp_path):
+def test_tables_take_the_place_of_others_whole(tmp_path):
     folder = RunFolder(tmp_path)
-    table = {"lens": pd.DataFrame({"a": [1]})}
-    folder.replace_tables(table, {"identity": "old"})
-    folder.replace_tables(table, {"identity": "new"})
-    assert folder.about_analysis() == {"identity": "new"}
-    for where in (".analysis-old", ".analysis-partial"):
-        (tmp_path / "analysis").replace(tmp_path / where)
-        assert folder.about_analysis() == {"identity": "new"}
-    assert _names(tmp_path) == ["analysis"]
+    for number in (1, 2):
+        folder.replace_tables({"lens": pd.DataFrame({"a": [number]})}, {"number": number})
+        assert seals.fault(folder.analysis) is None and _names(tmp_path) == ["analysis"]
+        assert list(pd.read_parquet(folder.analysis / "lens.parquet")["a"]) == [number]
+    folder.analyses.begin("abc")
+    folder.analyses.finish("abc", {"number": 3})
+    # what is shown is a copy, made again where it is another
+    for _ in range(2):
+        folder.show_analysis("abc")
+        assert read_json(folder.analysis / "about.json")["number"] == 3 and seals.fault(folder.analysis) is None
+        (folder.analysis / "about.json").write_text("{}")
+    assert _names(tmp_path) == ["analyses", "analysis"]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +156,8 @@ def test_whole_tables_are_taken_up_and_not_computed_again(tmp_path):
     [
         lambda folder: (folder / "optimizer.pt").unlink(),
         lambda folder: (folder / "trainer_state.json").write_text('{"best_global_'),
-        lambda folder: (folder / "whole.json").unlink(),
+        lambda folder: (folder / "seal.json").unlink(),
+        lambda folder: (folder / "optimizer.pt").write_text("momentz"),
     ],
 )
 def test_a_damaged_checkpoint_is_not_taken_up(tmp_path, harm):
@@ -151,8 +166,7 @@ def test_a_damaged_checkpoint_is_not_taken_up(tmp_path, harm):
         folder.mkdir()
         (folder / "optimizer.pt").write_text("moments")
         (folder / "trainer_state.json").write_text(json.dumps({"best_global_step": min(step, 6)}))
-        files = {file.name: file.stat().st_size for file in folder.iterdir()}
-        (folder / "whole.json").write_text(json.dumps(files))
+        seals.seal(folder)
     assert last_whole(tmp_path) == tmp_path / "checkpoint-9"
     # the best epoch so far is needed at the end
     assert _names(tmp_path) == ["checkpoint-6", "checkpoint-9"]
@@ -174,7 +188,6 @@ def test_a_best_checkpoint_is_found_where_the_run_is_now(tmp_path):
 def test_a_cell_that_lost_its_metrics_makes_room(tmp_path):
     folder = RunFolder(tmp_path)
     (folder.cell("a") / "adapter").mkdir(parents=True)
-    partial = folder.begin("a")
-    store.write_json(partial / "metrics.json", {})
-    folder.put_in_place("a")
+    folder.cells.begin("a")
+    folder.cells.finish("a", {})
     assert folder.is_whole("a") and not (folder.cell("a") / "adapter").exists()

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import analyze, analyze_several, doctor, run, run_sweep
+    from .api import analyze, analyze_folds, analyze_several, doctor, run, run_sweep
     from .corpora import Corpus, load_corpus, make_folds
     from .errors import LorascopeError
     from .experiment.config import Experiment, load_experiment
@@ -23,6 +23,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "analyze": "api",
+    "analyze_folds": "api",
     "analyze_several": "api",
     "doctor": "api",
     "Experiment": "experiment.config",
@@ -46,6 +47,7 @@ __all__ = [
     "Results",
     "__version__",
     "analyze",
+    "analyze_folds",
     "analyze_several",
     "doctor",
     "load_backbone",

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -19,12 +19,13 @@ from .findings.compare import TABLE, side_by_side
 from .machine import processes
 from .machine.processes import refuse_several
 from .models.adapters.opening import open_adapted
+from .store.finished import FinishedRun
 from .store.folder import RunFolder, write_text
 from .store.results import Results
 from .work import sweep as sweeps
 from .work.engines.engine import Engine
 from .work.journal import SweepFolder
-from .work.kinds.analysis import analyse_given
+from .work.kinds.given import analyse_folds, analyse_given
 from .work.manifest import moment, write_manifest
 from .work.run import compute
 from .work.sources import default_context, open_backbone
@@ -47,7 +48,7 @@ def run(experiment: Experiment, out: str | Path, say: Say = lambda _: None) -> R
     if processes.number():
         say = lambda _: None  # noqa: E731
     folder = RunFolder(out)
-    compute(experiment, folder, say)
+    compute(experiment, folder, say, lambda manifest: _first_look(folder, manifest, say))
     return processes.on_first(lambda: _report(folder, say))
 
 
@@ -83,17 +84,18 @@ def analyze(
     labels: Sequence[str] | None = None,
     config: AnalysisConfig | None = None,
     say: Callable[[str], None] = lambda _: None,
+    test_speakers: Sequence[str] | None = None,
 ) -> Results:
     """Run the analyses on an adapter and leave tables, figures and a report in `out`.
 
     `backbone` is a folder that `save_pretrained` wrote, a hub id or a short name; `adapter` the folder or hub id of a
     PEFT adapter, with projector and classifier among its saved modules or without, or of a whole checkpoint of the same
     architecture; `frozen` a folder in which only the head was trained. The clips are `clip_ids`, or a seeded sample of
-    the corpus. `context` ("trim" or "full") defaults to what the adapter's folder records, else "full", or "trim" for
-    encoders without a window. The class names are the adapter's record's, else the backbone's, else `labels`; they are
-    matched by meaning, whatever their order. Without a trained head they only choose the clips, and default to the
-    usual four. What the adapter doesn't allow is left out and told, and refused where `config` names it. Raises
-    `LorascopeError` for bad input before anything is written.
+    the corpus, of its `test_speakers` where these are named. `context` ("trim" or "full") defaults to what the
+    adapter's folder records, else "full", or "trim" for encoders without a window. The class names are the adapter's
+    record's, else the backbone's, else `labels`; they are matched by meaning, whatever their order. Without a trained
+    head they only choose the clips, and default to the usual four. What the adapter doesn't allow is left out and told,
+    and refused where `config` names it. Raises `LorascopeError` for bad input before anything is written.
     """
     refuse_several("analyze")
     start, created = time.perf_counter(), moment()
@@ -107,13 +109,63 @@ def analyze(
         say(f"sick: {told}")
     try:
         manifest = analyse_given(
-            backbone, adapter, folder, corpus, root, frozen, clip_ids, context, labels, settings, created, say
+            backbone,
+            adapter,
+            folder,
+            corpus,
+            root,
+            frozen,
+            clip_ids,
+            context,
+            labels,
+            settings,
+            created,
+            say,
+            test_speakers,
         )
     except LorascopeError as error:
         if not sick:
             raise
         raise LorascopeError(f"{error} (lorascope doctor finds {sick[0]})") from error
-    write_manifest(folder, manifest | {"sick": sick}, [], start)
+    return _show(folder, manifest | {"sick": sick}, start, say)
+
+
+def analyze_folds(
+    backbone: str,
+    adapters: Sequence[str | Path],
+    test_speakers: Sequence[Sequence[str]],
+    out: str | Path,
+    corpus: str,
+    root: str | Path | None = None,
+    frozen: Sequence[str | Path] | None = None,
+    context: str | None = None,
+    labels: Sequence[str] | None = None,
+    config: AnalysisConfig | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Results:
+    """Analyse adapters that were trained alike on folds of one corpus, each on its own `test_speakers`, and aggregate
+    what they show; the other arguments are those of `analyze`, `frozen` names a baseline for each adapter.
+
+    `out` has an analysis each, findings over all and one report. The interval over folds takes each adapter to have
+    been trained on the clips of all other speakers. Raises `LorascopeError` for bad input, also where an adapter has no
+    test speakers, or two share one.
+    """
+    refuse_several("analyze")
+    start, created = time.perf_counter(), moment()
+    folder, settings = RunFolder(out), config or AnalysisConfig()
+    _refuse_filled(folder)
+    names = name_each(adapters)
+    context = _common(backbone, names, labels, context)
+    manifest = analyse_folds(
+        backbone, names, test_speakers, folder, corpus, root, frozen, context, labels, settings, created, say
+    )
+    return _show(folder, manifest, start, say)
+
+
+def _show(folder: RunFolder, manifest: dict[str, Any], start: float, say: Say) -> Results:
+    folder.unseal()
+    folder.show_analysis(manifest["analyses"][0]["hash"])
+    write_manifest(folder, manifest, [], start)
     return _report(folder, say)
 
 
@@ -263,9 +315,10 @@ def _tell(sweep: Sweep, summary: Summary, root: Path, say: Say) -> Summary:
     told: list[str] = []
     for slug in summary.finished:
         run = folder.experiment(slug)
-        page = run.root / "report.html"
         try:
-            if not page.is_file() or page.stat().st_mtime < run.manifest.stat().st_mtime:
+            for fault in run.faults():
+                say(f"{slug}: {fault}; made again")
+            if not run.is_told():
                 _report(run, lambda text, slug=slug: say(f"{slug}: {text}"))
             told.append(slug)
         except Exception as error:  # a report that cannot be made keeps the others from nothing
@@ -274,6 +327,17 @@ def _tell(sweep: Sweep, summary: Summary, root: Path, say: Say) -> Summary:
     runs = {slug: folder.experiment(slug).root for slug in told}
     table = write_table(sweep.axes, values, runs, root)
     return replace(summary, unfinished=errors, table=table)
+
+
+def _first_look(folder: RunFolder, manifest: dict[str, Any], say: Say) -> None:
+    """Figures of the first adapter, long before the report; the report's own take their place."""
+    from .report.figures import draw
+
+    first = manifest["analyses"][0]
+    unit = FinishedRun(folder.root, only=first["hash"], given=manifest)
+    drawn = [file for file in draw(unit, folder.root / "figures", formats=("png",)) if file.stem == "fig1"]
+    if drawn:
+        say(f"a first picture, of one adapter alone (fold {first['fold']}): {drawn[0]}")
 
 
 def _report(folder: RunFolder, say: Say) -> Results:

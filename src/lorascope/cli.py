@@ -124,7 +124,11 @@ def analyze_command(
     out: Annotated[Path, typer.Option("--out", help="Folder for the results.", callback=_usable)],
     root: Annotated[Path | None, typer.Option("--root", help="Where the corpus lies.")] = None,
     frozen: Annotated[
-        Path | None, typer.Option("--frozen", help="The frozen baseline: the same with only a trained head.")
+        list[Path] | None,
+        typer.Option(
+            "--frozen",
+            help="The frozen baseline: the same with only a trained head; with several --test-speakers one an adapter.",
+        ),
     ] = None,
     clip_ids: Annotated[
         Path | None, typer.Option("--clip-ids", help="Text file with the ids of the clips to analyse, one a line.")
@@ -139,6 +143,14 @@ def analyze_command(
     labels: Annotated[
         str | None, typer.Option("--labels", help="Class names in the order of the logits, separated by commas.")
     ] = None,
+    test_speakers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--test-speakers",
+            help="Speakers that the adapter was not trained on, separated by commas. Of several adapters, trained "
+            "alike on folds of the corpus, one for each in their order: what they show is then aggregated.",
+        ),
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the analysis section; repeatable."),
@@ -151,22 +163,31 @@ def analyze_command(
     if context not in (None, "trim", "full"):
         raise LorascopeError(f"--context {context}: expected trim or full")
     config = analysis_from(overrides or [])
-    from .api import analyze, analyze_several
+    from .api import analyze, analyze_folds, analyze_several
     from .machine.environment import quiet
     from .work.sources import read_clip_ids
 
     quiet()
     options: dict[str, Any] = {
         "root": root,
-        "frozen": frozen,
-        "clip_ids": None if clip_ids is None else read_clip_ids(clip_ids),
         "context": context,
         "labels": None if labels is None else [name.strip() for name in labels.split(",")],
         "config": config,
         "say": _Clock(),
     }
+    heard = [[name.strip() for name in names.split(",") if name.strip()] for names in test_speakers or ()]
+    if heard and len(adapter) > 1:
+        if clip_ids is not None:
+            raise LorascopeError("--clip-ids and --test-speakers choose the clips in two ways; give one of them")
+        _show(analyze_folds(backbone, adapter, heard, out, corpus, frozen=frozen, **options))
+        return
+    if len(frozen or ()) > 1 or len(heard) > 1:
+        raise LorascopeError("--frozen, --test-speakers: several of them go with several adapters of folds alone")
+    options["clip_ids"] = None if clip_ids is None else read_clip_ids(clip_ids)
+    options["frozen"] = frozen[0] if frozen else None
     if len(adapter) == 1:
-        _show(analyze(backbone, adapter[0], out, corpus, **options))
+        speakers = heard[0] if heard else None
+        _show(analyze(backbone, adapter[0], out, corpus, test_speakers=speakers, **options))
         return
     for results in analyze_several(backbone, adapter, out, corpus, **options).values():
         _show(results)
@@ -238,7 +259,8 @@ def report_command(
     from .report import write_all
     from .store.results import Results
 
-    Results(folder)
+    for fault in Results(folder).folder.faults():
+        print(f"{folder / fault.name}: {fault.what}; made again", file=sys.stderr)
     write_all(folder)
     _show(Results(folder))
 

@@ -111,7 +111,7 @@ def test_an_override_of_an_axis_is_refused(write, override):
 def test_table1_is_one_grid_over_all_sizes(tmp_path):
     iemocap_tree(tmp_path, per_class=1)
     sweep = load_sweep(CONFIGS / "table1-iemocap.yaml", [f"corpus.root={tmp_path}"])
-    cells = plan_sweep(sweep)
+    cells = [unit for unit in plan_sweep(sweep) if unit.kind == "cell"]
     # six sizes, two methods, ten folds
     assert len(sweep.variants) == 6 and len(cells) == 6 * 2 * 10
     assert {cell.cell.backbone.removeprefix("openai/whisper-") for cell in cells} == {
@@ -125,9 +125,14 @@ def test_table1_is_one_grid_over_all_sizes(tmp_path):
 
 def test_the_rank_ablation_shares_its_frozen_cells_and_its_scale(tmp_path):
     emodb_tree(tmp_path)
-    cells = plan_sweep(load_sweep(CONFIGS / "rank-ablation-emodb.yaml", [f"corpus.root={tmp_path}"]))
+    units = plan_sweep(load_sweep(CONFIGS / "rank-ablation-emodb.yaml", [f"corpus.root={tmp_path}"]))
+    cells = [unit for unit in units if unit.kind == "cell"]
     # three seeds, four speakers in the tree; a frozen cell and six ranks for each
     assert len(cells) == 3 * 4 * (1 + 6)
+    # an analysis of the first fold for each rank and seed, after all cells, of which it needs two
+    analyses = units[len(cells) :]
+    assert {unit.kind for unit in analyses} == {"analysis"} and len(analyses) == 3 * 6
+    assert all(set(unit.needs) <= {cell.key for cell in cells} and len(unit.needs) == 2 for unit in analyses)
     for cell in cells:
         assert len(cell.slugs) == (6 if cell.cell.kind == "frozen" else 1)
     assert {cell.cell.method.alpha / cell.cell.rank for cell in cells if cell.cell.kind == "lora"} == {2.0}

@@ -40,6 +40,27 @@ def make_run(folder: Path, recipe: Recipe | None = None) -> Path:
     return folder
 
 
+def make_units(folder: Path, folds: int = 3, seeds: tuple[int, ...] = (1, 2), control: bool = True) -> Path:
+    """Write a run folder whose analyses are of several folds and seeds, each drawn anew, and of a control."""
+    recipe = Recipe(speakers=max(4, folds))
+    make_run(folder, recipe)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    listed = []
+    for method, kind in (("lora", None), *([("shuffled", "shuffled_labels")] if control else [])):
+        for fold in speaker_names(recipe)[:folds]:
+            for seed in seeds:
+                name = f"{method}-{fold}-{seed}"
+                place = folder / "analyses" / name
+                write_analysis(place, recipe, np.random.default_rng(len(listed)))
+                about = manifest["analysis"] | {"trained_on": 120, "tested_on": 40, "clips_from": "test"}
+                (place / "about.json").write_text(json.dumps(about))
+                names = {"name": method, "label": label_of("lora", 32), "control": kind, "fold": fold, "seed": seed}
+                listed.append({"hash": name, "seconds": 60.0, "clips_from": "test"} | names)
+    manifest["analyses"] = listed
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
 def make_analysis(folder: Path, recipe: Recipe | None = None) -> Path:
     """Write what `lorascope analyze` leaves: no cells, hence no Table 1."""
     recipe = recipe or Recipe()

@@ -79,12 +79,13 @@ def test_a_figure_whose_table_is_missing_is_not_drawn(bare: Path) -> None:
 
 def test_drawing_again_gives_the_same_bytes_and_needs_no_torch(tmp_path: Path) -> None:
     run = make_analysis(tmp_path / "run", Recipe(without=("ranks", "contribution", "spectra", "cka")))
-    before = {file: file.read_bytes() for file in draw(run)}
+    before = {file: file.read_bytes() for file in draw(FinishedRun(run), run / "figures")}
     assert len(before) == 6
     for file in before:
         file.unlink()
     code = (
-        "import sys; from pathlib import Path; from lorascope.report.page import draw; draw(Path(sys.argv[1])); "
+        "import sys; from pathlib import Path; from lorascope.report.page import FinishedRun, draw; "
+        "run = Path(sys.argv[1]); draw(FinishedRun(run), run / 'figures'); "
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, str(run)], check=True, env={"PYTHONHASHSEED": "7", "PATH": ""})

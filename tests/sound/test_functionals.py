@@ -15,9 +15,10 @@ from lorascope.experiment.config import experiment_from
 from lorascope.sound import functionals as classic
 from lorascope.sound.decoding import load_audio
 from lorascope.statistics.stats import unweighted_average_recall
+from lorascope.training import inputs
 from lorascope.training.heads import load_head
 
-from ..conftest import settings_of
+from ..conftest import make_corpus, settings_of
 from ..tiny import CLASSES, write_tone
 
 opensmile = pytest.importorskip("opensmile")
@@ -97,7 +98,7 @@ def test_a_run_with_classic_and_frozen_heads(corpus, backbone_folder, tmp_path):
         scores = [candidate["validation_uar"] for candidate in metrics["candidates"]]
         assert metrics["validation"]["uar"] == max(scores) and len(scores) == 2
         saved, predictions = load_head(file.parent / "adapter"), pd.read_parquet(file.parent / "predictions.parquet")
-        inputs = np.stack(
+        features = np.stack(
             [
                 classic.functionals(
                     "egemaps",
@@ -108,7 +109,34 @@ def test_a_run_with_classic_and_frozen_heads(corpus, backbone_folder, tmp_path):
                 for clip in predictions["clip"]
             ]
         )
-        logits = saved.logits(inputs)
+        logits = saved.logits(features)
         np.testing.assert_array_equal(predictions[[f"logit_{name}" for name in CLASSES]].to_numpy(), logits)
         gold = np.array([CLASSES.index(emotion) for emotion in predictions["emotion"]])
         assert unweighted_average_recall(gold, logits.argmax(axis=1), 4) == pytest.approx(metrics["uar"])
+
+
+def test_a_sound_that_is_replaced_during_a_run_is_told_and_never_kept_as_the_old_one(
+    tmp_path, backbone_folder, monkeypatch
+):
+    manifest = make_corpus(tmp_path / "corpus")
+    methods = {"frozen": None, "lora": None, "linear": {"kind": "classic", "C": 1}}
+    changes = {"methods": methods, "folds": {"only": ["ann"]}, "analysis": None}
+    experiment = experiment_from(settings_of(manifest, backbone_folder, **changes))
+    clip = next((tmp_path / "corpus").glob("ann-anger-0.wav"))
+    before, original = clip.read_bytes(), inputs.functionals
+
+    def late(*given):
+        # minutes later in a real run: all clips have been hashed, openSMILE reads them now
+        write_tone(clip, 1000, 0.5)
+        return original(*given)
+
+    def predictions(cache):
+        monkeypatch.setenv("LORASCOPE_CACHE", str(tmp_path / cache))
+        return run(experiment, tmp_path / f"run-{cache}").predictions
+
+    monkeypatch.setattr(inputs, "functionals", late)
+    with pytest.raises(LorascopeError, match=r"ann-anger-0\.wav: was changed since it was first read; run the same"):
+        predictions("disturbed")
+    monkeypatch.setattr(inputs, "functionals", original)
+    clip.write_bytes(before)
+    pd.testing.assert_frame_equal(predictions("disturbed"), predictions("undisturbed"), check_exact=True)

@@ -88,36 +88,11 @@ class TestRecall:
     def test_weights_are_repetitions(self, rng):
         gold, predicted = rng.integers(0, 3, 20), rng.integers(0, 3, 20)
         rows = rng.integers(0, 20, 30)
-        weighted = stats.weighted_recall(gold, predicted, stats.counts([rows], 20), 3)[0]
+        weighted = stats.weighted_recall(gold, predicted, np.bincount(rows, minlength=20)[None], 3)[0]
         assert weighted == pytest.approx(stats.unweighted_average_recall(gold[rows], predicted[rows], 3))
 
 
-class TestResampling:
-    speakers = ("a",) * 3 + ("b",) * 5 + ("c",) * 2
-
-    def test_speakers_come_whole(self):
-        sizes = {"a": 3, "b": 5, "c": 2}
-        for rows in stats.speaker_bootstrap(self.speakers, 20, 0):
-            for name, size in sizes.items():
-                picked = [row for row in rows if self.speakers[row] == name]
-                assert len(picked) % size == 0
-                assert len(set(picked)) in (0, size)
-
-    def test_clips_are_drawn_within_drawn_speakers(self):
-        samples = stats.bootstrap_rows(self.speakers, 200, 0)
-        assert {len(rows) for rows in samples} >= {9, 15, 6}
-        assert any(len(set(rows)) < len(rows) for rows in samples)
-
-    def test_one_speaker_leaves_a_plain_bootstrap(self):
-        values = np.random.default_rng(0).normal(size=50)
-        means = [values[rows].mean() for rows in stats.bootstrap_rows(["x"] * 50, 2000, 0)]
-        assert np.std(means) == pytest.approx(values.std() / np.sqrt(50), rel=0.08)
-
-    def test_seed_decides(self):
-        first, again, other = (stats.bootstrap_rows(self.speakers, 5, seed) for seed in (1, 1, 2))
-        assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
-        assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
-
+class TestPercentiles:
     def test_interval_of_known_replicates(self):
         assert stats.percentile_interval(np.arange(1001.0)) == pytest.approx((25.0, 975.0))
 

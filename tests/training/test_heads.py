@@ -113,7 +113,7 @@ def test_what_is_saved_gives_the_same_logits(setting, tmp_path, head):
     assert saved.about["head"] == head and tuple(saved.about["classes"]) == CLASSES
     folder = RunFolder(tmp_path).cell(metrics["hash"])
     names = {path.name for path in folder.iterdir()}
-    assert names == {"adapter", "metrics.json", "predictions.parquet", "train.log"}
+    assert names == {"adapter", "metrics.json", "predictions.parquet", "seal.json", "train.log"}
     assert all(json.loads(line) for line in (folder / "train.log").read_text().splitlines())
 
 

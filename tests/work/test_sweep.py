@@ -17,6 +17,7 @@ import yaml
 from lorascope.api import run, run_sweep
 from lorascope.cli import main
 from lorascope.errors import LorascopeError
+from lorascope.store import seals
 from lorascope.store.locks import held
 from lorascope.store.results import Results
 from lorascope.training import cell as cells
@@ -24,6 +25,7 @@ from lorascope.work.journal import SweepFolder
 from lorascope.work.sweep import plan_sweep, status
 
 from ..conftest import make_corpus, settings_of
+from ..store.test_seals import flip
 from .here import QUICK, RANKS, Here, small
 
 
@@ -105,6 +107,99 @@ def test_only_what_is_missing_is_computed(copied):
     before, engine = times(folder), Here()
     assert counts(run_sweep(sweep, folder.root, engine, reports=False)) == {"whole": 6}
     assert [job.key for job in engine.jobs] == [key] and before.items() <= times(folder).items()
+
+
+def test_a_cell_with_a_flipped_byte_is_told_and_computed_again(copied):
+    sweep, folder = copied
+    cell = plan_sweep(sweep)[1]
+    name = folder.state(cell.key).about["hash"]
+    flip(folder.run.cell(name) / "adapter" / "adapter_model.safetensors")
+    before, engine, said = times(folder), Here(), []
+    assert counts(run_sweep(sweep, folder.root, engine, reports=False, say=said.append)) == {"whole": 6}
+    line = f"cells/{name}: adapter/adapter_model.safetensors: not what was sealed; computed again ({cell.words})"
+    assert line in said and [job.key for job in engine.jobs] == [cell.key]
+    kept = {path: time for path, time in before.items() if name not in path.parts}
+    assert kept.items() <= times(folder).items() and seals.fault(folder.run.cell(name)) is None
+
+
+def test_a_record_that_cannot_be_read_is_made_again(copied):
+    sweep, folder = copied
+    key = plan_sweep(sweep)[0].key
+    record = folder.root / "sweep" / "cells" / f"{key}.json"
+    for damage in (b"", b"[1]", record.read_bytes()[:-5]):
+        record.write_bytes(damage)
+        assert folder.state(key).kind == "missing"
+        before = times(folder)
+        assert counts(run_sweep(sweep, folder.root, Here(), reports=False)) == {"whole": 6} and times(folder) == before
+
+
+def test_cells_of_before_there_were_seals_are_taken_up_and_sealed(copied):
+    sweep, folder = copied
+    names = [folder.state(cell.key).about["hash"] for cell in plan_sweep(sweep)]
+    for name in names:
+        (folder.run.cell(name) / "seal.json").unlink()
+        metrics = folder.run.cell(name) / "metrics.json"
+        told = json.loads(metrics.read_text())
+        del told["form"]
+        metrics.write_text(json.dumps(told))
+    # one of them lost its bytes in a power cut
+    (folder.run.cell(names[0]) / "train.log").write_text("")
+    engine = Here()
+    assert counts(run_sweep(sweep, folder.root, engine, reports=False)) == {"whole": 6}
+    assert [job.key for job in engine.jobs] == [plan_sweep(sweep)[0].key]
+    assert all(seals.fault(folder.run.cell(name)) is None for name in names)
+
+
+def test_a_sweep_of_other_settings_that_is_killed_over_its_reports_leaves_no_old_ones(copied, corpus, backbone_folder):
+    """The same names, other settings: whatever time its files bear, a report is of the results or made again."""
+    _, folder = copied
+    axes = {"rank": {"r2": {"methods.lora.rank": 3, "methods.lora.alpha": 6}}}
+    changed = small(corpus, backbone_folder, axes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lorascope.report.write_all", dying)
+        with pytest.raises(KeyboardInterrupt):
+            run_sweep(changed, folder.root, Here())
+    run = folder.experiment("r2")
+    assert "LoRA r=2" in (run.root / "report.html").read_text() and not run.is_told()
+    with pytest.raises(LorascopeError, match="not made from this manifest"):
+        Results(run.root).table1.count()
+    for file in (run.root / "report.html", run.root / "table1.csv"):
+        os.utime(file, (4e9, 4e9))
+    run_sweep(changed, folder.root, Here())
+    for file in (run.root / "report.html", folder.root / "table1.md"):
+        assert "LoRA r=3" in file.read_text() and "LoRA r=2" not in file.read_text()
+
+
+def dying(root):
+    raise KeyboardInterrupt
+
+
+def test_a_changed_setting_counts_whatever_the_clock_says(tmp_path, corpus, backbone_folder, monkeypatch):
+    analysis = {"measures": ["contribution"], "draws": 50, "clips_per_class": 2}
+
+    def sweep(seed):
+        changes = {"folds": {"only": ["ann"]}, "methods": {"frozen": QUICK["frozen"], "lora": QUICK["lora"]}}
+        axes = {"rank": {"r2": {"analysis.seed": seed}}}
+        return small(corpus, backbone_folder, axes, analysis=analysis, **changes)
+
+    create = SweepFolder.create
+
+    def long_ago(self, sweep):
+        create(self, sweep)
+        for file in self.root.glob("experiments/*/config.yaml"):
+            os.utime(file, (1, 1))
+
+    monkeypatch.setattr(SweepFolder, "create", long_ago)
+    run_sweep(sweep(1), tmp_path, Here())
+    run = SweepFolder(tmp_path).experiment("r2")
+    first = Results(run.root)["contribution"]
+    engine = Here()
+    run_sweep(sweep(1), tmp_path, engine)
+    assert not engine.jobs
+    run_sweep(sweep(2), tmp_path, engine)
+    assert [job.kind for job in engine.jobs] == ["analysis", "experiment"]
+    assert Results(run.root).manifest["seeds"]["analysis"] == 2
+    assert not Results(run.root)["contribution"].equals(first)
 
 
 def test_an_interrupted_sweep_goes_on(done, tmp_path):
@@ -205,7 +300,14 @@ def test_a_packed_cell_never_replaces_a_whole_one(copied):
     sweep, folder = copied
     name = folder.state(plan_sweep(sweep)[0].key).about["hash"]
     before = times(folder)
-    assert not folder.land(name, folder.pack(name)) and times(folder) == before
+    packed = folder.run.cells.pack(name)
+    assert not folder.run.cells.land(name, packed) and times(folder) == before
+    # one that was broken on its way is no cell
+    shutil.rmtree(folder.run.cell(name))
+    with pytest.raises(LorascopeError, match=r"cells/\w+: metrics.json: not what was sealed when it arrived"):
+        folder.run.cells.land(name, packed.replace(b'"uar"', b'"uas"'))
+    assert not folder.run.is_whole(name)
+    assert folder.run.cells.land(name, packed) and seals.fault(folder.run.cell(name)) is None
 
 
 def test_an_engine_that_loses_a_worker_is_told_of_it(copied):

@@ -5,35 +5,19 @@ This module knows the shape of a configuration and nothing of what is done with 
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from ..by_name import names_in
 from ..errors import LorascopeError
+from .measuring import MEASURES as MEASURES
+from .measuring import AnalysisConfig, Seed, hint
 from .methods import KINDS, LORA_KINDS, UNADAPTED, Count, Method, Methods, Section, analysed_method, with_defaults
 from .trainer import TrainerConfig
-
-Baseline = Literal["gaussian", "peft-init", "norm-matched", "permuted"]
-#: The measures that are taken unless the config names its own; it may name any file of analysis/measures.
-MEASURES = ("contribution", "lens", "ranks", "spectra", "cka", "erasure")
-
-
-def _known_measure(name: str) -> str:
-    there = names_in("lorascope.analysis.measures")
-    if name not in there:
-        raise ValueError(f"no measure of this name; {_hint(name, there, 'give any of')}")
-    return name
-
-
-MeasureName = Annotated[str, AfterValidator(_known_measure)]
-# numpy's and Hugging Face's seeds end here
-Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
 
 
 class CorpusConfig(Section):
@@ -105,59 +89,15 @@ class FoldsConfig(Section):
         return tuple(str(name) for name in only) if isinstance(only, (list, tuple)) else only
 
 
-class AnalysisConfig(Section):
-    """What is measured on one fold's trained cells, on clips of its held-out speakers. `fold`
-    defaults to the first one.
-
-    `method` names the method that is analysed: by default the first LoRA (LoRA, rsLoRA, PiSSA, AdaLoRA), else the
-    first that changes the encoder. `ranks` are trained beside it for the rank space (at the same scale). `draws`
-    counts the shuffles of a null. `baselines` are the random adapters beside the trained one (each costs as
-    much as it does). A batch holds `batch_size` clips, or as many as have `batch_frames` frames of 20 ms where these
-    are fewer: where they aren't given, 8 clips and two windows of 30 s on a CPU (more of them take more memory, and
-    no less time), and on a GPU what its memory has room for. A clip's numbers don't depend on its batch. With
-    `precision` bf16 the models run under autocast, as trainings do, and the measures in float32; docs/performance.md
-    says which numbers that moves. Past `memory_mib` MiB the frames that the flattened variants of ranks and CKA need
-    are kept in a temporary file.
-    """
-
-    measures: Annotated[tuple[MeasureName, ...], Field(min_length=1)] = MEASURES
-    method: str | None = None
-    fold: str | None = None
-    clips_per_class: Count = 25
-    ranks: tuple[Count, ...] = ()
-    batch_size: Count | None = None
-    batch_frames: Count | None = None
-    precision: Literal["fp32", "bf16"] = "fp32"
-    draws: Annotated[int, Field(ge=50, strict=True)] = 500
-    baselines: Annotated[tuple[Baseline, ...], Field(min_length=1)] = get_args(Baseline)
-    memory_mib: Annotated[int, Field(ge=0, strict=True)] = 512
-    seed: Seed = 42
-
-    @field_validator("baselines")
-    @classmethod
-    def _in_their_order(cls, baselines: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(name for name in get_args(Baseline) if name in baselines)
-
-    @field_validator("measures", "ranks")
-    @classmethod
-    def _once(cls, several: tuple[Any, ...]) -> tuple[Any, ...]:
-        if len(set(several)) != len(several):
-            raise ValueError("name each once")
-        return several
-
-    @field_validator("fold", mode="before")
-    @classmethod
-    def _name(cls, fold: Any) -> Any:
-        return fold if fold is None else str(fold)
-
-
 class Experiment(Section):
     """A whole experiment: corpus, backbone, methods, folds, analysis.
 
     `methods` are settings by names of the user's choice; `frozen` and `lora` are among them unless they are null. With
     a `test_corpus`, `corpus` is trained on and `test_corpus` tested; its classes are those of `corpus`, its label map
     is its own. `precision` is that of training; the analyses run in float32. `seed` seeds head, adapter, order of clips
-    and dropout. `trainer` holds further arguments of Hugging Face's Trainer.
+    and dropout, in all folds alike. `seeds` are several in its place: everything is trained once with each, and what is
+    drawn comes from seed and fold, so that no two folds begin alike. `trainer` holds further arguments of Hugging
+    Face's Trainer.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
@@ -170,6 +110,7 @@ class Experiment(Section):
     analysis: AnalysisConfig | None = AnalysisConfig()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     seed: Seed = 42
+    seeds: tuple[Seed, ...] = ()
     trainer: TrainerConfig = TrainerConfig()
 
     @field_validator("methods", mode="before")
@@ -188,6 +129,13 @@ class Experiment(Section):
                 if method == same:
                     raise ValueError(f"{other} and {name} are the same method; take one out")
         return methods
+
+    @field_validator("seeds")
+    @classmethod
+    def _once(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError("name each once")
+        return seeds
 
     @model_validator(mode="after")
     def _analysable(self) -> Experiment:
@@ -374,21 +322,16 @@ def explain(error: ValidationError, root: type[BaseModel] = Experiment) -> str:
     key = ".".join(location)
     if first["type"] == "extra_forbidden":
         names = list(section.model_fields)
-        return f"{key}: unknown key; {_hint(location[-1], names, 'known keys')}"
+        return f"{key}: unknown key; {hint(location[-1], names, 'known keys')}"
     if first["type"] == "union_tag_invalid":
         kind = str(first.get("ctx", {}).get("tag"))
-        return f"{key}.kind: unknown kind {kind!r}; {_hint(kind, list(KINDS), 'give one of')}"
+        return f"{key}.kind: unknown kind {kind!r}; {hint(kind, list(KINDS), 'give one of')}"
     if first["type"] == "missing":
         return f"{key}: this key is missing; add it"
     message = first["msg"].removeprefix("Value error, ")
     given = first.get("input")
     shown = f" (given: {given!r})" if isinstance(given, (str, int, float, bool)) or given is None else ""
     return f"{key}: {message[0].lower()}{message[1:]}{shown}" if key else message
-
-
-def _hint(given: str, names: Sequence[str], otherwise: str) -> str:
-    close = difflib.get_close_matches(given, names, n=1)
-    return f"did you mean {close[0]}?" if close else f"{otherwise}: {', '.join(names)}"
 
 
 def _section(location: Sequence[str], root: type[BaseModel]) -> type[BaseModel]:

@@ -43,7 +43,29 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class OptimiserConfig(Section):
+class _Method(Section):
+    """What all methods share: `control: shuffled_labels` trains the same on labels that are permuted within each
+    speaker, in training and validation. What such a method shows was not learnt from the labels.
+    """
+
+    control: Literal["shuffled_labels"] | None = None
+
+    @property
+    def words(self) -> str:
+        """The method in words, with its control."""
+        return f"{self.plain_words}, shuffled labels" if self.control else self.plain_words
+
+    @property
+    def plain_words(self) -> str:
+        """The method in words."""
+        raise NotImplementedError
+
+    def settings(self) -> dict[str, Any]:
+        """What decides a result, as plain data. Without a control there is no word of it: the key came later."""
+        return self.model_dump(mode="json", exclude=None if self.control else {"control"})
+
+
+class OptimiserConfig(_Method):
     """Training by AdamW with linear decay. Several learning rates: each fold takes the one that is best
     on its validation speaker.
 
@@ -91,12 +113,12 @@ class FrozenConfig(OptimiserConfig):
         return self
 
     @property
-    def words(self) -> str:
+    def plain_words(self) -> str:
         """The method in words."""
         return "frozen" if self.head == "last" else f"frozen, {self.head.replace('_', ' ')}"
 
 
-class ClassicConfig(Section):
+class ClassicConfig(_Method):
     """No encoder at all: a support vector machine on openSMILE's functionals, standardised. Of several `C` the one
     that is best on the validation speaker is taken.
     """
@@ -107,7 +129,7 @@ class ClassicConfig(Section):
     C: Several = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)
 
     @property
-    def words(self) -> str:
+    def plain_words(self) -> str:
         """The method in words."""
         return f"{SETS[self.features]}, {self.kernel} SVM"
 
@@ -136,7 +158,7 @@ class _OnLinears(OptimiserConfig):
         return None if layers is None else tuple(sorted(set(layers)))
 
     @property
-    def words(self) -> str:
+    def plain_words(self) -> str:
         """The method in words."""
         where = "" if self.layers is None else f" layers {', '.join(map(str, self.layers))}"
         # as PEFT calls them; six names would fit no table
@@ -232,7 +254,7 @@ class FullConfig(OptimiserConfig):
     kind: Literal["full"] = "full"
 
     @property
-    def words(self) -> str:
+    def plain_words(self) -> str:
         """The method in words."""
         return "full fine-tuning"
 
@@ -245,7 +267,7 @@ class BitFitConfig(OptimiserConfig):
     learning_rate: tuple[Positive, ...] = (4e-4,)
 
     @property
-    def words(self) -> str:
+    def plain_words(self) -> str:
         """The method in words."""
         return "BitFit"
 
@@ -293,11 +315,23 @@ def is_shallow(method: Method) -> TypeGuard[FrozenConfig | ClassicConfig]:
 
 def analysed_method(methods: Mapping[str, Method]) -> str | None:
     """Name of the method that is analysed unless the experiment says otherwise: the first LoRA, else the first
-    that changes the encoder.
+    that changes the encoder; a control only where there is nothing else.
     """
-    ranked = [name for name, method in methods.items() if method.kind in LORA_KINDS]
-    changing = [name for name, method in methods.items() if method.kind not in UNADAPTED]
-    return next(iter([*ranked, *changing]), None)
+    changing = {name: method for name, method in methods.items() if method.kind not in UNADAPTED}
+    by_rank = sorted(
+        changing, key=lambda name: (changing[name].control is not None, methods[name].kind not in LORA_KINDS)
+    )
+    return next(iter(by_rank), None)
+
+
+def controls_of(name: str, methods: Mapping[str, Method]) -> list[str]:
+    """Names of the methods that are this one but for their control."""
+    plain = methods[name].model_copy(update={"control": None})
+    return [
+        other
+        for other, method in methods.items()
+        if other != name and method.control and method.model_copy(update={"control": None}) == plain
+    ]
 
 
 def same_words(methods: Mapping[str, Method]) -> frozenset[str]:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
 from ..corpora import Corpus, load_corpus
 from ..corpora.folds.folds import Fold, make_folds
 from ..corpora.folds.joined import join
@@ -22,15 +21,20 @@ from .config import CorpusConfig, Experiment
 from .methods import LORA_KINDS, FrozenConfig, Method, is_shallow, same_words
 from .trainer import PLAIN, TrainerConfig
 
+#: Since which release a training gives what it gives today. To be raised, to the release that is being made, when a
+#: cell's result changes: then nothing that was trained before is taken up.
+TRAINED_AS = "0.1.0"
+
 
 @dataclass(frozen=True)
 class Cell:
     """What one cell is: everything that decides its result but the clips' content and the backbone's weights.
 
-    `role` is "table1" (a condition of Table 1) or "rank-space" (trained for the rank ablation of one fold). `name` is
-    the method's name in the experiment, `ambiguous` says that another method there has the same words. The role and
-    both names say what a result is called and don't change it; of `trainer` only some arguments do. `corpora` say where
-    its clips come from, by which `key` tells it from cells of other corpora.
+    `seed` is what head, adapter, order of clips and dropout are drawn from, `named_seed` the experiment's own that it
+    comes from (None: the same). `role` is "table1" (a condition of Table 1) or "rank-space" (trained for the rank
+    ablation of the analysed folds). `name` is the method's name in the experiment, `ambiguous` says that another method
+    there has the same words. The role and both names say what a result is called and don't change it; of `trainer` only
+    some arguments do. `corpora` say where its clips come from, by which `key` tells it from cells of other corpora.
     """
 
     method: Method
@@ -46,6 +50,7 @@ class Cell:
     ambiguous: bool = False
     trainer: TrainerConfig = PLAIN
     corpora: tuple[CorpusConfig | None, ...] = ()
+    named_seed: int | None = None
 
     @property
     def kind(self) -> str:
@@ -58,15 +63,25 @@ class Cell:
         return getattr(self.method, "rank", None)
 
     @property
+    def of_seed(self) -> int:
+        """The experiment's seed that the cell belongs to."""
+        return self.seed if self.named_seed is None else self.named_seed
+
+    @property
     def label(self) -> str:
         """The condition in words."""
         return f"{self.method.words} ({self.name})" if self.ambiguous else self.method.words
 
     @property
+    def where(self) -> str:
+        """The fold, and the seed where there are several, in words."""
+        return f"fold {self.fold.name}" + ("" if self.of_seed == self.seed else f", seed {self.of_seed}")
+
+    @property
     def settings(self) -> dict[str, Any]:
         """What of the experiment's settings decides the result, as plain data."""
         settings = {
-            "method": self.method.model_dump(mode="json"),
+            "method": self.method.settings(),
             "kind": self.kind,
             "context": self.context,
             "classes": self.classes,
@@ -88,17 +103,17 @@ class Cell:
         """
         corpora = [section and section.model_dump(mode="json") for section in self.corpora]
         clips = [self.fold.train, self.fold.validation, self.fold.test]
-        return digest([self.settings, corpora, clips, self.backbone, __version__])
+        return digest([self.settings, corpora, clips, self.backbone, TRAINED_AS])
 
     def address(self, fingerprint: str, clips: Mapping[str, Clip], labels: Mapping[str, int]) -> str:
         """Where the cell lies, under cells/: the hash of its settings, its clips' names, content and labels, the
-        backbone's weights and the code's version.
+        backbone's weights and the version of training.
         """
         parts = {
             part: [(clip, clips[clip].hash, labels[clip]) for clip in getattr(self.fold, part)]
             for part in ("train", "validation", "test")
         }
-        return digest({"settings": self.settings, "clips": parts, "backbone": fingerprint, "lorascope": __version__})
+        return digest({"settings": self.settings, "clips": parts, "backbone": fingerprint, "lorascope": TRAINED_AS})
 
 
 def corpus_of(experiment: Experiment) -> Corpus:
@@ -134,22 +149,36 @@ def folds_of(experiment: Experiment, corpus: Corpus) -> list[Fold]:
     return [fold for fold in folds if not experiment.folds.only or fold.name in experiment.folds.only]
 
 
-def analysed_fold(experiment: Experiment, folds: Sequence[Fold]) -> Fold | None:
-    """The fold whose cells are analysed, None where the experiment has no analysis or nothing to analyse."""
-    if experiment.analysis is None or experiment.analysed is None:
-        return None
-    wanted = experiment.analysis.fold
-    if wanted is None:
-        return folds[0]
-    for fold in folds:
-        if fold.name == wanted:
-            return fold
-    raise LorascopeError(f"analysis.fold: no fold {wanted!r}; the folds are {', '.join(fold.name for fold in folds)}")
+def analysed_folds(experiment: Experiment, folds: Sequence[Fold]) -> list[Fold]:
+    """The folds whose cells are analysed; none where the experiment has no analysis or nothing to analyse.
+
+    Raises `LorascopeError` where one is named that is not there.
+    """
+    config = experiment.analysis
+    if config is None or experiment.analysed is None:
+        return []
+    if config.fold is None and config.folds == "all":
+        return list(folds)
+    if config.fold is None and config.folds == "first":
+        return [folds[0]]
+    key, wanted = ("fold", (config.fold,)) if config.fold is not None else ("folds", config.folds)
+    by_name = {fold.name: fold for fold in folds}
+    for name in wanted:
+        if name not in by_name:
+            raise LorascopeError(f"analysis.{key}: no fold {name!r}; the folds are {', '.join(by_name)}")
+    return [fold for fold in folds if fold.name in wanted]
+
+
+def drawn_seed(seed: int, fold: Fold) -> int:
+    """What is drawn from in a fold where there are several seeds: the same for all methods, another in each fold, since
+    adapters that begin alike remain alike, whatever they learn.
+    """
+    return int(digest([seed, fold.train_speakers, fold.validation_speakers, fold.test_speakers])[:8], 16)
 
 
 def plan(experiment: Experiment, corpus: Corpus | None = None) -> list[Cell]:
-    """Every cell of an experiment, in the order in which they run: method by method, fold by fold, then the other
-    ranks of the analysed fold.
+    """Every cell of an experiment, in the order in which they run: fold by fold, seed by seed, method by method, in
+    analysed folds the other ranks behind them.
     """
     refuse_full(experiment.backbone.name, experiment.backbone.context, "backbone.context")
     corpus = corpus or corpus_of(experiment)
@@ -157,8 +186,11 @@ def plan(experiment: Experiment, corpus: Corpus | None = None) -> list[Cell]:
 
     methods = experiment.conditions
     ambiguous = same_words(methods)
+    for name, method in methods.items():
+        if method.control:
+            _check_control(name, corpus, folds)
 
-    def cell(name: str, method: Method, fold: Fold, role: str = "table1") -> Cell:
+    def cell(name: str, method: Method, fold: Fold, seed: int, role: str = "table1") -> Cell:
         return Cell(
             method=method,
             fold=fold,
@@ -167,21 +199,38 @@ def plan(experiment: Experiment, corpus: Corpus | None = None) -> list[Cell]:
             classes=corpus.classes,
             projection=experiment.head.projection,
             precision=experiment.precision,
-            seed=experiment.seed,
+            seed=drawn_seed(seed, fold) if experiment.seeds else seed,
             role=role,
             name=name,
             ambiguous=name in ambiguous,
             trainer=experiment.trainer,
             corpora=(experiment.corpus, experiment.test_corpus),
+            named_seed=seed,
         )
 
-    cells = [cell(name, method, fold) for fold in folds for name, method in methods.items()]
-    fold, name = analysed_fold(experiment, folds), experiment.analysed
-    if fold is not None and name is not None:
-        # a rank that is a method of its own is trained once
-        others = [method for method in other_ranks(experiment) if method not in methods.values()]
-        cells += [cell(name, method, fold, "rank-space") for method in others]
+    seeds = experiment.seeds or (experiment.seed,)
+    cells = []
+    main = experiment.analysed
+    # a rank that is a method of its own is trained once
+    others = [method for method in other_ranks(experiment) if method not in methods.values()]
+    analysed = {fold.name for fold in analysed_folds(experiment, folds)}
+    for fold in folds:
+        for seed in seeds:
+            cells += [cell(name, method, fold, seed) for name, method in methods.items()]
+            if fold.name in analysed:
+                cells += [cell(main or "", method, fold, seed, "rank-space") for method in others]
     return cells
+
+
+def _check_control(name: str, corpus: Corpus, folds: Sequence[Fold]) -> None:
+    """Raise `LorascopeError` where shuffling labels within speakers would change none of them."""
+    for fold in folds:
+        classes = corpus.clips.loc[list(fold.train)].groupby("speaker")["emotion"].nunique()
+        if classes.max() < 2:
+            raise LorascopeError(
+                f"methods.{name}.control: no training speaker of fold {fold.name} has clips of two classes, so "
+                "shuffling labels within speakers changes nothing; take the control out"
+            )
 
 
 def other_ranks(experiment: Experiment) -> list[Any]:
@@ -195,9 +244,11 @@ def other_ranks(experiment: Experiment) -> list[Any]:
 
 def describe(experiment: Experiment) -> dict[str, Any]:
     """The plan as plain data: the corpus, what is left out, and every cell with its speakers and clip counts."""
+    from .analyses import plan_analyses
+
     corpus = corpus_of(experiment)
     cells = plan(experiment, corpus)
-    fold = analysed_fold(experiment, [cell.fold for cell in cells])
+    folds = analysed_folds(experiment, list({cell.fold.name: cell.fold for cell in cells}.values()))
     return {
         "name": experiment.name,
         "corpus": {
@@ -209,8 +260,12 @@ def describe(experiment: Experiment) -> dict[str, Any]:
             "notes": list(corpus.notes),
         },
         "backbone": experiment.backbone.model_dump(),
-        "analysed_fold": None if fold is None else fold.name,
+        "analysed_fold": folds[0].name if folds else None,
         "cells": [_described(cell) for cell in cells],
+        "analyses": [
+            unit.names | {"clips": len(unit.clips), "measures": list(unit.config.measures), "words": unit.words}
+            for unit in plan_analyses(experiment, corpus, cells)
+        ],
     }
 
 
@@ -223,6 +278,7 @@ def _described(cell: Cell) -> dict[str, Any]:
         "role": cell.role,
         "rank": cell.rank,
         "fold": fold.name,
+        "seed": cell.of_seed,
         "speakers": {
             "train": list(fold.train_speakers),
             "validation": list(fold.validation_speakers),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from ..machine.terminal import console
@@ -37,16 +37,40 @@ def print_plan(description: dict[str, Any]) -> None:
             f"{clips['test']} / {clips['validation']} / {clips['train']}",
         )
     terminal.print(table)
+    seeds = list(dict.fromkeys(cell["seed"] for cell in description["cells"]))
+    with_each = "" if len(seeds) == 1 else f", with each of the seeds {' '.join(map(str, seeds))}"
     trained: dict[str, list[str]] = {}
     for cell in description["cells"]:
         label = cell["label"] + (" (rank space)" if cell["role"] == "rank-space" else "")
         trained.setdefault(label, []).append(cell["fold"])
-    terminal.print(f"{len(description['cells'])} cells:")
+    terminal.print(f"{len(description['cells'])} cells{with_each}:")
     for label, names in trained.items():
-        where = "in every fold" if len(names) == len(folds) else f"in fold {_few(names)}"
-        terminal.print(f"  {label}, {where}")
+        terminal.print(f"  {label}, {_where(names, folds)}")
+    _print_analyses(terminal, description, folds)
     for reason in dict.fromkeys(reason for cell in description["cells"] for reason in cell["optimistic"]):
         terminal.print(f"optimistic: {reason}")
+
+
+def _print_analyses(terminal: Any, description: dict[str, Any], folds: Collection[str]) -> None:
+    """A line for each method that is analysed, with the folds and the clips."""
+    analyses = description["analyses"]
+    several = "1 analysis" if len(analyses) == 1 else f"{len(analyses)} analyses"
+    terminal.print(f"{several}{':' if analyses else ''}")
+    methods: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for unit in analyses:
+        methods.setdefault((unit["label"], unit["clips_from"]), []).append(unit)
+    for (label, clips_from), units in methods.items():
+        counts = sorted({unit["clips"] for unit in units})
+        clips = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        whose = "test speakers" if clips_from == "test" else "test and validation speakers"
+        where = _where([unit["fold"] for unit in units], folds)
+        terminal.print(f"  {label}, {where}, {clips} clips of {whose}")
+
+
+def _where(names: Sequence[str], folds: Collection[str]) -> str:
+    """Folds in words, each once."""
+    once = list(dict.fromkeys(names))
+    return "in every fold" if len(once) == len(folds) else f"in fold {_few(once)}"
 
 
 def _few(names: Sequence[str]) -> str:

@@ -2,7 +2,8 @@
 
 This module computes; `tables` writes. METHODS section 1 defines the numbers: UAR is the mean of the classes' recalls,
 WAR the share of clips recognised, mean and standard deviation (ddof = 0) run over folds, and the pooled values take the test
-clips of all folds as one set, with a 95 % interval that speaks of speakers (`intervals.LeftOut`).
+clips of all folds as one set, with a 95 % interval that speaks of speakers (`intervals.LeftOut`). Where everything was trained
+with several seeds, a fold's value is the mean over its seeds, and the pooled set holds the answers of all of them.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ TABLE1_COLUMNS = (
     "rank",
     "trainable_parameters",
     "folds",
+    "seeds",
     "clips",
     "speakers",
     "uar_mean",
@@ -86,11 +88,12 @@ def summarise(run: Path) -> pd.DataFrame:
     for (backbone, label), cells in _groups(folder).items():
         first = cells[0].metrics
         pooled = _pooled(folder, cells)
-        uars, wars = (np.array([cell.metrics[key] for cell in cells]) for key in ("uar", "war"))
+        uars, wars = (_by_fold([(cell, cell.metrics[key]) for cell in cells]) for key in ("uar", "war"))
         reasons = dict.fromkeys(reason for cell in cells for reason in cell.metrics["optimistic"])
         row = {key: first[key] for key in ("method", "rank", "trainable_parameters")}
-        row |= {"backbone": backbone, "label": label, "folds": len(cells)}
-        row |= {"clips": len(pooled), "speakers": pooled["speaker"].nunique()}
+        row |= {"backbone": backbone, "label": label, "folds": len(uars)}
+        row |= {"seeds": pooled["seed"].nunique(), "clips": len(pooled.drop_duplicates(["fold", "clip"]))}
+        row |= {"speakers": pooled["speaker"].nunique()}
         row |= {"uar_mean": uars.mean(), "uar_std": _spread(uars), "war_mean": wars.mean(), "war_std": _spread(wars)}
         row |= pooled_scores(pooled, first["classes"])
         row |= {"chance": 1 / len(first["classes"]), "optimistic": "; ".join(reasons), "synthetic": folder.synthetic}
@@ -116,11 +119,13 @@ def confusion(run: Path) -> pd.DataFrame:
 
 def per_fold(run: Path) -> pd.DataFrame:
     """One row a cell, those of the rank space included: who was tested, what was chosen on whom, and the scores."""
-    rows = []
-    for cell in FinishedRun(run).cells:
+    rows, all_cells = [], FinishedRun(run).cells
+    several = len({_seed(cell) for cell in all_cells}) > 1
+    for cell in all_cells:
         metrics, chosen = cell.metrics, cell.metrics["chosen"]
         rows.append(
             {key: metrics[key] for key in ("backbone", "label", "fold")}
+            | ({"seed": metrics["seed"]} if several else {})
             | {"role": cell.role}
             | {"test speakers": ", ".join(metrics["test_speakers"])}
             | {"validation speakers": ", ".join(metrics["validation_speakers"])}
@@ -154,9 +159,10 @@ def pooled_scores(pooled: pd.DataFrame, classes: Sequence[str]) -> dict[str, flo
 def pooled_differences(mine: pd.DataFrame, theirs: pd.DataFrame, classes: Sequence[str]) -> dict[str, dict[str, float]]:
     """By metric, the difference of two methods' answers to the same clips, with its interval where there are three speakers.
 
-    Both have the columns of `pooled_scores`, and `fold` and `clip`, by which those that both have are paired.
+    Both have the columns of `pooled_scores`, and `fold`, `clip` and, of several, `seed`, by which those that both have
+    are paired.
     """
-    keys = ["fold", "clip"]
+    keys = [key for key in ("fold", "clip", "seed") if key in mine]
     both = mine.merge(theirs[[*keys, "predicted"]], on=keys, suffixes=("", "_reference"), validate="one_to_one")
     gold = _codes(both["emotion"], classes)
     left_out = LeftOut(both["speaker"].to_numpy(), gold)
@@ -208,8 +214,9 @@ def compare(run: Path) -> pd.DataFrame:
         mine, theirs = (_pooled(folder, [pair[side] for pair in pairs]) for side in (0, 1))
         pooled = pooled_differences(mine, theirs, pairs[0][0].metrics["classes"])
         for metric in ("uar", "war"):
-            differences = np.array([mine.metrics[metric] - theirs.metrics[metric] for mine, theirs in pairs])
-            row = {"backbone": new[0], "label": new[1], "reference": old[1], "metric": metric, "folds": len(pairs)}
+            differences = _by_fold([(one, one.metrics[metric] - other.metrics[metric]) for one, other in pairs])
+            row = {"backbone": new[0], "label": new[1], "reference": old[1], "metric": metric}
+            row |= {"folds": len(differences)}
             row |= {
                 "main": main,
                 "difference": differences.mean(),
@@ -217,7 +224,7 @@ def compare(run: Path) -> pd.DataFrame:
                 "synthetic": folder.synthetic,
             }
             row |= pooled[metric]
-            if len(pairs) > 1 and np.ptp(differences) > 0:
+            if len(differences) > 1 and np.ptp(differences) > 0:
                 row |= {"wilcoxon_p": stats.wilcoxon(differences)[1]}
                 row |= stats.corrected_resampled_t(differences, float(train), float(test))._asdict()
             rows.append(row)
@@ -244,10 +251,10 @@ def _validation_uar(cells: list[FinishedCell]) -> float:
 
 def _groups(folder: FinishedRun) -> dict[Key, list[FinishedCell]]:
     groups: dict[Key, list[FinishedCell]] = {}
-    seen: dict[tuple[str, str, str], str] = {}
+    seen: dict[tuple[str, str, str, int], str] = {}
     for cell in folder.table1_cells:
         key = (cell.metrics["backbone"], cell.metrics["label"])
-        fold = (*key, cell.metrics["fold"])
+        fold = (*key, cell.metrics["fold"], _seed(cell))
         if fold in seen:
             raise LorascopeError(
                 f"{folder.path / 'cells'}: {seen[fold]} and {cell.hash} are both '{key[1]}' on fold {fold[2]}; "
@@ -259,7 +266,7 @@ def _groups(folder: FinishedRun) -> dict[Key, list[FinishedCell]]:
 
 
 def _pooled(folder: FinishedRun, cells: list[FinishedCell]) -> pd.DataFrame:
-    parts = [folder.predictions(cell).assign(fold=cell.metrics["fold"]) for cell in cells]
+    parts = [folder.predictions(cell).assign(fold=cell.metrics["fold"], seed=_seed(cell)) for cell in cells]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -267,7 +274,24 @@ def _spread(scores: np.ndarray) -> float:
     return float(scores.std()) if len(scores) > 1 else float("nan")
 
 
+def _seed(cell: FinishedCell) -> int:
+    # runs of before there were several have none
+    return cell.metrics.get("seed", 0)
+
+
+def _fold(cell: FinishedCell) -> tuple[str, ...]:
+    return (cell.metrics["fold"], *cell.metrics["test_speakers"])
+
+
+def _by_fold(values: Sequence[tuple[FinishedCell, float]]) -> np.ndarray:
+    """Each fold's mean over its cells, those of its seeds, [folds]."""
+    folds: dict[tuple[str, ...], list[float]] = {}
+    for cell, value in values:
+        folds.setdefault(_fold(cell), []).append(value)
+    return np.array([np.mean(of_fold) for of_fold in folds.values()])
+
+
 def _shared_folds(mine: list[FinishedCell], theirs: list[FinishedCell]) -> list[tuple[FinishedCell, FinishedCell]]:
-    other = {(cell.metrics["fold"], *cell.metrics["test_speakers"]): cell for cell in theirs}
-    keyed = [((cell.metrics["fold"], *cell.metrics["test_speakers"]), cell) for cell in mine]
-    return [(cell, other[key]) for key, cell in keyed if key in other]
+    """Pairs of cells of the same fold and the same seed."""
+    other = {(_fold(cell), _seed(cell)): cell for cell in theirs}
+    return [(cell, other[_fold(cell), _seed(cell)]) for cell in mine if (_fold(cell), _seed(cell)) in other]

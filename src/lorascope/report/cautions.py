@@ -31,14 +31,23 @@ def cautions(folder: FinishedRun) -> list[tuple[str, str]]:
     found += [("Optimistic", f"{capital(reason)}: the scores flatter the model.") for reason in folder.optimistic]
     shown = set(folder.optimistic)
     found += [("Warning", str(text)) for text in folder.manifest.get("warnings") or [] if text not in shown]
-    found += [("Few folds", text) for text in _folds(folder)]
-    found += [("Small folds", text) for text in _small_folds(folder)]
+    found += [("No seal", text) for text in _unsealed(folder)]
+    if folder.only is None:
+        # of Table 1, which the page of one analysis has not
+        found += [("Few folds", text) for text in _folds(folder)]
+        found += [("Small folds", text) for text in _small_folds(folder)]
     found += [("Few clips", text) for text in _clips(folder)]
     found += [("Constant lens", text) for text in _constant_lens(folder)]
-    found += [("Note", text) for text in (folder.manifest.get("analysis") or {}).get("notes") or []]
+    found += [("Note", text) for text in folder.analysis.get("notes") or []]
     found += [("Note", text) for text in _table_notes(folder)]
     found += [("Missing", f"{text}.") for text in folder.missing]
     return list(dict.fromkeys(found))
+
+
+def _unsealed(folder: FinishedRun) -> list[str]:
+    count = len(folder.unsealed)
+    several = "One cell has" if count == 1 else f"{count} cells have"
+    return [f"{several} no seal: whether its files are what was written cannot be told."] if count else []
 
 
 def _folds(folder: FinishedRun) -> list[str]:
@@ -68,14 +77,14 @@ def _small_folds(folder: FinishedRun) -> list[str]:
 
 
 def _clips(folder: FinishedRun) -> list[str]:
-    analysis = folder.manifest.get("analysis") or {}
+    analysis = folder.analysis
     sentences = []
     few = [row for row in analysis.get("per_class") or [] if row["taken"] < CLIPS_PER_CLASS]
     if few:
         counts = ", ".join(f"{row['emotion']} {row['taken']} (of {row['available']} available)" for row in few)
         sentences.append(f"Fewer analysed clips a class than the paper's {CLIPS_PER_CLASS}: {counts}.")
     speakers = {name for names in (analysis.get("speakers") or {}).values() for name in names}
-    if 0 < len(speakers) < FEWEST_SPEAKERS:
+    if 0 < len(speakers) < FEWEST_SPEAKERS and len(folder.shown) < 2:
         whom = "one speaker" if len(speakers) == 1 else "two speakers"
         sentences.append(
             f"All analysed clips are of {whom}: the intervals speak of these clips, not of other speakers."

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from ..statistics.intervals import CLIPS, SPEAKERS
+from ..statistics.intervals import CLIPS, FOLDS, SPEAKERS
 
 #: What it means that an interval speaks of something.
 MEANING = {
     SPEAKERS: "others of the same kind",
+    FOLDS: "adapters that are trained and tested on other speakers of the same kind",
     CLIPS: "others of the same speakers, of whom there are too few to tell of further ones",
 }
 

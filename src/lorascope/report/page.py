@@ -3,57 +3,90 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from ..findings.scores import compare, confusion, per_fold, summarise
-from ..store.finished import ANALYSIS_TABLES, FinishedRun
+from ..store.finished import ANALYSIS_TABLES, FinishedAnalysis, FinishedRun
 from ..store.folder import write_text
+from ..store.units import clear
 from . import inline
 from .cautions import cautions
 from .figures import draw
+from .figures.style import FORMATS
 from .interval_words import interval_words
 from .panels import panels
 from .rendering import render
 from .sections import SECTIONS, Section, Table, table
 from .tables import HEADS, comparison_lines, formatted, notes
+from .unit_words import units_words
+
+#: Where the pages of single analyses lie in a run folder.
+UNITS = "units"
 
 
 def write_report(run: Path) -> Path:
-    """Draw the figures and write report.html into the run folder; return its path.
+    """Draw the figures and write report.html into the run folder, and of several analyses a page each into units/;
+    return the first one's path.
 
     Raises `LorascopeError` where the folder is no run folder or a file in it can't be read.
     """
     folder = FinishedRun(run)
-    drawn = {file.stem: file for file in draw(run) if file.suffix == ".svg"}
-    interactive = panels(folder)
-    page = render(
+    clear(run / UNITS)
+    pages = [_unit_page(run, unit) for unit in folder.shown] if len(folder.shown) > 1 else []
+    file = run / "report.html"
+    write_text(file, _page(folder, run / "figures", panels(folder), pages))
+    return file
+
+
+def _unit_page(run: Path, unit: FinishedAnalysis) -> dict[str, Any]:
+    """Write the page of one of several analyses, without what may be explored; returns what links it."""
+    name = f"fold-{unit.fold}-seed-{unit.seed}"
+    folder = FinishedRun(run, only=unit.hash)
+    write_text(run / UNITS / f"{name}.html", _page(folder, run / UNITS / name, {}, [], ("svg",)))
+    return {"href": f"{UNITS}/{name}.html", "fold": unit.fold, "seed": unit.seed}
+
+
+def _page(
+    folder: FinishedRun,
+    figures: Path,
+    interactive: dict[str, Any],
+    pages: list[dict[str, Any]],
+    formats: Sequence[str] = tuple(FORMATS),
+) -> str:
+    """The page of a folder, whose drawings go to `figures`."""
+    drawn = {file.stem: file for file in draw(folder, figures, formats) if file.suffix == ".svg"}
+    return render(
         "report.html",
         manifest=folder.manifest,
+        analysis=folder.analysis or None,
+        found=[] if folder.only else comparison_lines(compare(folder.path), only_main=True),
+        units=units_words(folder),
+        pages=pages,
+        figures=figures.relative_to(folder.path).as_posix(),
         command=_command(folder.manifest["command"]),
         config=folder.config,
         marks=folder.marks,
         cautions=cautions(folder),
         subject="What the adaptation did" if "spectra" in folder.left_out else "What LoRA did",
         run=_what_was_run(folder),
-        results=_results(folder, drawn),
+        single=folder.only is not None,
+        results=None if folder.only else _results(folder, drawn),
         sections=[_section(section, folder, drawn, interactive) for section in SECTIONS],
-        downloads=_downloads(folder),
+        downloads=[] if folder.only else _downloads(folder),
         panels={name: inline.script_json(panel) for name, panel in interactive.items()},
         panel_titles={name: panel["title"] for name, panel in interactive.items()},
         plotly=inline.plotting_library() if interactive else "",
     )
-    file = run / "report.html"
-    write_text(file, page)
-    return file
 
 
 def _what_was_run(folder: FinishedRun) -> dict[str, Any]:
     manifest = folder.manifest
     folds = per_fold(folder.path)
-    analysis = manifest.get("analysis") or {}
+    analysis = folder.analysis
     left_out = pd.DataFrame(manifest["corpus"].get("left_out") or [])
     return {
         "methods": _methods(folder),
@@ -75,7 +108,7 @@ def _methods(folder: FinishedRun) -> list[str]:
         lines[f"{metrics['label']} ({metrics['trainable_parameters']:,} trained parameters)"] = None
     ranks = sorted({cell.metrics["rank"] for cell in folder.cells if cell.role == "rank-space"})
     if ranks:
-        lines[f"for the rank space also r = {', '.join(map(str, ranks))}, on one fold"] = None
+        lines[f"for the rank space also r = {', '.join(map(str, ranks))}, on the analysed folds"] = None
     return list(lines)
 
 
@@ -150,12 +183,15 @@ def _downloads(folder: FinishedRun) -> list[dict[str, Any]]:
         "per_fold": per_fold(folder.path),
         "confusion": confusion(folder.path),
     }
-    links = [inline.download(name, frame) | {"about": ""} for name, frame in frames.items() if len(frame)]
+    links = [
+        inline.download(name, frame) | {"about": "", "folder": "."} for name, frame in frames.items() if len(frame)
+    ]
     for stem, words in ANALYSIS_TABLES.items():
         frame = folder.table(stem)
         if frame is not None:
             marked = frame.assign(synthetic=folder.synthetic, optimistic="; ".join(folder.optimistic))
-            links.append(inline.download(stem, marked) | {"about": words})
+            place = "findings" if "folds" in frame else "analysis"
+            links.append(inline.download(stem, marked) | {"about": words, "folder": place})
     return links
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..store.finished import FinishedRun
 from .figures import contribution, lens, rank_space, spectra
-from .figures.style import CYCLE, MODELS, VARIANTS
+from .figures.style import CYCLE, MODELS, VARIANTS, means
 
 Panel = dict[str, Any]
 
@@ -46,7 +46,7 @@ def panels(folder: FinishedRun) -> dict[str, Panel]:
 
 def _contribution(folder: FinishedRun) -> Panel:
     views = []
-    table = folder.table("contribution")
+    table = folder.curves("contribution")
     if table is not None:
         model, table = contribution.shown(table)
         change = "trained − frozen" if model == "difference" else "trained"
@@ -63,7 +63,7 @@ def _contribution(folder: FinishedRun) -> Panel:
 
 def _lens(folder: FinishedRun) -> Panel:
     views = []
-    table = folder.table("lens")
+    table = folder.curves("lens")
     if table is not None:
         models = [model for model in lens.NAMES if model in set(table["model"])]
         for model, (quantity, words) in product(models, _LENS_QUANTITIES.items()):
@@ -100,7 +100,7 @@ def _rank_space(folder: FinishedRun) -> Panel:
 
 def _k90(folder: FinishedRun) -> Panel:
     views = []
-    table = folder.table("spectra_summary")
+    table = folder.curves("spectra_summary")
     if table is not None:
         modules = rank_space.main_module_first(table)
         variants = [
@@ -125,7 +125,7 @@ def _k90(folder: FinishedRun) -> Panel:
 
 def _cka(folder: FinishedRun) -> Panel:
     views = []
-    table = folder.table("cka")
+    table = folder.curves("cka")
     if table is not None:
         table = table.rename(columns={"ci_low": "value_low", "ci_high": "value_high"})
         modules = rank_space.main_module_first(table)
@@ -144,11 +144,14 @@ def _cka(folder: FinishedRun) -> Panel:
 
 
 def _line(rows: pd.DataFrame, value: str, name: str, look: dict[str, Any], band: bool = True) -> list[dict[str, Any]]:
+    units, rows = rows[rows["unit"] != ""], means(rows).sort_values("layer")
     if rows.empty:
         return []
-    rows = rows.sort_values("layer")
     layers, colour = rows["layer"].tolist(), look["color"]
     dash = _DASHES.get(look["linestyle"], "longdashdot")
+    if len(units):
+        # many bands on top of each other hide the lines: the interval is told on hover
+        return [*_faint(units, value, html.escape(name), colour), *_line(rows, value, name, look, band=False)]
     name = html.escape(name)
     line = {
         "x": layers,
@@ -181,6 +184,27 @@ def _line(rows: pd.DataFrame, value: str, name: str, look: dict[str, Any], band:
         hidden | {"y": _numbers(rows[high]), "fill": "tonexty", "fillcolor": _translucent(colour)},
         line,
     ]
+
+
+def _faint(units: pd.DataFrame, value: str, name: str, colour: str) -> list[dict[str, Any]]:
+    """A line each for the analyses that a line is the mean of."""
+    traces = []
+    for unit, rows in units.groupby("unit"):
+        rows = rows.sort_values("layer")
+        traces.append(
+            {
+                "x": rows["layer"].tolist(),
+                "y": _numbers(rows[value]),
+                "name": html.escape(str(unit)),
+                "mode": "lines",
+                "line": {"color": colour, "width": 0.8},
+                "opacity": 0.4,
+                "showlegend": False,
+                "legendgroup": name,
+                "hovertemplate": "%{y:.4g}",
+            }
+        )
+    return traces
 
 
 def _cloud(points: pd.DataFrame) -> list[dict[str, Any]]:

@@ -136,8 +136,10 @@ def notes(table: pd.DataFrame, marks: list[str]) -> list[str]:
     return lines
 
 
-def comparison_lines(comparison: pd.DataFrame) -> list[str]:
-    """One sentence a main row of the comparison, which calls a difference only what its interval calls one; and where the other rows are."""
+def comparison_lines(comparison: pd.DataFrame, only_main: bool = False) -> list[str]:
+    """One sentence a main row of the comparison, which calls a difference only what its interval calls one; and, unless
+    `only_main`, where the other rows are.
+    """
     lines = []
     for row in records(comparison[comparison["main"].astype(bool)]):
         metric, low, high = row["metric"].upper(), row["low"], row["high"]
@@ -152,7 +154,7 @@ def comparison_lines(comparison: pd.DataFrame) -> list[str]:
             f"95 % CI {low:+.3f} to {high:+.3f}, corrected t p = {row['p']:.3f}, Wilcoxon p = {row['wilcoxon_p']:.3f}"
         )
         lines.append(f"{pair} ({tests}): {verdict}{pooled}.".replace(" -", " −"))
-    if not comparison["main"].all():
+    if not only_main and not comparison["main"].all():
         lines.append(
             "Of several baselines, the one above has the highest UAR on the validation speakers; comparison.csv has the other pairs."
         )

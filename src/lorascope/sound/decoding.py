@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import tempfile
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,8 +15,7 @@ import numpy as np
 
 from ..errors import LorascopeError
 from ..machine.progress import bar
-from ..store.cache import cache_folder
-from ..store.modes import as_umask_says
+from ..store.cache import FORM, cache_folder, keep, kept
 from .features import FRAMES_PER_SECOND, SAMPLE_RATE, Features, FeatureSettings
 
 #: Peak amplitude under which a clip counts as silence: one step of 16-bit audio.
@@ -25,8 +23,11 @@ SILENCE = 1 / 32768
 WAY_OUT = "mend the file, or leave the clip out with `corpus.exclude`"
 
 
-def load_audio(path: str | Path, start: float | None = None, end: float | None = None) -> np.ndarray:
+def load_audio(
+    path: str | Path, start: float | None = None, end: float | None = None, content: bytes | None = None
+) -> np.ndarray:
     """Mono samples of a file at 16 kHz, [samples], float32; `start` and `end` in seconds cut a piece out of it.
+    `content` are the file's bytes where they have been read already.
 
     Any format, rate and channel count that soundfile reads; channels are averaged, soxr (high quality) resamples. Raises `LorascopeError`, naming the file, where it
     cannot be read, is empty, holds NaN or infinite samples, or nothing but silence, or does not hold the piece (an end may lie a frame, 20 ms, beyond the file's).
@@ -38,7 +39,7 @@ def load_audio(path: str | Path, start: float | None = None, end: float | None =
     piece = (
         "" if start is None and end is None else f" from {start or 0.0} s to {'the end' if end is None else f'{end} s'}"
     )
-    samples, rate = _read(path, start, end, piece)
+    samples, rate = _read(path, start, end, piece, content)
     mono = samples.mean(axis=1)
     if not np.isfinite(mono).all():
         wrong = f"{int((~np.isfinite(samples)).sum())} samples{piece} are NaN or infinite"
@@ -54,12 +55,14 @@ def load_audio(path: str | Path, start: float | None = None, end: float | None =
     raise LorascopeError(f"{path}: {wrong}; {WAY_OUT}")
 
 
-def _read(path: str | Path, start: float | None, end: float | None, piece: str) -> tuple[np.ndarray, int]:
+def _read(
+    path: str | Path, start: float | None, end: float | None, piece: str, content: bytes | None
+) -> tuple[np.ndarray, int]:
     """Samples [samples, channels], float32, of a file or a piece of it, and its rate in hertz."""
     import soundfile
 
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(path if content is None else io.BytesIO(content)) as file:
             rate, length = file.samplerate, len(file)
             first, last = start or 0.0, length / rate if end is None else end
             within = 0 <= first < last <= length / rate + 1 / FRAMES_PER_SECOND and first * rate < length
@@ -71,7 +74,9 @@ def _read(path: str | Path, start: float | None, end: float | None, piece: str) 
             count = min(round(last * rate), length) - file.tell()
             return file.read(count, dtype="float32", always_2d=True), rate
     except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
-        raise LorascopeError(f"{path}: cannot be read as audio ({str(error).splitlines()[0]}); {WAY_OUT}") from error
+        # the error of bytes names an object in memory
+        why = getattr(error, "error_string", "") or str(error).splitlines()[0]
+        raise LorascopeError(f"{path}: cannot be read as audio ({why}); {WAY_OUT}") from error
 
 
 def content_hash(path: str | Path, start: float | None = None, end: float | None = None) -> str:
@@ -92,17 +97,17 @@ class FileHashes:
             state = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
             before, digest = self._read.get(str(path), (None, None))
             if before != state:
-                digest = hashlib.sha256(Path(path).read_bytes())
+                content, digest = _hashed(path)
                 self._read[str(path)] = state, digest
+                # what is computed next is most often of these very bytes
+                _last_read.clear()
+                _last_read[str(path)] = content, digest
         except OSError as error:
             raise LorascopeError(
                 f"{path}: {error.strerror}; mend the path, or leave the clip out with `corpus.exclude`"
             ) from error
         assert digest is not None
-        digest = digest.copy()
-        if start is not None or end is not None:
-            digest.update(f"[{start}, {end}]".encode())
-        return digest.hexdigest()
+        return _of_piece(digest, start, end)
 
 
 @dataclass(frozen=True)
@@ -126,29 +131,59 @@ def prepare_clip(
     `hashes` are those of clips before it. Raises `LorascopeError` as `load_audio` does.
     """
     digest = (hashes or FileHashes()).of(path, start, end)
-    key = hashlib.sha256(json.dumps([digest, *settings.key, _versions()]).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([digest, *settings.key, _versions(), FORM]).encode()).hexdigest()
     stored = cache_folder() / "features" / key[:2] / f"{key}.npz"
-    try:
-        with np.load(stored) as arrays:
+    found = kept(stored)
+    if found is not None:
+        with np.load(found) as arrays:
             return Clip(digest, float(arrays["seconds"]), settings.restore(arrays))
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
-        pass  # not there, or damaged: it is computed again
-    samples = load_audio(path, start, end)
+    samples = load_hashed(path, digest, start, end)
     seconds = len(samples) / SAMPLE_RATE
     try:
         features = settings.extract(samples)
     except ValueError as error:
         raise LorascopeError(f"{path}: {error}; {WAY_OUT}") from error
-    stored.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=stored.parent, suffix=".partial", delete=False) as file:
-        try:
-            np.savez(file, seconds=seconds, **settings.arrays(features))
-        except BaseException:
-            Path(file.name).unlink()
-            raise
-    as_umask_says(Path(file.name))
-    Path(file.name).replace(stored)
+    keep(stored, lambda file: np.savez(file, seconds=seconds, **settings.arrays(features)))
     return Clip(digest, seconds, features)
+
+
+def load_hashed(path: str | Path, digest: str, start: float | None = None, end: float | None = None) -> np.ndarray:
+    """Samples of a clip, as `load_audio` gives them, of the very bytes that have this content hash.
+
+    What is kept under a clip's hash is computed from these, however long ago it was hashed. Raises `LorascopeError`
+    where the file has other bytes by now, and as `load_audio` does.
+    """
+    content, whole = _last_read.get(str(path), (b"", hashlib.sha256()))
+    if _of_piece(whole, start, end) != digest:
+        try:
+            content, whole = _hashed(path)
+        except OSError as error:
+            raise LorascopeError(
+                f"{path}: {error.strerror}; mend the path, or leave the clip out with `corpus.exclude`"
+            ) from error
+        if _of_piece(whole, start, end) != digest:
+            raise LorascopeError(f"{path}: was changed since it was first read; run the same command again")
+        _last_read.clear()
+        # the next clip may be another piece of it
+        _last_read[str(path)] = content, whole
+    return load_audio(path, start, end, content)
+
+
+# the bytes and the SHA-256 of the file that was read last
+_last_read: dict[str, tuple[bytes, Any]] = {}
+
+
+def _hashed(path: str | Path) -> tuple[bytes, Any]:
+    content = Path(path).read_bytes()
+    return content, hashlib.sha256(content)
+
+
+def _of_piece(whole: Any, start: float | None, end: float | None) -> str:
+    """The content hash of a piece, or of all, of a file whose bytes have this SHA-256."""
+    digest = whole.copy()
+    if start is not None or end is not None:
+        digest.update(f"[{start}, {end}]".encode())
+    return digest.hexdigest()
 
 
 @cache

@@ -19,7 +19,7 @@ import numpy as np
 from ..errors import LorascopeError
 from ..machine.progress import bar
 from ..machine.requirements import require
-from ..store.cache import cache_folder, keep_array, read_array
+from ..store.cache import FORM, cache_folder, keep_array, read_array
 from .features import SAMPLE_RATE
 
 #: openSMILE's names of the feature sets, by the config's.
@@ -50,7 +50,7 @@ def functionals(
     not in the cache. Raises `LorascopeError` naming a clip that is too short for the set.
     """
     check_opensmile()
-    made_by = [SETS[features], *(version(package) for package in ("opensmile", "soxr", "soundfile"))]
+    made_by = [SETS[features], *(version(package) for package in ("opensmile", "soxr", "soundfile")), FORM]
     extractor: Any = None
     found = {}
     for clip in bar(clips, f"{SETS[features]} of clips"):

@@ -19,7 +19,7 @@ from .stats import weighted_recall
 #: With fewer speakers no interval speaks of speakers: of two, t's quantile is 12.7.
 FEWEST_SPEAKERS = 3
 #: What an interval can speak of.
-SPEAKERS, CLIPS = "speakers", "these clips"
+SPEAKERS, CLIPS, FOLDS = "speakers", "these clips", "folds"
 
 LEVEL = 0.95
 #: Below this a number that is positive by its nature is rounding.

@@ -1,4 +1,4 @@
-"""The statistics that measures and metrics share: spectra, recall, resampling, paired tests.
+"""The statistics that measures and metrics share: spectra, recall, percentiles, paired tests.
 
 Nothing here knows of models, clips' audio or tables; arrays go in and numbers come out.
 """
@@ -84,50 +84,14 @@ def weighted_recall(gold: np.ndarray, predicted: np.ndarray, weights: np.ndarray
     return recalls.mean(axis=1) if held.any() else np.full(len(recalls), np.nan)
 
 
-# ------------------------------------------------------------------------------------------------- resampling
-
-
-def speaker_bootstrap(speakers: Sequence[str] | np.ndarray, draws: int, seed: int) -> list[np.ndarray]:
-    """Rows of `draws` bootstrap samples in which whole speakers are drawn with replacement, all their clips with them.
-
-    `speakers` [clips] names each clip's speaker. This is the interval for "another set of speakers"; with one speaker every draw is the same.
-    """
-    groups = _groups(speakers)
-    rng = np.random.default_rng(seed)
-    picks = rng.integers(len(groups), size=(draws, len(groups)))
-    return [np.concatenate([groups[i] for i in pick]) for pick in picks]
-
-
-def bootstrap_rows(speakers: Sequence[str] | np.ndarray, draws: int, seed: int) -> list[np.ndarray]:
-    """Rows of `draws` hierarchical bootstrap samples: speakers with replacement, then clips within each drawn speaker.
-
-    `speakers` [clips] names each clip's speaker. With one speaker only clips are drawn, and the interval speaks of that speaker alone.
-    """
-    groups = _groups(speakers)
-    rng = np.random.default_rng(seed)
-    samples = []
-    for _ in range(draws):
-        pick = rng.integers(len(groups), size=len(groups))
-        samples.append(np.concatenate([rng.choice(groups[i], size=len(groups[i])) for i in pick]))
-    return samples
-
-
-def counts(samples: Sequence[np.ndarray], n: int) -> np.ndarray:
-    """How often each of `n` rows occurs in each sample, [draws, n] float: weights that turn a bootstrap into a product."""
-    return np.stack([np.bincount(rows, minlength=n) for rows in samples]).astype(float)
+# -------------------------------------------------------------------------------------------------- percentiles
 
 
 def percentile_interval(replicates: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """The central `level` of bootstrap or permutation replicates [draws], by their percentiles; NaN where one is NaN."""
+    """The central `level` of replicates [draws], by their percentiles; NaN where one is NaN."""
     tail = (1 - level) / 2
     low, high = np.quantile(replicates, [tail, 1 - tail])
     return float(low), float(high)
-
-
-def _groups(speakers: Sequence[str] | np.ndarray) -> list[np.ndarray]:
-    # Missing names would otherwise be compared as floats that equal nothing, themselves included.
-    _, codes = np.unique(np.asarray(speakers, dtype=str), return_inverse=True)
-    return [np.flatnonzero(codes == code) for code in range(codes.max() + 1)]
 
 
 # ----------------------------------------------------------------------------------------------- paired tests
@@ -142,6 +106,17 @@ class PairedT(NamedTuple):
     high: float
 
 
+def corrected_error(
+    variance: float | np.ndarray, folds: int | np.ndarray, test_over_train: float | np.ndarray
+) -> float | np.ndarray:
+    """Standard error of a mean over folds whose training sets overlap, from the folds' `variance` (ddof 1).
+
+    Nadeau & Bengio (2003): the mean's variance is s² (1/J + n_test/n_train). All three are numbers, or arrays
+    of one shape.
+    """
+    return np.sqrt((1.0 / folds + test_over_train) * variance)
+
+
 def corrected_resampled_t(differences: Sequence[float] | np.ndarray, n_train: float, n_test: float) -> PairedT:
     """Nadeau & Bengio's (2003) corrected resampled t test of a mean difference over folds.
 
@@ -154,7 +129,7 @@ def corrected_resampled_t(differences: Sequence[float] | np.ndarray, n_train: fl
     if folds < 2:
         return PairedT(*[float("nan")] * 4)
     mean = float(d.mean())
-    error = float(np.sqrt((1.0 / folds + n_test / n_train) * d.var(ddof=1)))
+    error = float(corrected_error(d.var(ddof=1), folds, n_test / n_train))
     if error == 0:
         return PairedT(0.0, 1.0, 0.0, 0.0) if mean == 0 else PairedT(float(np.copysign(np.inf, mean)), 0.0, mean, mean)
     t = mean / error

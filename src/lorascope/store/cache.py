@@ -1,14 +1,26 @@
-"""Where lorascope keeps what it can make again: features, encoder outputs, synthetic speech."""
+"""Where lorascope keeps what it can make again: features, encoder outputs, synthetic speech.
+
+What is kept of arrays ends with the SHA-256 of all before it. A file whose bytes are others is told in a line, and made
+again by whoever asked for it.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import io
+import logging
 import os
-import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
-from .modes import as_umask_says
+from .files import beside
+
+#: Belongs into the keys of what `keep` writes; counts up when its form changes, so that no older file is asked for.
+FORM = "checked-1"
+_CHECKSUM = hashlib.sha256().digest_size
 
 
 def cache_folder() -> Path:
@@ -19,22 +31,35 @@ def cache_folder() -> Path:
     return (Path(base).expanduser() if base else Path.home() / ".cache") / "lorascope"
 
 
+def kept(path: Path) -> io.BytesIO | None:
+    """What `keep` wrote there; None where nothing is, or it is damaged, so that it is made again."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    body, checksum = content[:-_CHECKSUM], content[-_CHECKSUM:]
+    if hashlib.sha256(body).digest() != checksum:
+        logging.getLogger(__name__).warning("%s: not what was written there; it is made again", path)
+        return None
+    return io.BytesIO(body)
+
+
+def keep(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    """Write what `write` puts into a file, and its checksum, beside its place; and move it there when it is whole."""
+    body = io.BytesIO()
+    write(body)
+    # a power cut may take it: the checksum tells, and waiting for the disk at every clip costs more than making one again
+    with beside(path, lasting=False) as file:
+        file.write(body.getbuffer())
+        file.write(hashlib.sha256(body.getbuffer()).digest())
+
+
 def read_array(path: Path) -> np.ndarray | None:
     """An array that `keep_array` wrote; None where it is not there or damaged, so that it is made again."""
-    try:
-        return np.load(path)
-    except (OSError, EOFError, ValueError):
-        return None
+    found = kept(path)
+    return None if found is None else np.load(found)
 
 
 def keep_array(path: Path, array: np.ndarray) -> None:
-    """Write an array beside its place and move it there, so that it is never seen half-written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
-        try:
-            np.save(file, array)
-        except BaseException:
-            Path(file.name).unlink()
-            raise
-    as_umask_says(Path(file.name))
-    Path(file.name).replace(path)
+    """Keep an array, see `keep`."""
+    keep(path, lambda file: np.save(file, array))

@@ -7,6 +7,7 @@ nor the models. What a folder lacks is told by `missing`, never invented.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 import pandas as pd
 
 from ..errors import LorascopeError
+from . import seals
+from .folder import RunFolder
 
 #: The tables of the analysis, by the stem of their file, and what each holds in plain words.
 ANALYSIS_TABLES = {
@@ -29,6 +32,9 @@ ANALYSIS_TABLES = {
 }
 
 SYNTHETIC = "synthetic speech"
+# what everything else in a run folder is made from, among the files that its own seal stands over
+SOURCES = (seals.SEAL, "manifest.json", "config.yaml")
+AGAIN = "the command that made it, with the same --out, makes it again"
 
 
 @dataclass(frozen=True)
@@ -41,20 +47,81 @@ class FinishedCell:
 
 
 @dataclass(frozen=True)
-class FinishedRun:
-    """A run folder as `lorascope run` or `lorascope analyze` wrote it."""
+class FinishedAnalysis:
+    """One analysis of one trained adapter: its folder, the method's `name` and `label` and its `control` (None for what
+    is trained on the true labels), its fold and its seed.
+    """
 
     path: Path
+    hash: str
+    name: str
+    label: str
+    control: str | None
+    fold: str
+    seed: int
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """What it tells of itself: clips, speakers, sizes of its fold, models, notes."""
+        return _read_json(self.path / "about.json")
+
+    @property
+    def stems(self) -> list[str]:
+        """Stems of its tables."""
+        return sorted(file.stem for file in self.path.glob("*.parquet"))
+
+    def table(self, stem: str) -> pd.DataFrame | None:
+        """One of its tables; None where it has none of that name, or an empty one."""
+        return _table(self.path / f"{stem}.parquet")
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run folder as `lorascope run` or `lorascope analyze` wrote it.
+
+    Of several analyses its tables are those of `findings/`, over all folds and seeds; with `only`, the address of an
+    analysis, they are that one's. `given` is a manifest that isn't written yet.
+    """
+
+    path: Path
+    only: str | None = None
+    given: Mapping[str, Any] | None = None
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """What was run, on what, with what; raises `LorascopeError` where there is no readable manifest."""
+        if self.given is not None:
+            return dict(self.given)
         file = self.path / "manifest.json"
         if not file.is_file():
             raise LorascopeError(
                 f"{file}: no such file, so this is no finished run folder; give one that lorascope wrote"
             )
         return _read_json(file)
+
+    def check(self) -> None:
+        """Read every sealed byte that results are made from. Raises `LorascopeError` on the first file that is not as
+        it was sealed; what is gone is told by `missing`, and folders of before there were seals have none to break.
+        """
+        folder = RunFolder(self.path)
+        self._refuse(fault for fault in folder.faults() if fault.name in SOURCES)
+        moved = folder.moved_on(self.manifest)
+        if moved is not None:
+            raise LorascopeError(f"{self.path}/{moved}; {AGAIN}")
+        for name in self.manifest.get("stands_on") or {}:
+            if seals.is_sealed(self.path / name):
+                self._refuse(seals.faults(self.path / name), name)
+
+    def _refuse(self, faults: Iterable[seals.Fault], within: str = "") -> None:
+        for fault in faults:
+            if not fault.gone:
+                raise LorascopeError(f"{self.path / within / fault.name}: {fault.what}; {AGAIN}")
+
+    @property
+    def unsealed(self) -> list[str]:
+        """Cells whose seals the manifest doesn't know: they were made before there were any."""
+        known = self.manifest.get("stands_on") or {}
+        return [cell.hash for cell in self.cells if f"cells/{cell.hash}" not in known]
 
     @cached_property
     def config(self) -> str:
@@ -70,7 +137,7 @@ class FinishedRun:
             file = self.path / "cells" / listed["hash"] / "metrics.json"
             if file.is_file():
                 # a cell that several experiments share may bear another name in each
-                names = {key: listed[key] for key in ("name", "label") if key in listed}
+                names = {key: listed[key] for key in ("name", "label", "fold", "seed") if key in listed}
                 cells.append(FinishedCell(listed["hash"], listed["role"], _read_json(file) | names))
         return cells
 
@@ -83,13 +150,64 @@ class FinishedRun:
         """The test clips of a cell: clip, speaker, emotion, predicted, fold and a logit a class."""
         return _read_parquet(self.path / "cells" / cell.hash / "predictions.parquet")
 
+    @cached_property
+    def analyses(self) -> list[FinishedAnalysis]:
+        """The manifest's analyses that are there, in its order; none of a folder of before there were several."""
+        found = []
+        for listed in self.manifest.get("analyses") or []:
+            folder = self.path / "analyses" / listed["hash"]
+            if (folder / "about.json").is_file():
+                names = (listed[key] for key in ("hash", "name", "label", "control", "fold", "seed"))
+                found.append(FinishedAnalysis(folder, *names))
+        return found
+
+    @cached_property
+    def shown(self) -> list[FinishedAnalysis]:
+        """The analyses that figures and report are about: those of the analysed method, without its controls."""
+        if self.only is not None:
+            return [unit for unit in self.analyses if unit.hash == self.only]
+        return [unit for unit in self.analyses if unit.name == self.analyses[0].name]
+
+    @property
+    def analysis(self) -> dict[str, Any]:
+        """What the analysis tells of itself: of several, the first one; empty where there is none."""
+        if self.only is not None:
+            unit = self.shown[0]
+            return unit.about | {"fold": unit.fold, "seed": unit.seed}
+        return self.manifest.get("analysis") or {}
+
     def table(self, stem: str) -> pd.DataFrame | None:
-        """A table of the analysis by the stem of its file; None where it was not computed or holds no row."""
-        file = self.path / "analysis" / f"{stem}.parquet"
-        if not file.is_file():
+        """A table of what was analysed, by its stem: of several analyses their means with the intervals over folds, but
+        the first one's where a mean has no meaning (positions of clips). None where it was not computed or holds no row.
+        """
+        if self.only is not None:
+            return self.shown[0].table(stem)
+        if len(self.shown) > 1:
+            table = _table(self.path / "findings" / f"{stem}.parquet")
+            if table is not None:
+                own = table[table["method"] == self.shown[0].name].drop(columns=["method", "control"])
+                return None if own.empty else own.reset_index(drop=True)
+        return _table(self.path / "analysis" / f"{stem}.parquet")
+
+    def curves(self, stem: str) -> pd.DataFrame | None:
+        """As `table`, with a column `unit`: "" for the rows of `table`, and below them the rows of every analysis that
+        they are the mean of, under its fold and seed.
+        """
+        table = self.table(stem)
+        if table is None or "folds" not in table:
+            return None if table is None else table.assign(unit="")
+        parts = [(unit, unit.table(stem)) for unit in self.shown]
+        named = [part.assign(unit=f"{unit.fold}/{unit.seed}") for unit, part in parts if part is not None]
+        return pd.concat([table.assign(unit=""), *named], ignore_index=True)
+
+    def control(self, stem: str) -> pd.DataFrame | None:
+        """As `table`, of the control of what was analysed: the same method, trained on labels that say nothing; None
+        where there is none.
+        """
+        if self.only is not None or not any(unit.control for unit in self.analyses):
             return None
-        table = _read_parquet(file)
-        return None if table.empty else table
+        table = _table(self.path / "findings" / f"{stem}.parquet")
+        return None if table is None else table[table["control"].fillna("") != ""].reset_index(drop=True)
 
     @property
     def synthetic(self) -> bool:
@@ -111,7 +229,7 @@ class FinishedRun:
     @property
     def left_out(self) -> dict[str, str]:
         """Why a table of the analysis was left out on purpose, by its stem: what the adapter doesn't allow (its notes tell it too)."""
-        reasons = (self.manifest.get("analysis") or {}).get("left_out") or {}
+        reasons = self.analysis.get("left_out") or {}
         of_measure = {"ranks": ("ranks", "rank_scores"), "spectra": ("spectra", "spectra_summary")}
         return {stem: reason for name, reason in reasons.items() for stem in of_measure.get(name, (name,))}
 
@@ -128,12 +246,12 @@ class FinishedRun:
             lost.append("No cell was trained here (an analysis of a given adapter), hence no Table 1")
         elif not any(cell["role"] == "table1" for cell in listed):
             lost.append("No cell has the role of Table 1")
-        if self.manifest.get("analysis") is None:
+        if not self.analysis:
             return [*lost, "No analysis was run, hence no figures 1 to 3"]
         for stem, words in ANALYSIS_TABLES.items():
             if self.table(stem) is None and stem not in self.left_out:
                 lost.append(f"analysis/{stem}.parquet ({words}) is not there or empty")
-        if "frozen" not in self.manifest["analysis"]["models"]:
+        if "frozen" not in self.analysis["models"]:
             lost.append("No frozen model was analysed, so nothing is shown as a change from it")
         return lost
 
@@ -148,6 +266,12 @@ def _read_json(file: Path) -> dict[str, Any]:
         return json.loads(file.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise LorascopeError(f"{file}: not readable as JSON ({error}); run lorascope again to write it") from error
+
+
+def _table(file: Path) -> pd.DataFrame | None:
+    """A table that may not be there; None also where it holds no row."""
+    table = _read_parquet(file) if file.is_file() else None
+    return None if table is None or table.empty else table
 
 
 def _read_parquet(file: Path) -> pd.DataFrame:

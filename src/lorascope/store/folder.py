@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ..errors import LorascopeError
-from .modes import as_umask_says
+from . import seals
+from .files import read_json as read_json
+from .files import sync_folder
+from .files import write_json as write_json
+from .files import write_text as write_text
+from .units import Units, clear
 
 
 def digest(content: Any) -> str:
@@ -22,37 +24,13 @@ def digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file beside its place and move it there, so that it is never seen half-written, also after a crash of the machine."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=".", suffix=".partial", encoding="utf-8", delete=False
-    ) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    as_umask_says(Path(file.name))
-    Path(file.name).replace(path)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON as `write_text` writes."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON. Raises `LorascopeError` naming the file where it is missing or damaged."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise LorascopeError(f"{path}: cannot be read ({error}); delete it and run the same command again") from error
-
-
 # where tables wait to be put in place, and those that they replace to be removed
 PARTIAL = ".analysis-partial"
 OLD = ".analysis-old"
-# written last, so that tables are whole where it is there
 ABOUT = "about.json"
+METRICS = "metrics.json"
+#: What is made last of all, from everything else: the run's own seal stands over it, and over manifest and configuration.
+TOLD = ("table1.csv", "table1.md", "table1.tex", "comparison.csv", "report.html", "figures", "units", "findings")
 
 
 def _remove_unfinished(folder: Path) -> None:
@@ -66,6 +44,8 @@ class RunFolder:
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
+        self.cells = Units(self.root / "cells", METRICS, earlier=True)
+        self.analyses = Units(self.root / "analyses", ABOUT)
 
     @property
     def manifest(self) -> Path:
@@ -83,61 +63,107 @@ class RunFolder:
         return self.root / "analysis"
 
     def holds_others(self) -> bool:
-        """Whether anything lies in the folder but the configuration, tables of analyses, and what a killed run was writing before there was more."""
+        """Whether anything lies in the folder but the configuration, tables of analyses, and what a killed run was
+        writing before there was more.
+        """
         own = {self.config.name, PARTIAL, OLD, *([self.analysis.name] if (self.analysis / ABOUT).is_file() else [])}
         there = self.root.iterdir() if self.root.is_dir() else ()
         return any(path.name not in own and not path.name.endswith(".partial") for path in there)
 
     def cell(self, name: str) -> Path:
         """Folder of a finished cell."""
-        return self.root / "cells" / name
+        return self.cells.place(name)
 
     def is_whole(self, name: str) -> bool:
-        """Whether a cell is finished: its folder is moved into place only then."""
-        return (self.cell(name) / "metrics.json").is_file()
+        """Whether a cell is finished, at a glance (see `Units.is_whole`)."""
+        return self.cells.is_whole(name)
 
-    def begin(self, name: str) -> Path:
-        """A folder to build a cell in; what an interrupted run left in it is still there, but for files that it was writing."""
-        partial = self.root / "cells" / f".partial-{name}"
-        partial.mkdir(parents=True, exist_ok=True)
-        _remove_unfinished(partial)
+    # the analysis that is shown
+
+    def replace_tables(self, tables: Mapping[str, pd.DataFrame], about: Mapping[str, Any]) -> None:
+        """Write all tables of an analysis as Parquet, with `about.json` beside them, and move the folder into place."""
+        partial = self._new_analysis()
+        partial.mkdir(parents=True)
+        for stem, table in tables.items():
+            table.to_parquet(partial / f"{stem}.parquet", index=False)
+        write_json(partial / ABOUT, dict(about))
+        self._show(partial)
+
+    def show_analysis(self, name: str) -> None:
+        """Let the folder analysis/ be a copy of the analysis of that address, which is whole."""
+        unit = self.analyses.place(name)
+        if seals.name_of(self.analysis) != seals.name_of(unit) or seals.fault(self.analysis) is not None:
+            partial = self._new_analysis()
+            shutil.copytree(unit, partial)
+            self._show(partial)
+
+    def _new_analysis(self) -> Path:
+        partial = self.root / PARTIAL
+        clear(partial)
         return partial
 
-    def put_in_place(self, name: str) -> None:
-        """Move the folder that a cell was built in to where finished cells lie; what lies there and is not whole makes room."""
-        shutil.rmtree(self.cell(name), ignore_errors=True)
-        (self.root / "cells" / f".partial-{name}").replace(self.cell(name))
+    def _show(self, partial: Path) -> None:
+        """Seal what was built and let it take the place of what was shown."""
+        seals.seal(partial)
+        old = self.root / OLD
+        clear(old)
+        if self.analysis.exists():
+            self.analysis.replace(old)
+        partial.replace(self.analysis)
+        sync_folder(self.root)
+        clear(old)
+
+    # the run as a whole
+
+    def stands_on(self, cells: Iterable[str], analyses: Iterable[str] = ()) -> dict[str, str]:
+        """What results are made from, as a manifest keeps it: SHA-256 of the configuration, of the seals of these cells
+        and analyses, and of the analysis that is shown.
+        """
+        named = {self.config.name: hashlib.sha256(self.config.read_bytes()).hexdigest()}
+        if self.analysis.is_dir():
+            named[self.analysis.name] = seals.name_of(self.analysis)
+        named |= {f"cells/{name}": seals.name_of(self.cell(name)) for name in cells}
+        return named | {f"analyses/{name}": seals.name_of(self.analyses.place(name)) for name in analyses}
+
+    def moved_on(self, manifest: Mapping[str, Any]) -> str | None:
+        """What of that is another by now than the manifest tells, in words; None where all is the same or gone, and for
+        a manifest that keeps no such list.
+        """
+        then: Mapping[str, str] = manifest.get("stands_on") or {}
+        for name, digest_then in then.items():
+            place = self.root / name
+            if place.exists():
+                today = seals.name_of(place) if place.is_dir() else hashlib.sha256(place.read_bytes()).hexdigest()
+                if today != digest_then:
+                    what = f"{name}/{seals.SEAL}" if place.is_dir() else name
+                    return f"{what}: another than the results were made from"
+        return None
+
+    def lacks(self, manifest: Mapping[str, Any]) -> bool:
+        """Whether anything that the manifest stands on is gone."""
+        return not all((self.root / name).exists() for name in manifest.get("stands_on") or {})
+
+    def seal(self) -> None:
+        """Seal what stands in the folder beside cells and analyses; to be called last of all."""
+        told = [self.root / name for name in (self.manifest.name, self.config.name, *TOLD)]
+        files = [file for path in told for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
+        seals.seal(self.root, only=files)
+
+    def unseal(self) -> None:
+        """Take the seal away: what follows changes the folder."""
+        (self.root / seals.SEAL).unlink(missing_ok=True)
+
+    def faults(self) -> Iterator[seals.Fault]:
+        """What of the sealed files is not as it was sealed; nothing of a folder without a seal."""
+        if seals.is_sealed(self.root):
+            yield from seals.faults(self.root)
+
+    def is_told(self) -> bool:
+        """Whether tables, figures and report are whole, and made from what the manifest stands on."""
+        return seals.fault(self.root) is None
 
     def tidy(self) -> None:
         """Remove what a killed run was writing when it was killed; to be called when nothing is being written."""
         _remove_unfinished(self.root)
         for name in (PARTIAL, OLD):
             shutil.rmtree(self.root / name, ignore_errors=True)
-
-    def replace_tables(self, tables: Mapping[str, pd.DataFrame], about: Mapping[str, Any]) -> None:
-        """Write all tables of the analyses as Parquet, with `about.json` beside them, and move the folder into place."""
-        partial = self.root / PARTIAL
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for stem, table in tables.items():
-            table.to_parquet(partial / f"{stem}.parquet", index=False)
-        write_json(partial / ABOUT, dict(about))
-        old = self.root / OLD
-        shutil.rmtree(old, ignore_errors=True)
-        if self.analysis.exists():
-            self.analysis.replace(old)
-        partial.replace(self.analysis)
-        shutil.rmtree(old, ignore_errors=True)
-
-    def about_analysis(self) -> dict[str, Any] | None:
-        """What `replace_tables` was told about the tables that are in place; None where there are none.
-
-        A run that was killed between taking the old tables away and putting the new ones in their place left both, whole: the new ones are put there.
-        """
-        if not self.analysis.exists():
-            for left in (self.root / PARTIAL, self.root / OLD):
-                if (left / ABOUT).is_file():
-                    left.replace(self.analysis)
-                    break
-        about = self.analysis / ABOUT
-        return read_json(about) if about.is_file() else None

@@ -27,8 +27,10 @@ from ..models.classifier import Head, initialise_head
 from ..models.families.known import parts_of
 from ..models.weights.backbone import Backbone
 from ..statistics.stats import unweighted_average_recall
+from ..store import seals
 from ..store.folder import read_json, write_json
 from .allocation import RankAllocation
+from .controls import labels_for
 from .data import ClipDataset, PooledDataset
 from .fit import Fit, cross_entropy, fit
 from .head_steps import fit_head
@@ -37,9 +39,15 @@ from .inputs import Inputs
 from .passes import predict_clips
 
 
-def names(cell: Cell) -> dict[str, str]:
-    """What a cell is called in its experiment, and its role there; none of it changes a result."""
-    return {"name": cell.name or cell.kind, "label": cell.label, "role": cell.role}
+def names(cell: Cell) -> dict[str, Any]:
+    """What a cell is called in its experiment, and its role there; none of it changes a result, or stands in its folder."""
+    return {
+        "name": cell.name or cell.kind,
+        "label": cell.label,
+        "role": cell.role,
+        "fold": cell.fold.name,
+        "seed": cell.of_seed,
+    }
 
 
 def train_and_test(cell: Cell, inputs: Inputs, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
@@ -69,8 +77,8 @@ def _train(cell: Cell, inputs: Inputs, selection: Sequence[str], folder: Path, s
     for number, rate in enumerate(method.learning_rate):
         candidate = folder / f"candidate-{number}"
         done = candidate / "fit.json"
-        if not on_first(done.is_file):
-            say(f"{cell.label}, fold {cell.fold.name}, learning rate {rate:g}")
+        if not on_first(lambda done=done: done.is_file() and seals.fault(done.parent) is None):
+            say(f"{cell.label}, {cell.where}, learning rate {rate:g}")
             trained, save = _train_candidate(cell, inputs, selection, rate, candidate)
             if not trained.moved:
                 say(f"warning: {_still(cell, rate)}")
@@ -78,6 +86,7 @@ def _train(cell: Cell, inputs: Inputs, selection: Sequence[str], folder: Path, s
             def finish(done: Path = done, trained: Fit = trained, save: Callable[[], None] = save) -> None:
                 save()
                 write_json(done, asdict(trained))
+                seals.seal(done.parent, ("trainer",))
                 shutil.rmtree(done.parent / "trainer", ignore_errors=True)
 
             on_first(finish)
@@ -145,10 +154,11 @@ def _train_candidate(
     log = folder / "log.jsonl"
     if isinstance(method, FrozenConfig):
         return _train_head(cell, method, inputs, selection, rate, folder, backbone)
+    # the backbone was loaded with the head of the experiment's seed, which is the cell's where there is but one
+    initialise_head(backbone.model, cell.seed)
     model = adapt(backbone.model, method, cell.seed)
-    train, held_out = (
-        ClipDataset(ids, inputs.labels, inputs.clips, cell.context) for ids in (cell.fold.train, selection)
-    )
+    labels = labels_for(cell, inputs)
+    train, held_out = (ClipDataset(ids, labels, inputs.clips, cell.context) for ids in (cell.fold.train, selection))
     result = fit(
         model,
         train,
@@ -183,8 +193,9 @@ def _train_head(
     head = Head(backbone.width, cell.projection, len(cell.classes))
     initialise_head(head, cell.seed)
     model = LayerSum(backbone.layers + 1, head) if method.head == "layer_sum" else head
+    labels = labels_for(cell, inputs)
     train, held_out = (
-        PooledDataset(np.stack([pooled[c][depths] for c in ids]), [inputs.labels[c] for c in ids])
+        PooledDataset(np.stack([pooled[c][depths] for c in ids]), [labels[c] for c in ids])
         for ids in (cell.fold.train, selection)
     )
     settings = (model, train, held_out, len(cell.classes), method, rate, cell.seed, cell.precision)
@@ -214,7 +225,6 @@ def _metrics(cell: Cell, inputs: Inputs, logits: np.ndarray, decided: dict[str, 
     gold = np.array([inputs.labels[clip] for clip in cell.fold.test])
     predicted = logits.argmax(axis=1)
     return {
-        **names(cell),
         "method": cell.kind,
         "backbone": cell.backbone,
         "context": cell.context,

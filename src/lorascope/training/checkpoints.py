@@ -1,6 +1,7 @@
 """Checkpoints of a training that may be killed at any moment: which of them are whole, and the log that belongs to the one that is taken up.
 
-Trainer writes a checkpoint's files into place one after the other. Here a list of them is put beside them at the end, so that half a checkpoint is known as such; old ones are removed only then.
+Trainer writes a checkpoint's files into place one after the other. Here they are sealed at the end, so that half a
+checkpoint is known as such; old ones are removed only then.
 """
 
 from __future__ import annotations
@@ -13,18 +14,17 @@ from typing import Any
 from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from ..errors import LorascopeError
 from ..machine import processes
-from ..store.folder import read_json, write_json, write_text
+from ..store import seals
+from ..store.folder import read_json, write_text
 
-LIST = "whole.json"
 STATE = "trainer_state.json"
 
 
 def last_whole(folder: Path) -> Path | None:
     """The newest checkpoint in a folder that is whole and whose best one so far is there too, None where there is none; the others are removed."""
     steps = {_step(path): path for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*")}
-    whole = [step for step, path in sorted(steps.items()) if _is_whole(path)]
+    whole = [step for step, path in sorted(steps.items()) if seals.fault(path) is None]
     best = {step: read_json(steps[step] / STATE).get("best_global_step") or step for step in whole}
     last = next((step for step in reversed(whole) if best[step] in whole), None)
     kept = set() if last is None else {last, best[last]}
@@ -38,21 +38,8 @@ def _step(path: Path) -> int:
     return int(path.name.rpartition("-")[2])
 
 
-def _files(folder: Path) -> dict[str, int]:
-    """Sizes in bytes of all files of a checkpoint, by their path in it."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith("."))
-    return {str(path.relative_to(folder)): path.stat().st_size for path in files if path.name != LIST}
-
-
-def _is_whole(folder: Path) -> bool:
-    try:
-        return read_json(folder / LIST) == _files(folder)
-    except LorascopeError:
-        return False
-
-
 class Checkpoints(TrainerCallback):
-    """Lists the files of every checkpoint when all processes have written theirs, then removes all but it and the best; to be the last of the callbacks."""
+    """Seals every checkpoint when all processes have written theirs, then removes all but it and the best; to be the last of the callbacks."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -63,11 +50,11 @@ class Checkpoints(TrainerCallback):
             state.best_model_checkpoint = str(self._at(state.best_global_step))
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """List and tidy."""
+        """Seal and tidy."""
         processes.on_first(lambda: self._settle(state.global_step, state.best_global_step))
 
     def _settle(self, step: int, best: int | None) -> None:
-        write_json(self._at(step) / LIST, _files(self._at(step)))
+        seals.seal(self._at(step))
         for path in self.folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
             if _step(path) not in (step, best):
                 shutil.rmtree(path)

@@ -30,6 +30,7 @@ from ..statistics.shallow import Shallow, fit_logistic, fit_svc
 from ..statistics.stats import unweighted_average_recall
 from ..store.folder import write_text
 from ..store.modes import as_umask_says
+from .controls import labels_for
 from .fit import cross_entropy, selection_score
 from .inputs import Inputs
 
@@ -119,11 +120,11 @@ def fit_at_once(
     cell: Cell, inputs: Inputs, selection: Sequence[str], folder: Path, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """Choose a cell's shallow head on the selection clips and save it in its folder; returns what of the metrics was decided by it."""
-    say(f"{cell.label}, fold {cell.fold.name}")
+    say(f"{cell.label}, {cell.where}")
     assert isinstance(cell.method, (FrozenConfig, ClassicConfig))
-    fixed = inputs.fixed(cell)
+    fixed, labels = inputs.fixed(cell), labels_for(cell, inputs)
     train, held_out = (
-        (np.stack([fixed[clip] for clip in ids]), np.array([inputs.labels[clip] for clip in ids]))
+        (np.stack([fixed[clip] for clip in ids]), np.array([labels[clip] for clip in ids]))
         for ids in (cell.fold.train, selection)
     )
     choice = choose_shallow(cell.method, train, held_out, len(cell.classes))

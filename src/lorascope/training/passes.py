@@ -17,7 +17,7 @@ from ..machine.devices import whole_float32
 from ..machine.progress import bar
 from ..models.weights.backbone import Backbone
 from ..sound.decoding import Clip
-from ..store.cache import cache_folder, keep_array, read_array
+from ..store.cache import FORM, cache_folder, keep_array, read_array
 from ..store.folder import digest
 from .data import ClipDataset, LengthBatches, collate
 
@@ -50,6 +50,7 @@ def pooled_stream(
             device,
             hashes,
             [version(package) for package in ("torch", "transformers", "soxr", "soundfile")],
+            FORM,
         ]
     )
     stored = cache_folder() / "pooled" / f"{key}.npy"

@@ -1,6 +1,9 @@
-"""How long a cell may take, told before anything is trained: arithmetic, corrected by finished cells where there are some.
+"""How long a cell or an analysis may take, told before anything is trained: arithmetic, corrected by finished ones where
+there are some.
 
-The work of a cell is counted in multiply-adds of its encoder (times two: FLOPs). What is left out (heads, optimiser, loading) is small beside an encoder of any size.
+Work is counted in multiply-adds of the encoder (times two: FLOPs). What is left out of a cell (heads, optimiser,
+loading) is small beside an encoder of any size; what is left out of an analysis (intervals, nulls, spectra) is not, so
+that the first of its kind may take longer.
 """
 
 from __future__ import annotations
@@ -11,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..corpora import Corpus
+from ..experiment.analyses import AnalysisUnit
 from ..experiment.methods import ClassicConfig, FrozenConfig, OptimiserConfig
 from ..experiment.planning import Cell
 from ..sound.features import FRAMES_PER_SECOND, WINDOW
-from ..store.folder import read_json
 from .journal import State, SweepFolder
 from .sweep import Planned
 
@@ -63,10 +66,11 @@ class Estimate:
 def estimates(
     planned: Sequence[Planned], states: dict[str, State], folder: SweepFolder, gflops: float = GFLOPS
 ) -> dict[str, Estimate]:
-    """Estimates of all cells that are not whole, by key.
+    """Estimates of all units that are not whole, by key.
 
-    A cell of a kind and an encoder of which cells are whole takes their seconds, in proportion to the work (of a classic method, which has no encoder, to the clips); else its
-    work at `gflops`.
+    A cell of a kind and an encoder of which cells are whole takes their seconds, in proportion to the work (of a classic
+    method, which has no encoder, to the clips), an analysis those of whole ones of its encoder; else its work at
+    `gflops`.
     """
     lengths: dict[int, float] = {}
     encoded: set[tuple[str, str, str]] = set()
@@ -81,21 +85,24 @@ def estimates(
             one.cell.backbone,
             one.cell.context,
         )
+        if one.analysis is not None:
+            flops[one.key] = amounts[one.key] = analysis_flops(one.analysis, frames)
+            continue
         fixed = isinstance(one.cell.method, FrozenConfig)
         flops[one.key] = cell_flops(one.cell, frames, len(corpus.clips), first=not fixed or stream not in encoded)
         encoded |= {stream} if fixed else set()
         amounts[one.key] = len(corpus.clips) if isinstance(one.cell.method, ClassicConfig) else flops[one.key]
-    done: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
+    done: dict[tuple[str, ...], list[tuple[float, float]]] = {}
     for one in planned:
         known, state = amounts[one.key], states[one.key]
         if state.kind == "whole" and known is not None:
-            seconds = read_json(folder.run.cell(state.about["hash"]) / "metrics.json")["seconds"]
-            done.setdefault(_kin(one.cell), []).append((seconds, known))
+            seconds = folder.units(one.kind).read(state.about["hash"])["seconds"]
+            done.setdefault(_kin(one), []).append((seconds, known))
     found = {}
     for one in planned:
         if states[one.key].kind == "whole":
             continue
-        amount, work, kin = amounts[one.key], flops[one.key], done.get(_kin(one.cell))
+        amount, work, kin = amounts[one.key], flops[one.key], done.get(_kin(one))
         if amount is not None and kin and sum(of_one for _, of_one in kin):
             found[one.key] = Estimate(amount * sum(s for s, _ in kin) / sum(of_one for _, of_one in kin), "finished")
         elif work is not None:
@@ -124,6 +131,22 @@ def cell_flops(cell: Cell, frames: float, clips: int, first: bool = True) -> flo
     train, selection, test = len(cell.fold.train), len(cell.fold.validation or cell.fold.test), len(cell.fold.test)
     step = 3 if cell.kind == "full" else 2
     return one * (len(method.learning_rate) * method.epochs * (step * train + selection) + test)
+
+
+def analysis_flops(unit: AnalysisUnit, frames: float) -> float | None:
+    """FLOPs of an analysis' passes: every clip once through every model (the frozen and the trained encoder, the random
+    adapters, other ranks), backwards too where gradients are measured, and half of the blocks again for each block that
+    is erased; None where the encoder's shape is not known.
+    """
+    shape = encoder_shape(unit.main.backbone)
+    if shape is None:
+        return None
+    measures, one = unit.config.measures, encoder_flops(shape, WINDOW if unit.main.context == "full" else frames)
+    models = 2 + len(unit.config.baselines)
+    backward = 1 if {"spectra", "cka"} & set(measures) else 0
+    # single blocks and all up to one, of the frozen and the trained encoder; half of the encoder on average
+    replays = 2 * shape.blocks if "erasure" in measures else 0
+    return one * len(unit.clips) * (models * (1 + backward) + replays + len(unit.ranks))
 
 
 def encoder_flops(shape: Shape, frames: float) -> float:
@@ -177,5 +200,6 @@ def mean_frames(corpus: Corpus) -> float:
     return min(max(1.0, mean * FRAMES_PER_SECOND), WINDOW)
 
 
-def _kin(cell: Cell) -> tuple[str, str, str]:
-    return (cell.backbone, cell.context, cell.kind)
+def _kin(one: Planned) -> tuple[str, ...]:
+    cell = one.cell
+    return (cell.backbone, cell.context, *((cell.kind,) if one.analysis is None else one.analysis.config.measures))

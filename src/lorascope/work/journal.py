@@ -1,23 +1,22 @@
-"""The folder of a sweep: cells that all its experiments share, what is known of each, and a journal of who computed what.
+"""The folder of a sweep: cells and analyses that all its experiments share, what is known of each, and a journal of who
+computed what.
 
 grid.yaml                    the grid with its base experiment
 cells/<hash>/                finished cells, as in any run
-experiments/<name>/          a run folder each, whose cells are those above
+analyses/<hash>/             finished analyses, as in any run
+experiments/<name>/          a run folder each, whose cells and analyses are those above
 sweep/cells/<key>.json       what became of a planned cell: its hash, or its error
-sweep/running/<hash>.lock    who computes a cell
-sweep/journal/*.jsonl        a line when a cell is started, whole or failed; a file for each process, so that no two write one
+sweep/analyses/<key>.json    the same of a planned analysis
+sweep/running/<hash>.lock    who computes a cell or an analysis
+sweep/journal/*.jsonl        a line when one is started, whole or failed; a file for each process, so that no two write one
 table1.{csv,md}              Table 1 of all experiments
 """
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import shutil
 import socket
-import tarfile
-import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -27,13 +26,18 @@ from ..experiment.config import dump_experiment
 from ..experiment.grid import Sweep, Variant
 from ..store.folder import RunFolder, read_json, write_json, write_text
 from ..store.locks import holder, now
+from ..store.units import Units
 
 Kind = Literal["whole", "running", "failed", "missing"]
+#: Where the units of each kind lie, in a run's folder and in the sweep's own notes.
+PLACES = {"cell": "cells", "analysis": "analyses"}
 
 
 @dataclass(frozen=True)
 class State:
-    """Where a planned cell stands. `about` is what is known: `error` of a failed cell, `host`, `pid` and `since` of a running one, `hash` where it has one."""
+    """Where a planned unit stands. `about` is what is known: `error` of a failed one, `host`, `pid` and `since` of a
+    running one, `hash` where it has one, `fault` of one that is not as it was sealed.
+    """
 
     kind: Kind
     about: dict[str, Any] = field(default_factory=dict)
@@ -60,9 +64,13 @@ class SweepFolder:
         """The run folder of one experiment."""
         return RunFolder(self.root / "experiments" / slug)
 
-    def lock(self, cell: str) -> Path:
-        """The lock of a cell, by its hash."""
-        return self.root / "sweep" / "running" / f"{cell}.lock"
+    def units(self, kind: str) -> Units:
+        """The finished units of a kind: "cell" or "analysis"."""
+        return self.run.cells if kind == "cell" else self.run.analyses
+
+    def lock(self, unit: str) -> Path:
+        """The lock of a unit, by its hash."""
+        return self.root / "sweep" / "running" / f"{unit}.lock"
 
     def create(self, sweep: Sweep) -> None:
         """Make the folder, or go on with it: the grid, and a run folder for each experiment. Raises `LorascopeError` where it holds something else."""
@@ -71,7 +79,8 @@ class SweepFolder:
         if self.root.is_dir() and any(self.root.iterdir()) and not self.grid.is_file():
             raise LorascopeError(f"--out {self.root}: is not empty and holds no sweep of lorascope; give a new folder")
         write_text(self.grid, sweep.text)
-        (self.root / "cells").mkdir(exist_ok=True)
+        for place in PLACES.values():
+            (self.root / place).mkdir(exist_ok=True)
         for variant in sweep.variants:
             self._create_experiment(variant)
 
@@ -80,39 +89,54 @@ class SweepFolder:
         text = dump_experiment(variant.experiment)
         if not folder.config.is_file() or folder.config.read_text(encoding="utf-8") != text:
             write_text(folder.config, text)
-        link = folder.root / "cells"
-        if not link.is_symlink():
+        for place in PLACES.values():
+            link = folder.root / place
+            if link.is_symlink():
+                continue
             try:
-                link.symlink_to(Path("..", "..", "cells"), target_is_directory=True)
+                link.symlink_to(Path("..", "..", place), target_is_directory=True)
             except OSError as error:
                 raise LorascopeError(
-                    f"{link}: {error.strerror}; give an --out where links can be made, since the experiments share their cells"
+                    f"{link}: {error.strerror}; give an --out where links can be made, since the experiments share "
+                    f"their {place}"
                 ) from error
 
-    def state(self, key: str) -> State:
-        """Where a planned cell stands, by its key (`Planned.key`)."""
-        file = self._record(key)
-        if not file.is_file():
-            return State("missing")
-        about = read_json(file)
+    def state(self, key: str, kind: str = "cell", read: bool = False) -> State:
+        """Where a planned unit stands, by its key (`Planned.key`): at a glance, or by reading every byte of it.
+
+        A record that can't be read is none: it is made again with the unit, which is found where it is whole.
+        """
+        about, units = self._known(key, kind), self.units(kind)
         if "hash" in about:
-            if self.run.is_whole(about["hash"]):
+            fault = units.fault_of(about["hash"]) if read else None
+            if fault is None and units.is_whole(about["hash"]):
                 return State("whole", about)
+            about |= {"fault": fault} if fault else {}
             other = holder(self.lock(about["hash"]))
             if other is not None:
                 return State("running", about | {"host": other.host, "pid": other.pid, "since": other.since})
         return State("failed" if "error" in about else "missing", about)
 
-    def record(self, key: str, about: dict[str, Any]) -> None:
-        """Keep what is known of a planned cell: `hash`, or `error`."""
-        write_json(self._record(key), about)
+    def record(self, key: str, about: dict[str, Any], kind: str = "cell") -> None:
+        """Keep what is known of a planned unit: `hash`, or `error`."""
+        write_json(self._record(key, kind), about)
 
-    def _record(self, key: str) -> Path:
-        return self.root / "sweep" / "cells" / f"{key}.json"
+    def _known(self, key: str, kind: str) -> dict[str, Any]:
+        file = self._record(key, kind)
+        try:
+            about = read_json(file) if file.is_file() else {}
+        except LorascopeError:
+            return {}
+        return about if isinstance(about, dict) else {}
 
-    def note(self, event: str, cell: str | None, key: str, **more: Any) -> None:
-        """Add a line to the journal: `event` is started, whole or failed; `at`, `host` and `pid` are this moment and process unless `more` has them."""
-        line = {"event": event, "cell": cell, "key": key, "at": now(), "host": socket.gethostname(), "pid": os.getpid()}
+    def _record(self, key: str, kind: str) -> Path:
+        return self.root / "sweep" / PLACES[kind] / f"{key}.json"
+
+    def note(self, event: str, unit: str | None, key: str, **more: Any) -> None:
+        """Add a line to the journal: `event` is started, whole or failed; `at`, `host` and `pid` are this moment and
+        process unless `more` has them. What is called cell there may be an analysis.
+        """
+        line = {"event": event, "cell": unit, "key": key, "at": now(), "host": socket.gethostname(), "pid": os.getpid()}
         file = self.root / "sweep" / "journal" / f"{socket.gethostname()}-{os.getpid()}.jsonl"
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("a", encoding="utf-8") as journal:
@@ -128,24 +152,3 @@ class SweepFolder:
                 except json.JSONDecodeError:
                     continue
         return sorted(lines, key=lambda line: line["at"])
-
-    def pack(self, cell: str) -> bytes:
-        """A finished cell as bytes (tar)."""
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w") as tar:
-            tar.add(self.run.cell(cell), arcname=".")
-        return buffer.getvalue()
-
-    def land(self, cell: str, packed: bytes) -> bool:
-        """Put a cell that another machine packed in its place; False where it is whole already."""
-        if self.run.is_whole(cell):
-            return False
-        landing = self.root / "cells" / f".partial-landing-{uuid.uuid4().hex}"
-        try:
-            with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
-                tar.extractall(landing, filter="data")
-            landing.replace(self.run.cell(cell))
-        finally:
-            shutil.rmtree(landing, ignore_errors=True)
-        shutil.rmtree(self.root / "cells" / f".partial-{cell}", ignore_errors=True)
-        return True

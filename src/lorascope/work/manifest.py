@@ -59,8 +59,16 @@ def _cut(clips: Mapping[str, Clip], backbone: Backbone) -> list[str]:
 
 
 def write_manifest(folder: RunFolder, manifest: Mapping[str, Any], warnings: Sequence[str], start: float) -> None:
-    """Write the manifest, with each of the `warnings` once and the seconds since `start` (of `time.perf_counter`)."""
-    more = {"warnings": list(dict.fromkeys(warnings)), "seconds": time.perf_counter() - start}
+    """Write the manifest, with each of the `warnings` once, the seconds since `start` (of `time.perf_counter`), and the
+    digests of all that the results stand on.
+    """
+    more = {
+        "warnings": list(dict.fromkeys(warnings)),
+        "seconds": time.perf_counter() - start,
+        "stands_on": folder.stands_on(
+            [cell["hash"] for cell in manifest["cells"]], [unit["hash"] for unit in manifest.get("analyses", ())]
+        ),
+    }
     write_json(folder.manifest, {**manifest, **more})
 
 

@@ -1,4 +1,5 @@
-"""What a run computes: every cell here, one after the other, then the analysis, then the manifest. It knows no pages.
+"""What a run computes: every cell here, one after the other, each analysis when its cells are whole, then the manifest.
+It knows no pages.
 
 Everything is found again by its content: a finished cell or analysis is read, never redone.
 """
@@ -6,25 +7,40 @@ Everything is found again by its content: a finished cell or analysis is read, n
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ..errors import LorascopeError
+from ..experiment.analyses import AnalysisUnit, plan_analyses
 from ..experiment.config import Experiment, dump_experiment
 from ..experiment.planning import corpus_of, plan
 from ..machine import processes
+from ..models.weights.backbone import Backbone
 from ..store.folder import RunFolder, write_text
 from ..training.arguments import check_arguments
-from .kinds.analysis import analyse_fold
-from .kinds.cell import run_cell
+from ..training.inputs import Inputs
+from .kinds.analysis import compute_analysis
+from .kinds.cell import compute_cell, read_cell
 from .manifest import base_manifest, moment, write_manifest
 from .sources import Say, open_inputs
 
+Manifest = dict[str, Any]
+#: What the manifest lists of every cell.
+LISTED = ("hash", "name", "method", "label", "rank", "fold", "seed", "role", "seconds")
 
-def compute(experiment: Experiment, folder: RunFolder, say: Say = lambda _: None) -> None:
-    """Train and test every cell of an experiment and analyse one fold. Processes of one launcher call this together.
 
-    Raises `LorascopeError` for bad input before anything is written.
+def compute(
+    experiment: Experiment,
+    folder: RunFolder,
+    say: Say = lambda _: None,
+    first: Callable[[Manifest], None] | None = None,
+) -> None:
+    """Train and test every cell of an experiment and measure those that are analysed, as soon as they are whole.
+    Processes of one launcher call this together.
+
+    `first` is called when the first analysis was computed, with a manifest of what there is until then. Raises
+    `LorascopeError` for bad input before anything is written.
     """
     start, created = time.perf_counter(), moment()
     corpus = processes.first_before_others(lambda: corpus_of(experiment))
@@ -32,39 +48,93 @@ def compute(experiment: Experiment, folder: RunFolder, say: Say = lambda _: None
     # what the folds leave out or lack belongs into the manifest, with the corpus' own notes
     notes = dict.fromkeys([*corpus.notes, *(note for cell in cells for note in cell.fold.notes)])
     corpus = replace(corpus, notes=tuple(notes))
+    units = plan_analyses(experiment, corpus, cells)
     processes.on_first(lambda: _refuse_others(folder))
     check_arguments(experiment)
 
     inputs, backbone = open_inputs(experiment, corpus, cells, say)
     clips = inputs.clips
-    processes.on_first(lambda: write_text(folder.config, dump_experiment(experiment)))
-    done: list[dict[str, Any]] = []
-    for number, cell in enumerate(cells, 1):
-        name = cell.address(backbone.fingerprint, clips, inputs.labels)
-        again = processes.on_first(lambda name=name: folder.is_whole(name))
-        metrics = run_cell(
-            cell, inputs, folder, backbone.fingerprint, lambda text, n=number: say(f"[{n}/{len(cells)}] {text}")
-        )
-        done.append(metrics)
-        took = "done before" if again else f"{metrics['seconds']:.0f} s"
-        say(f"[{number}/{len(cells)}] {cell.label}, fold {cell.fold.name}: UAR {metrics['uar']:.3f} ({took})")
-    about = processes.on_first(lambda: analyse_fold(experiment, corpus, cells, done, inputs, backbone, folder, say))
-    manifest = {
-        **base_manifest(created, corpus, backbone, experiment.backbone.context, clips),
+    processes.on_first(lambda: _open_folder(folder, experiment, say))
+    base = base_manifest(created, corpus, backbone, experiment.backbone.context, clips) | {
         "seeds": {
-            "training": experiment.seed,
+            "training": list(experiment.seeds) or experiment.seed,
             "folds": experiment.folds.seed,
             "analysis": experiment.analysis.seed if experiment.analysis else None,
         },
-        "cells": [
-            {key: metrics[key] for key in ("hash", "name", "method", "label", "rank", "fold", "role", "seconds")}
-            for metrics in done
-        ],
-        "analysis": about,
         "processes": processes.count(),
     }
-    warnings = [reason for metrics in done for reason in (*metrics["optimistic"], *metrics.get("warnings", ()))]
-    processes.on_first(lambda: write_manifest(folder, manifest, warnings, start))
+    done: list[dict[str, Any]] = []
+    addresses: dict[str, str] = {}
+    analyses: dict[str, dict[str, Any]] = {}
+    for number, cell in enumerate(cells, 1):
+        name = cell.address(backbone.fingerprint, clips, inputs.labels)
+        again = processes.on_first(lambda name=name: folder.cells.take_up(name, say))
+        if again:
+            metrics = read_cell(cell, folder, name)
+        else:
+            metrics = compute_cell(cell, inputs, folder, name, lambda text, n=number: say(f"[{n}/{len(cells)}] {text}"))
+        done.append(metrics)
+        addresses[cell.key] = name
+        took = "done before" if again else f"{metrics['seconds']:.0f} s"
+        say(f"[{number}/{len(cells)}] {cell.label}, {cell.where}: UAR {metrics['uar']:.3f} ({took})")
+        for unit in units:
+            if unit.key not in analyses and all(needed.key in addresses for needed in unit.cells):
+                count = f"[{len(analyses) + 1}/{len(units)}] "
+                about, new = processes.on_first(
+                    lambda unit=unit, count=count: _analyse(unit, addresses, inputs, backbone, folder, count, say)
+                )
+                analyses[unit.key] = about
+                if new and first is not None and len(analyses) == 1:
+                    told = base | _results(done, units, analyses)
+                    processes.on_first(lambda told=told, first=first: first(told))
+    manifest = base | _results(done, units, analyses)
+    if analyses:
+        processes.on_first(lambda: folder.show_analysis(manifest["analyses"][0]["hash"]))
+    optimistic = [reason for metrics in done for reason in metrics["optimistic"]]
+    processes.on_first(lambda: write_manifest(folder, manifest, optimistic, start))
+
+
+def _results(
+    done: Sequence[dict[str, Any]], units: Sequence[AnalysisUnit], analyses: Mapping[str, dict[str, Any]]
+) -> Manifest:
+    """What the manifest tells of cells and analyses, in the order of the plan."""
+    told = [(unit, analyses[unit.key]) for unit in units if unit.key in analyses]
+    return {
+        "cells": [{key: metrics[key] for key in LISTED} for metrics in done],
+        "analyses": [unit.names | {key: about[key] for key in ("hash", "seconds")} for unit, about in told],
+        # the first one, whose tables are those in analysis/
+        "analysis": told[0][1] | _told_before(told[0][0]) if told else None,
+    }
+
+
+def _analyse(
+    unit: AnalysisUnit,
+    cells: Mapping[str, str],
+    inputs: Inputs,
+    backbone: Backbone,
+    folder: RunFolder,
+    count: str,
+    say: Say,
+) -> tuple[dict[str, Any], bool]:
+    """What an analysis tells of itself, and whether it was computed now: it is read where it is whole already."""
+    name = unit.address(cells, inputs.clips)
+    if folder.analyses.take_up(name, say):
+        say(f"{count}{unit.words}: done before")
+        return folder.analyses.read(name), False
+    return compute_analysis(unit, cells, inputs, backbone, folder, lambda text: say(count + text)), True
+
+
+def _told_before(unit: AnalysisUnit) -> dict[str, Any]:
+    """What the manifest tells of the first analysis by the names that it had when there was only one."""
+    return {"method": unit.main.name, "fold": unit.fold.name, "seed": unit.main.of_seed}
+
+
+def _open_folder(folder: RunFolder, experiment: Experiment, say: Say) -> None:
+    """Begin to write: what was found broken of tables and report is told, since all of it is made again."""
+    for fault in folder.faults():
+        say(f"{fault}; made again")
+    folder.unseal()
+    write_text(folder.config, dump_experiment(experiment))
 
 
 def _refuse_others(folder: RunFolder) -> None:

@@ -1,4 +1,6 @@
-"""A sweep as people and programs read it: its experiments with their cells, what they may cost, where they stand."""
+"""A sweep as people and programs read it: its experiments with their cells and analyses, what they may cost, where they
+stand.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ KINDS = ("whole", "running", "failed", "missing")
 
 
 def show(sweep: Sweep, out: Path, dry_run: bool, gflops: float | None = None, as_json: bool = False) -> None:
-    """Print where every cell stands, and for a `dry_run` what the rest may cost; nothing is written."""
+    """Print where every unit stands, and for a `dry_run` what the rest may cost; nothing is written."""
     summary, rate = status(sweep, out), gflops or GFLOPS
     costs = estimates(summary.planned, summary.states, SweepFolder(out), rate) if dry_run else None
     if as_json:
@@ -30,41 +32,61 @@ def show(sweep: Sweep, out: Path, dry_run: bool, gflops: float | None = None, as
 
 def described(sweep: Sweep, summary: Summary, costs: dict[str, Estimate] | None = None) -> dict[str, Any]:
     """A sweep and the state of its cells as plain data; with `costs` also the seconds that each may take on one worker."""
-    cells = []
+    units: dict[str, list[dict[str, Any]]] = {"cell": [], "analysis": []}
     for one in summary.planned:
         state = summary.states[one.key]
         # the traceback is in the folder, and no program wants it
         about = {key: value for key, value in state.about.items() if key not in ("trace", "words")}
-        cell = {"key": one.key, "experiments": list(one.slugs), "label": one.cell.label, "fold": one.cell.fold.name}
-        cell |= {"backbone": one.cell.backbone, "role": one.cell.role, "state": state.kind} | about
+        told = {"key": one.key, "experiments": list(one.slugs), "label": one.cell.label, "fold": one.cell.fold.name}
+        told |= {"seed": one.cell.of_seed, "backbone": one.cell.backbone, "role": one.cell.role, "state": state.kind}
+        if one.analysis is not None:
+            told |= {"clips": len(one.analysis.clips), "clips_from": one.analysis.clips_from, "needs": list(one.needs)}
+        told |= about
         if costs and one.key in costs:
-            cell |= {"seconds": costs[one.key].seconds, "estimate": costs[one.key].source}
-        cells.append(cell)
+            told |= {"seconds": costs[one.key].seconds, "estimate": costs[one.key].source}
+        units[one.kind].append(told)
     return {
         "name": sweep.name,
         "axes": list(sweep.axes),
         "experiments": [
-            {"name": variant.slug, "values": dict(variant.values), "cells": _counts(summary, variant.slug)}
+            {
+                "name": variant.slug,
+                "values": dict(variant.values),
+                "cells": _counts(summary, variant.slug, "cell"),
+                "analyses": _counts(summary, variant.slug, "analysis"),
+            }
             for variant in sweep.variants
         ],
-        "cells": cells,
+        "cells": units["cell"],
+        "analyses": units["analysis"],
     }
 
 
 def print_summary(sweep: Sweep, summary: Summary, costs: dict[str, Estimate] | None = None, gflops: float = 0) -> None:
-    """Print a line an experiment: how many of its cells are whole, running, failed, missing, and with `costs` the estimate for the rest; before them a line a cell with its own."""
+    """Print a line an experiment: how many of its cells and analyses are whole, running, failed, missing, and with
+    `costs` the estimate for the rest; before them a line a unit with its own.
+    """
     from rich.table import Table
 
     terminal = console()
     if costs is not None:
         _print_cells(terminal, summary, costs)
     table = Table(box=None, pad_edge=False)
-    for head in ("experiment", "cells", *KINDS, *(["estimate"] if costs is not None else [])):
+    with_analyses = any(unit.kind == "analysis" for unit in summary.planned)
+    for head in (
+        "experiment",
+        "cells",
+        *(["analyses"] if with_analyses else []),
+        *KINDS,
+        *(["estimate"] if costs is not None else []),
+    ):
         table.add_column(head, justify="left" if head == "experiment" else "right", no_wrap=head != "experiment")
     told: set[str] = set()
     for variant in sweep.variants:
-        counts = _counts(summary, variant.slug)
-        row = [variant.slug, str(sum(counts.values())), *(str(counts[kind]) for kind in KINDS)]
+        of_cells, of_analyses = (_counts(summary, variant.slug, kind) for kind in ("cell", "analysis"))
+        row = [variant.slug, str(sum(of_cells.values()))]
+        row += [str(sum(of_analyses.values()))] if with_analyses else []
+        row += [str(of_cells[kind] + of_analyses[kind]) for kind in KINDS]
         if costs is not None:
             # a shared cell is counted where it comes first
             own = [cell for cell in summary.planned if variant.slug in cell.slugs and cell.key not in told]
@@ -74,7 +96,7 @@ def print_summary(sweep: Sweep, summary: Summary, costs: dict[str, Estimate] | N
     terminal.print(table)
     total = Counter(state.kind for state in summary.states.values())
     counted = ", ".join(f"{total[kind]} {kind}" for kind in KINDS)
-    terminal.print(f"{len(summary.planned)} cells, each once: {counted}")
+    terminal.print(f"{_named(summary.planned)}, each once: {counted}")
     if costs is not None:
         _print_costs(terminal, summary.planned, costs, gflops)
     for cell in summary.planned:
@@ -93,7 +115,8 @@ def print_end(summary: Summary, out: Path) -> None:
         terminal.print(f"failed: {line}", soft_wrap=True)
     unfinished = Counter(state.kind for state in summary.states.values())
     if unfinished["running"]:
-        terminal.print(f"{unfinished['running']} cells are being computed by another sweep")
+        several = [unit for unit in summary.planned if summary.states[unit.key].kind == "running"]
+        terminal.print(f"{_named(several)} are being computed by another sweep")
     if summary.errors:
         terminal.print(f"{len(summary.errors)} failed; the same command tries them again")
     if summary.table is not None:
@@ -103,15 +126,15 @@ def print_end(summary: Summary, out: Path) -> None:
 
 
 def _print_cells(terminal: Any, summary: Summary, costs: dict[str, Estimate]) -> None:
-    """A line a cell. Plain text, as wide as it is: rich's table would cut it to the terminal's width."""
+    """A line a unit. Plain text, as wide as it is: rich's table would cut it to the terminal's width."""
     rows = [("experiment", "cell", "fold", "state", "estimate")]
     for one in summary.planned:
         more = f" (+{len(one.slugs) - 1})" if len(one.slugs) > 1 else ""
         rows.append(
             (
                 one.variant.slug + more,
-                one.cell.label,
-                one.cell.fold.name,
+                one.label,
+                one.cell.where.removeprefix("fold "),
                 summary.states[one.key].kind,
                 _span([one], costs) if one.key in costs else "",
             )
@@ -121,25 +144,34 @@ def _print_cells(terminal: Any, summary: Summary, costs: dict[str, Estimate]) ->
         line = "  ".join(word.ljust(width) for word, width in zip(words, widths, strict=False))
         terminal.print(f"{line}  {estimate.rjust(widths[-1])}", soft_wrap=True)
     if any(len(one.slugs) > 1 for one in summary.planned):
-        terminal.print("(+n): n other experiments share the cell")
+        terminal.print("(+n): n other experiments share it")
     terminal.print()
 
 
 def _print_costs(terminal: Any, planned: Sequence[Planned], costs: dict[str, Estimate], gflops: float) -> None:
     sources = Counter(estimate.source for estimate in costs.values())
     told = {
-        "finished": "from the seconds of finished cells of their encoder and method, in proportion to the work",
+        "finished": "from the seconds of finished ones of their encoder and method, in proportion to the work",
         "arithmetic": f"the encoder's operations at {gflops:g} GFLOP/s (--gflops)",
         "unknown": "not estimated until one like it is whole: the encoder's shape is not known, or there is no encoder",
     }
     terminal.print(f"on one worker: {_span(planned, costs)}")
     for source, words in told.items():
         if sources[source]:
-            terminal.print(f"  {sources[source]} cells: {words}")
+            which = [one for one in planned if one.key in costs and costs[one.key].source == source]
+            terminal.print(f"  {_named(which)}: {words}")
 
 
-def _counts(summary: Summary, slug: str) -> dict[str, int]:
-    counts = Counter(summary.states[cell.key].kind for cell in summary.planned if slug in cell.slugs)
+def _named(planned: Sequence[Planned]) -> str:
+    """Cells and analyses, counted."""
+    analyses = sum(unit.kind == "analysis" for unit in planned)
+    told = "" if not analyses else " and 1 analysis" if analyses == 1 else f" and {analyses} analyses"
+    return f"{len(planned) - analyses} cells{told}"
+
+
+def _counts(summary: Summary, slug: str, what: str) -> dict[str, int]:
+    own = [unit for unit in summary.planned if slug in unit.slugs and unit.kind == what]
+    counts = Counter(summary.states[unit.key].kind for unit in own)
     return {kind: counts[kind] for kind in KINDS}
 
 

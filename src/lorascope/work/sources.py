@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -25,7 +26,7 @@ from ..models.adapters.opening import Source, read_source
 from ..models.weights.backbone import Backbone, load_backbone
 from ..models.weights.hub import adapter_folder
 from ..sound.context import no_window
-from ..sound.decoding import Clip, load_audio, prepare_clips
+from ..sound.decoding import Clip, load_hashed, prepare_clips
 from ..sound.functionals import check_opensmile
 from ..training.inputs import Inputs
 
@@ -50,13 +51,19 @@ def open_inputs(
     for method in experiment.conditions.values():
         check_layers(method, backbone.model)
     pieces = {name: (path, start, end) for name, path, start, end in _pieces(corpus)}
+    clips = processes.first_before_others(lambda: prepare(corpus, backbone, say))
+
+    def samples(clip: str) -> np.ndarray:
+        path, start, end = pieces[clip]
+        return load_hashed(path, clips[clip].hash, start, end)
+
     inputs = Inputs(
-        clips=processes.first_before_others(lambda: prepare(corpus, backbone, say)),
+        clips=clips,
         labels={str(clip): corpus.classes.index(emotion) for clip, emotion in corpus.clips["emotion"].items()},
         speakers={str(clip): speaker for clip, speaker in corpus.clips["speaker"].items()},
         load=load,
         device=device(),
-        samples=lambda clip: load_audio(*pieces[clip]),
+        samples=samples,
     )
     return inputs, backbone
 

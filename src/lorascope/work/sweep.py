@@ -1,20 +1,24 @@
-"""The job of a sweep: every cell of every experiment of a grid, once, on an engine; then each experiment's analysis."""
+"""The job of a sweep: every cell of every experiment of a grid, once, on an engine; then every analysis, once; then what
+belongs to each experiment alone.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from ..corpora import Corpus
 from ..errors import LorascopeError
+from ..experiment.analyses import AnalysisUnit, plan_analyses
 from ..experiment.grid import Sweep, Variant
 from ..experiment.planning import Cell, corpus_of, plan
 from .engines.engine import Engine
 from .engines.local import LocalEngine
-from .journal import State, SweepFolder
+from .journal import PLACES, State, SweepFolder
 from .unit import Job, Outcome, failure, is_computed, note_failure, work
 
 Say = Callable[[str], None]
@@ -22,24 +26,43 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Planned:
-    """A cell that a sweep needs: `cell` of the plan of `variant`, and the slugs of all experiments that share it. `corpus` is that of the experiment."""
+    """A unit that a sweep needs: a `cell` of the plan of `variant`, or an `analysis`, whose main cell is `cell`; and the
+    slugs of all experiments that share it. `corpus` is that of the experiment.
+    """
 
     key: str
     cell: Cell
     variant: Variant
     corpus: Corpus
     slugs: tuple[str, ...]
+    analysis: AnalysisUnit | None = None
+
+    @property
+    def kind(self) -> Literal["cell", "analysis"]:
+        """ "cell" or "analysis"."""
+        return "cell" if self.analysis is None else "analysis"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Keys of the cells that must be whole before."""
+        return () if self.analysis is None else tuple(cell.key for cell in self.analysis.cells)
+
+    @property
+    def label(self) -> str:
+        """What is computed, in words."""
+        return self.cell.label if self.analysis is None else f"analysis of {self.cell.label}"
 
     @property
     def words(self) -> str:
-        """The cell in words."""
-        return f"{self.variant.slug}: {self.cell.label}, fold {self.cell.fold.name}"
+        """The unit in words."""
+        return f"{self.variant.slug}: {self.label}, {self.cell.where}"
 
 
 @dataclass(frozen=True)
 class Summary:
-    """How a sweep ended: the state of every cell by key, the errors of experiments whose cells are whole by slug, the slugs of
-    those that are computed, and the combined table where there is one."""
+    """How a sweep ended: the state of every unit by key, the errors of experiments whose units are whole by slug, the
+    slugs of those that are computed, and the combined table where there is one.
+    """
 
     planned: tuple[Planned, ...]
     states: dict[str, State]
@@ -49,41 +72,48 @@ class Summary:
 
     @property
     def errors(self) -> list[str]:
-        """One line for each cell that failed and each experiment that could not be finished."""
-        failed = [(cell, self.states[cell.key]) for cell in self.planned if self.states[cell.key].kind == "failed"]
+        """One line for each unit that failed and each experiment that could not be finished."""
+        failed = [(unit, self.states[unit.key]) for unit in self.planned if self.states[unit.key].kind == "failed"]
         return [
-            *(f"{cell.words}: {state.about['error']}" for cell, state in failed),
+            *(f"{unit.words}: {state.about['error']}" for unit, state in failed),
             *(f"{slug}: {error}" for slug, error in self.unfinished.items()),
         ]
 
 
 def plan_sweep(sweep: Sweep) -> tuple[Planned, ...]:
-    """Every cell of a sweep once, in the order of its experiments; reads the corpora's labels, but neither sounds nor weights.
+    """Every cell of a sweep once, in the order of its experiments, then every analysis once; reads the corpora's labels,
+    but neither sounds nor weights.
 
     Raises `LorascopeError`, naming the experiment, where one cannot be planned.
     """
     corpora: dict[str, Corpus] = {}
-    first: dict[str, Planned] = {}
+    cells: dict[str, Planned] = {}
+    analyses: dict[str, Planned] = {}
     slugs: dict[str, list[str]] = {}
     for variant in sweep.variants:
         experiment = variant.experiment
         sections = str((experiment.corpus, experiment.test_corpus))
         try:
             corpus = corpora[sections] = corpora.get(sections) or corpus_of(experiment)
-            cells = plan(experiment, corpus)
+            planned = plan(experiment, corpus)
+            units = plan_analyses(experiment, corpus, planned)
         except LorascopeError as error:
             raise LorascopeError(f"{variant.slug}: {error}") from error
-        for cell in cells:
-            key = cell.key
-            first.setdefault(key, Planned(key, cell, variant, corpus, ()))
-            slugs.setdefault(key, []).append(variant.slug)
-    return tuple(replace(cell, slugs=tuple(dict.fromkeys(slugs[key]))) for key, cell in first.items())
+        for cell in planned:
+            cells.setdefault(cell.key, Planned(cell.key, cell, variant, corpus, ()))
+        for unit in units:
+            analyses.setdefault(unit.key, Planned(unit.key, unit.main, variant, corpus, (), unit))
+        for needed in (*planned, *units):
+            slugs.setdefault(needed.key, []).append(variant.slug)
+    return tuple(
+        replace(unit, slugs=tuple(dict.fromkeys(slugs[key]))) for key, unit in [*cells.items(), *analyses.items()]
+    )
 
 
 def status(sweep: Sweep, out: str | Path) -> Summary:
-    """Where every cell stands, from the files in `out` alone."""
+    """Where every unit stands, from the files in `out` alone."""
     folder, planned = SweepFolder(out), plan_sweep(sweep)
-    return Summary(planned, {cell.key: folder.state(cell.key) for cell in planned})
+    return Summary(planned, {unit.key: folder.state(unit.key, unit.kind) for unit in planned})
 
 
 def compute_sweep(
@@ -95,7 +125,9 @@ def compute_sweep(
     reports: bool = True,
     say: Say = lambda _: None,
 ) -> Summary:
-    """Compute every cell that is not whole, and analyse every experiment whose cells are; arguments as for `lorascope.run_sweep`. It knows no pages."""
+    """Compute every cell and every analysis that is not whole, and finish every experiment of which all are; arguments as
+    for `lorascope.run_sweep`. It knows no pages.
+    """
     planned, folder = plan_sweep(sweep), SweepFolder(Path(out).resolve())
     with contextlib.ExitStack() as engines:
         engine = engine or LocalEngine(logs=folder.logs)
@@ -116,24 +148,52 @@ def _run(
     say: Say,
 ) -> Summary:
     folder.create(sweep)
-    before = {cell.key: folder.state(cell.key) for cell in planned}
-    todo = [cell for cell in planned if before[cell.key].kind != "whole"]
-    say(
-        f"{sweep.name}: {len(sweep.variants)} experiments, {len(planned)} cells, {len(planned) - len(todo)} of them whole"
-    )
     owner = uuid.uuid4().hex
-    if todo:
-        say(engine.words)
-        whole = frozenset(state.about["hash"] for state in before.values() if state.kind == "whole")
-        jobs = [_job(cell, folder, owner, apart, whole if apart else frozenset()) for cell in todo]
-        for number, (job, outcome) in enumerate(_each(engine, jobs), 1):
-            told = _settle(folder, job, outcome)
-            say(f"[{number}/{len(jobs)}] {job.words}: {told}")
-    states = {cell.key: folder.state(cell.key) for cell in planned}
+    cells = [unit for unit in planned if unit.kind == "cell"]
+    analyses = [unit for unit in planned if unit.kind == "analysis"] if reports else []
+    before = {unit.key: folder.state(unit.key, unit.kind, read=True) for unit in (*cells, *analyses)}
+    counted = _counted(cells, before, "cells") + (f", {_counted(analyses, before, 'analyses')}" if analyses else "")
+    say(f"{sweep.name}: {len(sweep.variants)} experiments, {counted}")
+    _compute(cells, before, folder, owner, engine, apart, say)
+    states = {unit.key: folder.state(unit.key, unit.kind) for unit in planned}
     if not reports:
         return Summary(planned, states)
+    ready = [unit for unit in analyses if all(states[key].kind == "whole" for key in unit.needs)]
+    # nodes that don't see the folder have none of its cells to measure: there is a finisher for that
+    _compute(ready, before, folder, owner, finisher, False, say)
+    states |= {unit.key: folder.state(unit.key, unit.kind) for unit in analyses}
     finished, unfinished = _finish(sweep, planned, states, folder, owner, finisher, say)
     return Summary(planned, states, unfinished, tuple(finished))
+
+
+def _counted(units: Sequence[Planned], states: Mapping[str, State], what: str) -> str:
+    whole = sum(states[unit.key].kind == "whole" for unit in units)
+    return f"{len(units)} {what}, {whole} of them whole"
+
+
+def _compute(
+    units: Sequence[Planned],
+    before: Mapping[str, State],
+    folder: SweepFolder,
+    owner: str,
+    engine: Engine,
+    apart: bool,
+    say: Say,
+) -> None:
+    """Compute the units of a kind that are not whole."""
+    todo = [unit for unit in units if before[unit.key].kind != "whole"]
+    for unit in todo:
+        about = before[unit.key].about
+        if "fault" in about:
+            say(f"{PLACES[unit.kind]}/{about['hash']}: {about['fault']}; computed again ({unit.words})")
+    if not todo:
+        return
+    say(engine.words)
+    whole = frozenset(state.about["hash"] for state in before.values() if state.kind == "whole")
+    jobs = [_job(unit, folder, owner, apart, whole if apart else frozenset()) for unit in todo]
+    for number, (job, outcome) in enumerate(_each(engine, jobs), 1):
+        told = _settle(folder, job, outcome)
+        say(f"[{number}/{len(jobs)}] {job.words}: {told}")
 
 
 def _each(engine: Engine, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
@@ -143,14 +203,14 @@ def _each(engine: Engine, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
             yield job, outcome if isinstance(outcome, Outcome) else failure(outcome)
 
 
-def _job(cell: Planned, folder: SweepFolder, owner: str, apart: bool, whole: frozenset[str]) -> Job:
+def _job(unit: Planned, folder: SweepFolder, owner: str, apart: bool, whole: frozenset[str]) -> Job:
     return Job(
-        kind="cell",
-        experiment=cell.variant.experiment,
-        key=cell.key,
-        words=cell.words,
+        kind=unit.kind,
+        experiment=unit.variant.experiment,
+        key=unit.key,
+        words=unit.words,
         out=str(folder.root),
-        owner=f"{owner}:{cell.key}",
+        owner=f"{owner}:{unit.key}",
         here=str(Path.cwd()),
         apart=apart,
         whole=whole,
@@ -158,21 +218,23 @@ def _job(cell: Planned, folder: SweepFolder, owner: str, apart: bool, whole: fro
 
 
 def _settle(folder: SweepFolder, job: Job, outcome: Outcome) -> str:
-    """Keep what the worker couldn't: the cell that it handed back, and the error of one that died. Returns the outcome in words."""
-    cell = outcome.cell
+    """Keep what the worker couldn't: the cell that it handed back, and the error of one that died. Returns the outcome
+    in words.
+    """
+    unit = outcome.unit
     if outcome.state == "failed":
         if job.apart or not outcome.host:
             note_failure(folder, job, outcome)
         return f"failed: {outcome.error}"
     if outcome.state == "running":
         return outcome.error
-    assert cell is not None
-    if outcome.packed is not None and folder.land(cell, outcome.packed):
+    assert unit is not None
+    if outcome.packed is not None and folder.units(job.kind).land(unit, outcome.packed):
         where = {"host": outcome.host, "pid": outcome.pid}
-        folder.note("started", cell, job.key, at=outcome.started, **where)
-        folder.note("whole", cell, job.key, at=outcome.ended, **where)
+        folder.note("started", unit, job.key, at=outcome.started, **where)
+        folder.note("whole", unit, job.key, at=outcome.ended, **where)
     if job.apart:
-        folder.record(job.key, {"hash": cell})
+        folder.record(job.key, {"hash": unit}, job.kind)
     return f"whole ({outcome.seconds:.0f} s)" if outcome.computed else "whole before"
 
 
@@ -185,26 +247,28 @@ def _finish(
     engine: Engine,
     say: Say,
 ) -> tuple[list[str], dict[str, str]]:
-    """Analyse every experiment whose cells are whole; returns those that are computed, and the errors of those that could not."""
+    """Finish every experiment whose cells and analyses are whole; returns those that are computed, and the errors of
+    those that could not be.
+    """
     jobs, finished, errors = [], [], {}
     for variant in sweep.variants:
-        own = [states[cell.key] for cell in planned if variant.slug in cell.slugs]
-        lacking = sum(state.kind != "whole" for state in own)
-        if lacking:
-            say(f"{variant.slug}: no report, {lacking} of its {len(own)} cells are not whole")
-        elif is_computed(folder.experiment(variant.slug), frozenset(state.about["hash"] for state in own)):
+        own = {
+            kind: [states[unit.key] for unit in planned if unit.kind == kind and variant.slug in unit.slugs]
+            for kind in PLACES
+        }
+        lacking = {kind: sum(state.kind != "whole" for state in found) for kind, found in own.items()}
+        named = {kind: frozenset(state.about.get("hash", "") for state in found) for kind, found in own.items()}
+        if lacking["cell"]:
+            say(f"{variant.slug}: no report, {lacking['cell']} of its {len(own['cell'])} cells are not whole")
+        elif lacking["analysis"]:
+            count = f"{lacking['analysis']} of its {len(own['analysis'])} analyses"
+            say(f"{variant.slug}: no report, {count} {'is' if lacking['analysis'] == 1 else 'are'} not whole")
+        elif is_computed(folder.experiment(variant.slug), named["cell"], named["analysis"]):
             finished.append(variant.slug)
         else:
-            job = Job(
-                "experiment",
-                variant.experiment,
-                variant.slug,
-                variant.slug,
-                str(folder.root),
-                owner,
-                str(Path.cwd()),
-            )
-            jobs.append(job)
+            slug = variant.slug
+            here = str(Path.cwd())
+            jobs.append(Job("experiment", variant.experiment, slug, slug, str(folder.root), owner, here))
     for job, outcome in _each(engine, jobs) if jobs else ():
         if outcome.state == "failed":
             errors[job.key] = outcome.error

@@ -143,6 +143,23 @@ def sample_clips(corpus: Corpus, fold: Fold, per_class: int = 25, seed: int = 42
     return sample_from(corpus, [*fold.test, *fold.validation], per_class, seed)
 
 
+def held_out(
+    corpus: Corpus, fold: Fold, per_class: int = 25, clips_from: str | None = None
+) -> tuple[tuple[str, ...], str]:
+    """The clips that a fold's analysis may look at, and where they are from: "test" or "test+validation".
+
+    Where it isn't said, the test speakers' alone if they have half of `per_class` clips of every class: on the others
+    the epoch was chosen, which flatters whatever is measured on them.
+    """
+    if clips_from is None:
+        counts = corpus.clips.loc[list(fold.test), "emotion"].value_counts()
+        enough = all(2 * counts.get(emotion, 0) >= per_class for emotion in corpus.classes)
+        clips_from = "test" if enough else "test+validation"
+    if clips_from == "test":
+        return fold.test, clips_from
+    return (*fold.test, *fold.validation), "test+validation"
+
+
 def sample_from(corpus: Corpus, ids: Sequence[str], per_class: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Up to `per_class` clips a class, spread over speakers as evenly as they allow, at random within a speaker.
 

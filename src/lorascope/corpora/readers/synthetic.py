@@ -22,6 +22,7 @@ import ctypes
 import importlib
 import importlib.metadata
 import json
+import logging
 import math
 import os
 import shutil
@@ -40,6 +41,7 @@ from ...errors import LorascopeError
 from ...machine.requirements import require
 from ...store.cache import cache_folder
 from ...store.folder import digest
+from ...store.seals import fault, is_sealed, seal
 from ..corpus import About, Recordings
 
 
@@ -183,7 +185,13 @@ def _plan(speakers: int, sentences: int, seed: int, jitter: float) -> list[dict[
 
 
 def _whole(folder: Path, clips: list[dict[str, Any]]) -> bool:
-    return all((folder / f"{clip['id']}.wav").is_file() for clip in clips)
+    """Whether all clips are there as they were made."""
+    if not folder.is_dir():
+        return False
+    wrong = fault(folder)
+    if wrong is not None and is_sealed(folder):
+        logging.getLogger(__name__).warning("%s: %s; the clips are made again", folder, wrong)
+    return wrong is None and all((folder / f"{clip['id']}.wav").is_file() for clip in clips)
 
 
 def _make(folder: Path, clips: list[dict[str, Any]], loader: Any) -> None:
@@ -200,6 +208,7 @@ def _make(folder: Path, clips: list[dict[str, Any]], loader: Any) -> None:
         making = Path(beside.name) / "clips"
         making.mkdir()
         _speak_in_child(making, clips, loader)
+        seal(making)
         if folder.exists() and not _whole(folder, clips):
             shutil.rmtree(folder)
         try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
 
 from ...store.finished import FinishedRun
 from ..interval_words import interval_words
+from ..unit_words import units_words
 from . import confusion, contribution, erasure, lens, rank_space, spectra, style
 
 #: The modules in the order of the figures, and the tables whose intervals each shows.
@@ -21,18 +23,21 @@ _MODULES = {
 }
 
 
-def draw(run: Path) -> list[Path]:
-    """Write figures/<stem>.{pdf,svg,png} for all that the run folder holds; return the paths in the order of the figures.
+def draw(folder: FinishedRun, into: Path, formats: Sequence[str] = tuple(style.FORMATS)) -> list[Path]:
+    """Write <stem>.{pdf,svg,png} for all that a run folder holds; return the paths in the order of the figures.
 
     Stems: fig1, fig2a, fig2b, fig3 of the paper, fig4 (erasure), confusion; a second variant or adapted module adds its name
     (fig2b-released, fig3-q_proj). A figure whose table is missing is not drawn: `FinishedRun.missing` says which.
     """
-    folder = FinishedRun(run)
     marks = folder.marks
     files = []
     with matplotlib.rc_context(style.RC):
         for module, tables in _MODULES.items():
+            if module is confusion and folder.only:
+                continue  # of all cells, not of one analysis
             words = interval_words(folder.table(stem) for stem in tables)
+            if tables and len(folder.shown) > 1:
+                words = f"{units_words(folder).rstrip('.')} · {words}"
             for stem, figure in module.figures(folder).items():
-                files += style.save(figure, run / "figures", stem, marks, words)
+                files += style.save(figure, into, stem, marks, words, formats)
     return files

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from .style import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, SKY, VERMILLION, layer_axis, marker_step
+from .style import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, SKY, VERMILLION, banded, layer_axis, marker_step, means
 
 TRAINED = "A~B:trained"
 
@@ -39,16 +39,11 @@ def select(table: pd.DataFrame, pair: str, quantity: str, variant: str, kernel: 
 
 def panel(axes: Axes, table: pd.DataFrame, quantity: str) -> None:
     """Draw one panel: `quantity` is "activation" (forward) or "gradient" (backward)."""
+    look = {"color": BLUE, "marker": "o", "linewidth": 1.8, "zorder": 3}
+    label = "corrected: trained A and B, linear, debiased, 95 % interval"
+    banded(axes, select(table, TRAINED, quantity, "corrected"), "value", look, label, ends="ci")
+    table = means(table)
     corrected = select(table, TRAINED, quantity, "corrected")
-    if corrected["ci_low"].notna().any():
-        axes.fill_between(
-            corrected["layer"], corrected["ci_low"], corrected["ci_high"], color=BLUE, alpha=0.18, linewidth=0
-        )
-    axes.plot(
-        corrected["layer"], corrected["value"], color=BLUE, marker="o", linewidth=1.8,
-        markevery=marker_step(len(corrected)), zorder=3,
-        label="corrected: trained A and B, linear, debiased, 95 % interval",
-    )  # fmt: skip
     axes.fill_between(
         corrected["layer"], corrected["null_low"], corrected["null_high"], color=MUTED, alpha=0.25, linewidth=0,
         label="corrected: its null (clips shuffled), 95 %",

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ...store.finished import FinishedRun
-from .style import INK, TWO_COLUMNS, VARIANTS, banded, layer_axis, legend_below, new_figure
+from .style import CONTROL, CONTROL_LABEL, INK, TWO_COLUMNS, VARIANTS, banded, layer_axis, legend_below, new_figure
 
 COMPONENTS = {"attn": "attention", "mlp": "MLP", "block": "attention + MLP"}
 
@@ -29,11 +29,14 @@ def shown(table: pd.DataFrame) -> tuple[str, pd.DataFrame]:
 
 def figures(folder: FinishedRun) -> dict[str, Figure]:
     """Figure 1 by its stem; empty where contribution was not measured."""
-    table = folder.table("contribution")
+    table = folder.curves("contribution")
     if table is None:
         return {}
     model, table = shown(table)
     change = model == "difference"
+    control = folder.control("contribution")
+    if control is not None:
+        control = shown(control)[1].query("variant == 'corrected'")
     figure, body = new_figure(TWO_COLUMNS, 3.9)
     panels = body.subplots(2, 3, sharex=True, sharey="row")
     for row, (quantity, words) in enumerate((("ratio", "relative norm"), ("cosine", "cosine with input"))):
@@ -42,7 +45,10 @@ def figures(folder: FinishedRun) -> dict[str, Figure]:
             for variant in ("paper", "corrected", "same-input"):
                 lines = part[part["variant"] == variant]
                 if not lines.empty:
-                    banded(axes, lines, quantity, VARIANTS[variant], LABELS[variant])
+                    banded(axes, lines, quantity, VARIANTS[variant], LABELS[variant], beside=variant != "corrected")
+            if control is not None:
+                rows = control[control["component"] == component]
+                banded(axes, rows, quantity, CONTROL, CONTROL_LABEL, beside=True)
             if change or quantity == "cosine":
                 axes.axhline(0, color=INK, linewidth=0.7, zorder=1)
             layer_axis(axes, table["layer"].max() + 1, "layer" if row else "")

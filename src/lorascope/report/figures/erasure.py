@@ -17,7 +17,7 @@ MODES = {"single": ("-", "o", "this block skipped"), "progressive": ("--", "s", 
 
 def figures(folder: FinishedRun) -> dict[str, Figure]:
     """Figure 4 by its stem; empty where erasure was not measured."""
-    table = folder.table("erasure")
+    table = folder.curves("erasure")
     if table is None:
         return {}
     figure, body = new_figure(TWO_COLUMNS, 2.5)

@@ -7,7 +7,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ...store.finished import FinishedRun
-from .style import GRID, INK, MUTED, TWO_COLUMNS, VARIANTS, banded, layer_axis, legend_below, new_figure
+from .style import (
+    CONTROL,
+    CONTROL_LABEL,
+    GRID,
+    INK,
+    MUTED,
+    TWO_COLUMNS,
+    VARIANTS,
+    banded,
+    layer_axis,
+    legend_below,
+    means,
+    new_figure,
+)
 
 #: A lens that gives this share of the clips one class says nothing (METHODS section 3).
 CONSTANT_SHARE = 0.95
@@ -31,15 +44,19 @@ def constant(table: pd.DataFrame) -> pd.Series:
 
 def figures(folder: FinishedRun) -> dict[str, Figure]:
     """Figure 2a by its stem, a row of panels a model; empty where the lens was not measured."""
-    table = folder.table("lens")
+    table = folder.curves("lens")
     if table is None:
         return {}
+    control = folder.control("lens")
     models = [model for model in NAMES if model in set(table["model"])]
     figure, body = new_figure(TWO_COLUMNS, 0.9 + 1.75 * len(models))
     panels = body.subplots(len(models), 2, sharex=True, squeeze=False)
     for row, model in enumerate(models):
         for axes, (quantity, (words, short)) in zip(panels[row], QUANTITIES.items(), strict=True):
             _panel(axes, table[table["model"] == model], quantity)
+            if control is not None and model == "trained":
+                rows = control[(control["model"] == model) & (control["variant"] == "corrected")]
+                banded(axes, rows, quantity, CONTROL, CONTROL_LABEL, beside=True)
             layer_axis(axes, table["layer"].max() + 1, "layer (0 = embedding)" if row == len(models) - 1 else "")
             axes.set_ylabel(short)
             axes.set_title(f"{NAMES[model]}: {words}", loc="left")
@@ -50,7 +67,7 @@ def figures(folder: FinishedRun) -> dict[str, Figure]:
 
 
 def _panel(axes: Axes, table: pd.DataFrame, quantity: str) -> None:
-    corrected = table[table["variant"] == "corrected"].sort_values("layer")
+    corrected = means(table[table["variant"] == "corrected"]).sort_values("layer")
     for layer in corrected["layer"][constant(corrected)]:
         axes.axvspan(layer - 0.5, layer + 0.5, facecolor="none", edgecolor=GRID, hatch="////", linewidth=0, zorder=0.5)
     for variant, label in LABELS.items():
@@ -58,12 +75,12 @@ def _panel(axes: Axes, table: pd.DataFrame, quantity: str) -> None:
         if lines.empty:
             continue
         look = VARIANTS[variant]
-        banded(axes, lines, quantity, look, label)
-        empty = lines[constant(lines)]
+        banded(axes, lines, quantity, look, label, beside=variant != "corrected")
+        empty = means(lines)[constant(means(lines))]
         # Hollow: the point is drawn, but says nothing.
         axes.plot(empty["layer"], empty[quantity], look["marker"], mfc="white", mec=look["color"], ms=4.5, ls="none")
     if quantity == "overlap" and corrected["chance_overlap"].notna().any():
         chance = corrected["chance_overlap"]
         axes.plot(corrected["layer"], chance, color=INK, linewidth=0.9, linestyle=(0, (2, 2)), label=CHANCE)
-    if constant(table).any():
+    if constant(means(table)).any():
         axes.plot([], [], "o", mfc="white", mec=MUTED, ms=4.5, ls="none", label=CONSTANT)

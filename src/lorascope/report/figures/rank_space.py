@@ -26,6 +26,8 @@ def figures(folder: FinishedRun) -> dict[str, Figure]:
     if table is None:
         return {}
     table = table[table["model"] == "trained"]
+    # there is no mean of pictures: they are one adapter's, with the numbers of all below
+    whose = f", fold {folder.shown[0].fold}" if len(folder.shown) > 1 else ""
     made = {}
     for position, module in enumerate(main_module_first(table)):
         for variant in VARIANT_TITLES:
@@ -33,7 +35,7 @@ def figures(folder: FinishedRun) -> dict[str, Figure]:
             if part.empty:
                 continue
             stem = "-".join(["fig2b", *([module] if position else []), *([variant] if variant != "corrected" else [])])
-            made[stem] = _grid(part, scores, f"{module}, {VARIANT_TITLES[variant]}")
+            made[stem] = _grid(part, scores, f"{module}, {VARIANT_TITLES[variant]}{whose}")
     return made
 
 

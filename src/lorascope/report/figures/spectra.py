@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from ...store.finished import FinishedRun
 from . import cka
 from .rank_space import main_module_first
-from .style import BLUE, MODELS, MUTED, TWO_COLUMNS, legend_below, letter, new_figure
+from .style import BLUE, MODELS, MUTED, TWO_COLUMNS, legend_below, letter, means, new_figure
 
 VARIANT = "corrected"
 
@@ -22,7 +22,8 @@ PANELS = (("A", "activation"), ("B", "activation"), ("A", "gradient"), ("B", "gr
 
 def figures(folder: FinishedRun) -> dict[str, Figure]:
     """Figure 3 by its stem, one for each adapted module (`fig3` for the first), with what was measured of spectra and CKA."""
-    curves, summary, similarity = (folder.table(stem) for stem in ("spectra", "spectra_summary", "cka"))
+    curves, similarity = (folder.curves(stem) for stem in ("spectra", "cka"))
+    summary = folder.table("spectra_summary")
     measured = [table for table in (curves, similarity) if table is not None]
     if not measured:
         return {}
@@ -75,9 +76,15 @@ def _figure(
 def _energy(axes: Axes, curves: pd.DataFrame, summary: pd.DataFrame | None, factor: str, quantity: str) -> None:
     rows = curves["variant"].eq(VARIANT) & curves["factor"].eq(factor) & curves["quantity"].eq(quantity)
     part = curves[rows & curves["energy"].notna()]
-    for _, layer in part[part["model"] == "trained"].groupby("layer"):
-        axes.plot(layer["index"], layer["energy"], color=BLUE, linewidth=0.4, alpha=0.45)
-    axes.plot([], [], color=BLUE, linewidth=0.5, alpha=0.6, label="trained, each layer")
+    faint, part = part[part["model"] == "trained"], means(part)
+    if len(faint) > len(part[part["model"] == "trained"]):
+        faint = faint[faint["unit"] != ""].groupby(["unit", "index"], as_index=False)["energy"].mean()
+        lines, words = faint.groupby("unit"), "trained, each fold and seed"
+    else:
+        lines, words = faint.groupby("layer"), "trained, each layer"
+    for _, line in lines:
+        axes.plot(line["index"], line["energy"], color=BLUE, linewidth=0.4, alpha=0.45)
+    axes.plot([], [], color=BLUE, linewidth=0.5, alpha=0.6, label=words)
     for model, look in MODELS.items():
         mean = part[part["model"] == model].groupby("index")["energy"].mean()
         if len(mean):

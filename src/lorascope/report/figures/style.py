@@ -35,6 +35,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "same-input": {"color": PURPLE, "linestyle": "-.", "marker": "D", "linewidth": 1.2},
 }
 
+#: The look of what was trained on labels that say nothing.
+CONTROL: dict[str, Any] = {"color": MUTED, "linestyle": (0, (4, 1.5)), "linewidth": 1.3}
+CONTROL_LABEL = "corrected, trained on shuffled labels"
+
 #: One look for each model, the same in every figure.
 MODELS: dict[str, dict[str, Any]] = {
     "trained": {"color": BLUE, "linestyle": "-", "linewidth": 1.8},
@@ -86,7 +90,8 @@ RC: dict[Any, Any] = {
     "savefig.dpi": 200,
 }
 
-_NO_DATE = {
+#: The formats of a figure's files, and what of each would tell the time of its making.
+FORMATS = {
     "svg": {"Date": None, "Creator": None},
     "pdf": {"CreationDate": None, "ModDate": None, "Creator": None, "Producer": None},
     "png": {"Software": None},
@@ -114,14 +119,42 @@ def marker_step(points: int) -> int:
     return 1 + points // 17
 
 
-def banded(axes: Axes, table: pd.DataFrame, value: str, look: dict[str, Any], label: str) -> None:
-    """Draw `value` over `layer` with its interval `<value>_low` to `<value>_high`, where the table has one."""
-    table = table.sort_values("layer")
-    every = marker_step(len(table))
-    axes.plot(table["layer"], table[value], **{"markevery": every, **look}, label=label)
-    low, high = f"{value}_low", f"{value}_high"
-    if low in table and table[low].notna().any():
-        axes.fill_between(table["layer"], table[low], table[high], color=look["color"], alpha=0.16, linewidth=0)
+def means(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table of `FinishedRun.curves` that are no single unit's."""
+    return table[table["unit"] == ""] if "unit" in table else table
+
+
+def banded(
+    axes: Axes,
+    table: pd.DataFrame,
+    value: str,
+    look: dict[str, Any],
+    label: str,
+    ends: str | None = None,
+    beside: bool = False,
+) -> None:
+    """Draw `value` over `layer` with its interval `<ends>_low` to `<ends>_high` (by default called after the value),
+    where the table has one; and behind it a faint line for each unit that it is the mean of (a column `unit`).
+
+    `beside` is what the panel's main curve is compared with: of several units only its mean is drawn.
+    """
+    mean = means(table).sort_values("layer")
+    every = marker_step(len(mean))
+    axes.plot(mean["layer"], mean[value], **{"markevery": every, **look}, label=label)
+    units = list(table[table["unit"] != ""].groupby("unit")) if "unit" in table else []
+    if beside and "folds" in mean:
+        return
+    for _, unit in units:
+        unit = unit.sort_values("layer")
+        axes.plot(unit["layer"], unit[value], color=look["color"], linewidth=0.5, alpha=0.35, zorder=1.5)
+    low, high = f"{ends or value}_low", f"{ends or value}_high"
+    if low in mean and mean[low].notna().any():
+        there = axes.dataLim.frozen()
+        axes.fill_between(mean["layer"], mean[low], mean[high], color=look["color"], alpha=0.16, linewidth=0)
+        if units:
+            # of few folds it is so wide that nothing else would be seen: the panel ends soon after the lines
+            axes.dataLim.set(there)
+            axes.autoscale_view()
 
 
 def letter(axes: Axes, text: str, title: str) -> None:
@@ -138,20 +171,29 @@ def legend_below(body: SubFigure, panels: Sequence[Axes], columns: int) -> None:
     body.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=columns, handlelength=2.4)
 
 
-def save(figure: Figure, folder: Path, stem: str, marks: Sequence[str], note: str = "") -> list[Path]:
-    """Write the figure as PDF, SVG and PNG, the marks (synthetic, optimistic) and a note in its footer; return the paths."""
+def save(
+    figure: Figure,
+    folder: Path,
+    stem: str,
+    marks: Sequence[str],
+    note: str = "",
+    formats: Sequence[str] = tuple(FORMATS),
+) -> list[Path]:
+    """Write the figure as SVG, PDF and PNG, the marks (synthetic, optimistic) and a note in its footer; return the
+    paths.
+    """
     if marks or note:
         _footer(figure, [*marks, *([note] if note else [])], VERMILLION if marks else MUTED)
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     with matplotlib.rc_context(RC):
-        # Laid out and measured once for all three formats: either costs as much as drawing.
+        # Laid out and measured once for all formats: either costs as much as drawing.
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
         box = figure.get_tightbbox().padded(0.04)
-        for suffix, metadata in _NO_DATE.items():
+        for suffix in formats:
             file = folder / f"{stem}.{suffix}"
-            figure.savefig(file, metadata=metadata, transparent=suffix == "svg", bbox_inches=box)
+            figure.savefig(file, metadata=FORMATS[suffix], transparent=suffix == "svg", bbox_inches=box)
             files.append(file)
     return files
 

@@ -1,0 +1,99 @@
+"""The section `analysis` of an experiment: what is measured on trained cells, in which folds, on which clips."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from ..by_name import names_in
+from .methods import Count, Section
+
+Baseline = Literal["gaussian", "peft-init", "norm-matched", "permuted"]
+#: The measures that are taken unless the config names its own; it may name any file of analysis/measures.
+MEASURES = ("contribution", "lens", "ranks", "spectra", "cka", "erasure")
+
+
+def _known_measure(name: str) -> str:
+    there = names_in("lorascope.analysis.measures")
+    if name not in there:
+        raise ValueError(f"no measure of this name; {hint(name, there, 'give any of')}")
+    return name
+
+
+MeasureName = Annotated[str, AfterValidator(_known_measure)]
+# numpy's and Hugging Face's seeds end here
+Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
+
+
+def hint(given: str, names: Sequence[str], otherwise: str) -> str:
+    """The way out of a wrong name: the one that was meant, else all of them."""
+    close = difflib.get_close_matches(given, names, n=1)
+    return f"did you mean {close[0]}?" if close else f"{otherwise}: {', '.join(names)}"
+
+
+class AnalysisConfig(Section):
+    """What is measured on the trained cells of some `folds` ("first", "all", or names; `fold` names one), on clips of
+    their held-out speakers: with `clips_from` "test" of the test speakers, with "test+validation" of those too on whom
+    the epoch was chosen; by default the first where they have half of `clips_per_class` of every class.
+
+    `method` names the method that is analysed: by default the first LoRA (LoRA, rsLoRA, PiSSA, AdaLoRA), else the
+    first that changes the encoder; its controls are analysed alike. `ranks` are trained beside it for the rank space
+    (at the same scale), in the analysed folds. `draws` counts the shuffles of a null. `baselines` are the random
+    adapters beside the trained one (each costs as much as it does). A batch holds `batch_size` clips, or as many as
+    have `batch_frames` frames of 20 ms where these are fewer: where they aren't given, 8 clips and two windows of 30 s
+    on a CPU (more of them take more memory, and no less time), and on a GPU what its memory has room for. A clip's
+    numbers don't depend on its batch. With `precision` bf16 the models run under autocast, as trainings do, and the
+    measures in float32; docs/performance.md says which numbers that moves. Past `memory_mib` MiB the frames that the
+    flattened variants of ranks and CKA need are kept in a temporary file.
+    """
+
+    measures: Annotated[tuple[MeasureName, ...], Field(min_length=1)] = MEASURES
+    method: str | None = None
+    fold: str | None = None
+    folds: Literal["first", "all"] | Annotated[tuple[str, ...], Field(min_length=1)] = "first"
+    clips_per_class: Count = 25
+    clips_from: Literal["test", "test+validation"] | None = None
+    ranks: tuple[Count, ...] = ()
+    batch_size: Count | None = None
+    batch_frames: Count | None = None
+    precision: Literal["fp32", "bf16"] = "fp32"
+    draws: Annotated[int, Field(ge=50, strict=True)] = 500
+    baselines: Annotated[tuple[Baseline, ...], Field(min_length=1)] = get_args(Baseline)
+    memory_mib: Annotated[int, Field(ge=0, strict=True)] = 512
+    seed: Seed = 42
+
+    @field_validator("baselines")
+    @classmethod
+    def _in_their_order(cls, baselines: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name for name in get_args(Baseline) if name in baselines)
+
+    @field_validator("measures", "ranks")
+    @classmethod
+    def _once(cls, several: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(several)) != len(several):
+            raise ValueError("name each once")
+        return several
+
+    @field_validator("fold", mode="before")
+    @classmethod
+    def _name(cls, fold: Any) -> Any:
+        return fold if fold is None else str(fold)
+
+    @field_validator("folds", mode="before")
+    @classmethod
+    def _names(cls, folds: Any) -> Any:
+        return tuple(str(name) for name in folds) if isinstance(folds, (list, tuple)) else folds
+
+    @model_validator(mode="after")
+    def _one_way_of_naming(self) -> AnalysisConfig:
+        if self.fold is not None and self.folds != "first":
+            raise ValueError("fold and folds say the same in two ways; give one of them")
+        return self
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What of this decides an analysis' numbers, given its cells and clips, as plain data."""
+        return self.model_dump(mode="json", include={"measures", "draws", "baselines", "precision", "seed"})

@@ -189,7 +189,7 @@ def orders_table(adapters: Sequence[str], corpus: str, test_only: bool) -> None:
             fold = json.loads(metrics.read_text())["fold"]
             rows = [row for row, speaker in enumerate(given.speakers) if speaker == fold]
             of_fold = [tuple(part[row] for row in rows) for part in (given.pieces, given.labels, given.speakers)]
-            own = Clips(*of_fold, given.source)  # pyright: ignore[reportArgumentType]
+            own = Clips(*of_fold, given.source, given.joined)  # pyright: ignore[reportArgumentType]
         examined = Examined(read_patient(Path(adapter)), None, own)
         labelled = examined.labelled
         logits, classes = labelled.logits, len(labelled.classes)

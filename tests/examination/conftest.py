@@ -35,7 +35,7 @@ def made(tmp_path_factory):
         if skilled:
             targets = small_adapters.TARGETS[3]
             rate = {"ia3": 1e-2, "full": 3e-3}.get(kind, 2e-3)
-            found = small_adapters.make(folder, bare, kind, family, steps=80, targets=targets, rate=rate)
+            found = small_adapters.make(folder, bare, kind, family, steps=60, targets=targets, rate=rate)
             small_adapters.record(found)
             if not (root / "clips").is_dir():
                 small_adapters.clips(root / "clips")

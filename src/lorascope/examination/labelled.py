@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from peft.tuners.lora import LoraLayer
 
-from ..corpora import READERS, load_corpus
-from ..corpora.corpus import UNKNOWN_SPEAKER
-from ..corpora.labels import canonical
+from ..corpora import READERS, root_of
+from ..corpora.corpus import UNKNOWN_SPEAKER, named_speakers
+from ..corpora.labels import canonical, suggestion
 from ..errors import LorascopeError
 from ..sound.decoding import prepare_clips
 from ..training.passes import predict_clips
@@ -35,6 +36,7 @@ class Clips:
     labels: tuple[str, ...]
     speakers: tuple[str, ...]
     source: str
+    joined: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_clips(corpus: str | None, root: str | Path | None, manifest: str | Path | None) -> Clips | None:
@@ -42,33 +44,25 @@ def read_clips(corpus: str | None, root: str | Path | None, manifest: str | Path
 
     Raises `LorascopeError` as the readers do.
     """
-    if manifest is not None:
-        file = Path(manifest).expanduser()
-        if not file.is_file():
-            raise LorascopeError(f"--manifest {manifest}: no such file; give a table with path, speaker and emotion")
-        table = READERS["csv"](file).table
-        times = [
-            [_or_none(value) for value in table[name]] if name in table else [None] * len(table)
-            for name in ("start", "end")
-        ]
-        pieces = zip(table["id"].astype(str), table["path"].astype(str), *times, strict=True)
-        return Clips(
-            tuple(pieces), tuple(table["emotion"].astype(str)), tuple(table["speaker"].astype(str)), str(file.name)
-        )
-    if corpus is None:
+    if corpus is None and manifest is None:
         return None
-    found = load_corpus(corpus, root, classes=ALL_EMOTIONS)
-    table = found.clips
-    pieces = [
-        (str(clip), row["path"], _or_none(row.get("start")), _or_none(row.get("end"))) for clip, row in table.iterrows()
-    ]
-    return Clips(tuple(pieces), tuple(table["emotion"]), tuple(table["speaker"]), corpus)
-
-
-#: Emotions that corpora label, so that every adapter finds its own classes among them.
-ALL_EMOTIONS = (
-    "anger", "happiness", "neutrality", "sadness", "boredom", "disgust", "fear", "surprise", "calm",
-)  # fmt: skip
+    if manifest is not None:
+        place: Path | None = Path(manifest).expanduser()
+        if not place.is_file():
+            raise LorascopeError(f"--manifest {manifest}: no such file; give a table with path, speaker and emotion")
+        found, source = READERS["csv"](place), place.name
+    else:
+        assert corpus is not None
+        reader = READERS.get(corpus)
+        if reader is None:
+            raise LorascopeError(f"--corpus: unknown reader {corpus!r}{suggestion(corpus, list(READERS))}")
+        reads = "root" in inspect.signature(reader).parameters
+        found, source = reader(root_of(corpus, root, {})) if reads else reader(), corpus
+    table = found.table
+    times = [map(_or_none, table[name]) if name in table else [None] * len(table) for name in ("start", "end")]
+    pieces = zip(table["id"].astype(str), table["path"].astype(str), *times, strict=True)
+    speakers, _ = named_speakers(table["speaker"])
+    return Clips(tuple(pieces), tuple(table["emotion"].astype(str)), tuple(speakers), source, dict(found.joined))
 
 
 def _or_none(value: Any) -> float | None:
@@ -83,6 +77,15 @@ def same_class(label: str, name: str) -> bool:
         return canonical(label) == canonical(name)
     except LorascopeError:
         return False
+
+
+def _class_of(label: str, classes: Sequence[str], joined: Mapping[str, str]) -> int | None:
+    """The class that a label is, or that the corpus joins it to; None where it is none."""
+    own = next((number for number, name in enumerate(classes) if same_class(label, name)), None)
+    if own is not None or not joined:
+        return own
+    other = next((target for source, target in joined.items() if same_class(label, source)), None)
+    return None if other is None else next((n for n, name in enumerate(classes) if same_class(other, name)), None)
 
 
 @dataclass
@@ -107,10 +110,7 @@ class Labelled:
         Raises `LorascopeError` where no label is one of the classes, and `Unavailable` where too few clips remain.
         """
         classes = examined.class_names
-        known = {
-            label: next((i for i, name in enumerate(classes) if same_class(label, name)), None)
-            for label in set(given.labels)
-        }
+        known = {label: _class_of(label, classes, given.joined) for label in set(given.labels)}
         kept = [number for number, label in enumerate(given.labels) if known[label] is not None]
         if not kept:
             labels = ", ".join(sorted(set(given.labels))[:6])

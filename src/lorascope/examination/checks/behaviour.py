@@ -21,12 +21,12 @@ ROUNDING = 4.0
 #: Share of answers and of logit variance below which the adapter does nothing for them.
 IDLE = 0.01
 #: ‖ΔW‖ / ‖W‖ above which the weight is lost. Between 1 and this it is a remark: small encoders (width 32) that learn
-#: well reach 1.7 within 200 steps at a rate of 1e-3.
+#: well reach 1.7 within 200 steps at a rate of 1e-3; eleven real ones (Whisper tiny.en on EmoDB) 0.3 at most.
 LARGER = 3.0
 #: A residual stream so many times as long was blown up: the frozen model's LayerNorms are made for its own length.
 LONGER = 10.0
 #: Mean lead of the answer over its runner-up, in standard deviations over signals, above which nothing that is heard
-#: could change it. Healthy adapters stay below 60 (docs/doctor.md).
+#: could change it: eleven real adapters (Whisper tiny.en on EmoDB) lie between 0.8 and 2.6.
 DEAF = 1000.0
 #: Logits that move by more than this of their spread are other logits.
 MOVED = 1e-3

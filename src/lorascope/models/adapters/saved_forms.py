@@ -34,7 +34,9 @@ def as_peft_saves(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], boo
     adapters = {found.group(1) for name in names.values() if (found := _SAVED.search(name))}
     adapters |= {found.group(2) for name in names.values() if (found := _FACTOR.search(name))}
     if not adapters and names == dict(zip(tensors, tensors, strict=True)):
-        return dict(tensors), False
+        # some programs save from the wrapped model, without what PEFT puts before its names
+        bare = not any(name.startswith("base_model.") for name in tensors)
+        return {PREFIX + name if bare else name: tensor for name, tensor in tensors.items()}, False
     if len(adapters) > 1:
         raise LorascopeError(f"holds several adapters ({', '.join(sorted(adapters))}); save one of them alone")
     result = {}
@@ -88,15 +90,18 @@ def _fit(one: Tensor, other: Tensor) -> bool:
 
 
 def _has_rank_first(name: str) -> bool:
-    return any(f".{this}" in name for this in ("lora_A", "lora_embedding_A", "projector"))
+    return any(f".{this}" in name for this in ("lora_A", "lora_embedding_A")) or name.endswith(".projector.weight")
 
 
 def _partner(name: str) -> str | None:
     """The tensor whose columns are this one's rows, or the reverse: B of A, the classifier's
     weight of the projector's.
     """
-    for one, two in (("lora_A", "lora_B"), ("lora_embedding_A", "lora_embedding_B"), ("projector", "classifier")):
+    for one, two in (("lora_A", "lora_B"), ("lora_embedding_A", "lora_embedding_B")):
         for this, that in ((one, two), (two, one)):
             if f".{this}" in name and not name.endswith(".bias"):
                 return name.replace(f".{this}", f".{that}")
+    for this, that in (("projector", "classifier"), ("classifier", "projector")):
+        if name.endswith(f".{this}.weight"):
+            return name.replace(f".{this}.weight", f".{that}.weight")
     return None

@@ -21,8 +21,8 @@ from ..machine import processes
 from ..machine.devices import device
 from ..models.adapters.building import check_layers
 from ..models.adapters.folder import read_record
-from ..models.adapters.opening import Source, read_source
-from ..models.weights.backbone import Backbone, load_backbone
+from ..models.adapters.opening import Source, answers, read_source
+from ..models.weights.backbone import Backbone, load_backbone, with_new_head
 from ..models.weights.hub import adapter_folder
 from ..sound.context import no_window
 from ..sound.decoding import Clip, load_audio, prepare_clips
@@ -115,20 +115,26 @@ def open_backbone(name: str, adapter: str | Path, labels: Sequence[str] | None) 
     source = read_source(adapter_folder(adapter))
     head = source.head
     base = load_backbone(name)
-    if not head:
+    if not answers(base, source):
         return Opened(base, source, match_classes(labels) if labels else DEFAULT_CLASSES)
     names = labels or source.classes or base.labels
     if not names:
         raise LorascopeError(
             f"backbone {name}: it names no classes, and adapter {adapter} records none; name them with --labels in the order of the logits"
         )
-    count = base.model.config.num_labels if base.has_head else len(head.get("classifier.weight", names))
+    count = len(head["classifier.weight"]) if "classifier.weight" in head else base.model.config.num_labels
+    if len(names) != count and not labels and not source.classes:
+        raise LorascopeError(
+            f"adapter {adapter}: its classifier has {count} classes, the backbone {name} has {len(names)}; give the backbone that it was trained on, "
+            "or name the classes with --labels in the order of the logits"
+        )
     if len(names) != count:
         raise LorascopeError(
             f"--labels names {len(names)} classes, but there are {count}; name them in the order of the logits"
         )
-    if not base.has_head and "projector.weight" in head:
-        base = load_backbone(name, names, projection=head["projector.weight"].shape[0])
+    if "classifier.weight" in head and (not base.has_head or count != base.model.config.num_labels):
+        # a projector of the adapter's own replaces the backbone's; without, the backbone's stays
+        base = with_new_head(base, names, head["classifier.weight"].shape[1])
     return Opened(base, source, match_classes(names))
 
 

@@ -101,7 +101,7 @@ def test_an_adapter_of_a_deeper_backbone_is_refused(adapter, tmp_path):
     tiny_whisper(layers=2).save_pretrained(tmp_path / "shallow")
     refused(tmp_path / "shallow", adapter, r"made for another backbone: it adapts encoder\.layers\.2")
     tiny_whisper(layers=4).save_pretrained(tmp_path / "deep")
-    refused(tmp_path / "deep", adapter, "made for another one: it adapts 3 layers, this has 4")
+    refused(tmp_path / "deep", adapter, "made for another backbone: it adapts 3 layers, this has 4")
 
 
 def test_an_adapter_with_another_number_of_classes_is_refused(adapter, tmp_path):

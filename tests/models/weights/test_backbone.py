@@ -105,10 +105,11 @@ def test_another_architecture_is_refused(tmp_path):
         load_backbone(str(tmp_path))
 
 
-def test_a_summing_head_is_refused(tmp_path):
+def test_a_summing_head_is_kept_and_a_new_one_reads_the_last_depth(tmp_path):
     WhisperForAudioClassification(tiny_config(use_weighted_layer_sum=True)).save_pretrained(tmp_path)
-    with pytest.raises(LorascopeError, match="use_weighted_layer_sum"):
-        load_backbone(str(tmp_path))
+    kept, anew = load_backbone(str(tmp_path)), load_backbone(str(tmp_path), CLASSES)
+    assert kept.has_head and kept.model.depth_weights is not None
+    assert anew.model.depth_weights is None and kept.fingerprint == anew.fingerprint
 
 
 def test_where_nothing_can_serve_one_message_says_what_to_do(no_hub):

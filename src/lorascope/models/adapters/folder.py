@@ -67,7 +67,7 @@ def _unlike(strays: Sequence[str], lacking: Sequence[str], tensors: Mapping[str,
     layers = {name.split(".layers.")[1].split(".")[0] for name in tensors if ".layers." in name}
     beyond = {name.split(".layers.")[1].split(".")[0] for name in lacking if ".layers." in name} - layers
     if layers and beyond and not strays:
-        return f"made for another one: it adapts {len(layers)} layers, this has {model.config.num_hidden_layers}"
+        return f"made for another backbone: it adapts {len(layers)} layers, this has {model.config.num_hidden_layers}"
     if strays:
         return f"{strays[0].removeprefix(PREFIX)} has no place there ({len(strays)} such tensors)"
     return f"its configuration asks for {lacking[0].removeprefix(PREFIX)}, which it lacks ({len(lacking)} such tensors)"

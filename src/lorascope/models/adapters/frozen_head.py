@@ -14,6 +14,8 @@ from ..weights.backbone import Backbone, load_backbone
 from .reading import HEAD, head_tensors, read_adapter
 from .record import read_record
 
+OF_HEAD = (*HEAD, "layer_weights")
+
 
 def load_frozen_head(folder: Path, backbone: Backbone) -> dict[str, Tensor]:
     """The trained head of a frozen baseline, from a PEFT folder or one that `save_pretrained` wrote.
@@ -42,6 +44,9 @@ def load_frozen_head(folder: Path, backbone: Backbone) -> dict[str, Tensor]:
                 "is not frozen; give a folder in which only the head was trained"
             )
         head = head_tensors(tensors)
+        if "layer_weights" in backbone.model.state_dict():
+            # no module, so PEFT neither trains nor saves them
+            head["layer_weights"] = backbone.model.state_dict()["layer_weights"]
     else:
         whole = load_backbone(str(folder))
         if not whole.has_head:
@@ -52,8 +57,9 @@ def load_frozen_head(folder: Path, backbone: Backbone) -> dict[str, Tensor]:
             raise LorascopeError(
                 f"frozen {folder}: its encoder is not that of {backbone.name}; give the baseline of the same backbone"
             )
-        head = {name: tensor for name, tensor in whole.model.state_dict().items() if name.split(".")[0] in HEAD}
-    wanted = {name: tensor.shape for name, tensor in backbone.model.state_dict().items() if name.split(".")[0] in HEAD}
+        head = {name: tensor for name, tensor in whole.model.state_dict().items() if name.split(".")[0] in OF_HEAD}
+    state = backbone.model.state_dict()
+    wanted = {name: tensor.shape for name, tensor in state.items() if name.split(".")[0] in OF_HEAD}
     if {name: tensor.shape for name, tensor in head.items()} != wanted:
         raise LorascopeError(
             f"frozen {folder}: its head does not fit: expected {_shapes(wanted)}, found "

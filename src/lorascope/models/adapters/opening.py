@@ -261,7 +261,8 @@ def _encoder_of(model: SpeechClassifier) -> dict[str, Tensor]:
 
 
 def _head_of(model: SpeechClassifier) -> dict[str, Tensor]:
-    return {name: tensor for name, tensor in model.state_dict().items() if name.split(".")[0] in HEAD}
+    parts = (*HEAD, "layer_weights")
+    return {name: tensor for name, tensor in model.state_dict().items() if name.split(".")[0] in parts}
 
 
 # Remarks ---------------------------------------------------------------------------------------------------------------

@@ -63,7 +63,8 @@ class WhisperClassifier(SpeechClassifier, WhisperForAudioClassification):
         """Encoder output after the final LayerNorm, [clips, frames, width], of log-mels [clips, mels, 2 * frames];
         Whisper attends to padding, so `valid` changes nothing.
         """
-        for convolution in (self.encoder.conv1, self.encoder.conv2):
+        convolutions: tuple[Any, ...] = (self.encoder.conv1, self.encoder.conv2)
+        for convolution in convolutions:
             if not hasattr(convolution, "stride"):
                 # an adapter's layer around it, which has not what the encoder asks a convolution for
                 convolution.stride = convolution.get_base_layer().stride

@@ -22,7 +22,7 @@ from ..classifier import SpeechClassifier, initialise_head
 from ..families.known import FAMILIES, feature_settings
 from ..families.whisper import WhisperClassifier
 from .arrays import EncoderWeights
-from .checkpoints import LOAD_ERRORS, check_whole, explain
+from .checkpoints import LOAD_ERRORS, check_unquantised, check_whole, explain
 from .ctranslate2 import is_converted_folder, read_converted_folder
 from .openai_whisper import read_checkpoint
 from .wheels import WHEELS, load_wheel
@@ -179,6 +179,11 @@ def _from_pretrained(
                 raise LorascopeError(
                     f"backbone {target}: a {config.model_type!r} model, but only encoders of {known} can be read; give one of those"
                 )
+            if getattr(config, "quantization_config", None) is not None:
+                check_unquantised(target)
+                delattr(config, "quantization_config")
+                config = config.__class__.from_dict(config.to_dict() | options)
+                options = {"config": config}
             loader: Any = family.classifier
             asked = getattr(config, "_attn_implementation", None)
             if asked not in OWN_ATTENTION:

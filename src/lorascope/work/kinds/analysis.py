@@ -15,7 +15,7 @@ from ...analysis.analyse import Analysis, analyse, cannot_be_had, open_adapter
 from ...corpora import Corpus, load_corpus
 from ...corpora.folds.folds import sample_clips
 from ...errors import LorascopeError
-from ...experiment.config import AnalysisConfig, Experiment
+from ...experiment.config import AnalysisConfig, CorpusConfig, Experiment
 from ...experiment.methods import FrozenConfig
 from ...experiment.planning import Cell, analysed_fold, other_ranks
 from ...machine.devices import device
@@ -26,7 +26,7 @@ from ...sound.context import no_window
 from ...store.folder import RunFolder, digest, write_text
 from ...training.inputs import Inputs
 from ..manifest import base_manifest
-from ..sources import Say, choose, default_context, in_order, open_backbone, prepare
+from ..sources import Say, choose, corpus_section, default_context, in_order, open_backbone, prepare
 
 UNKNOWN_SPEAKERS = (
     "Whether these speakers were in the adapter's training is not known here: "
@@ -94,7 +94,7 @@ def analyse_given(
     backbone: str,
     adapter: str | Path,
     folder: RunFolder,
-    corpus: str,
+    corpus: str | CorpusConfig,
     root: str | Path | None,
     frozen: str | Path | None,
     clip_ids: Sequence[str] | None,
@@ -115,7 +115,15 @@ def analyse_given(
         head = in_order(load_frozen_head(Path(frozen), base), Path(frozen), classes, base)
     elif frozen is not None:
         notes.append("The frozen baseline's head is left aside, since the adapter has none to compare it with.")
-    clips = load_corpus(corpus, root=Path(root) if root is not None else None, classes=classes)
+    section = corpus_section(corpus, root, classes)
+    clips = load_corpus(
+        section.reader,
+        root=section.root,
+        classes=section.classes,
+        label_map=section.label_map,
+        exclude=section.exclude,
+        **section.options,
+    )
     sample, counts = choose(clips, clip_ids, settings)
     kept = replace(clips, clips=clips.clips.loc[list(sample["clip"])])
     features = prepare(kept, base, say)
@@ -134,11 +142,11 @@ def analyse_given(
         say(f"note: {note}")
     about = {
         "fold": None,
-        "speakers": {"test": sorted(sample["speaker"].unique()), "validation": []},
-        **_about(sample, counts, settings, analysis, [*notes, UNKNOWN_SPEAKERS]),
+        "speakers": {"analysed": sorted(sample["speaker"].unique())},
+        **_about(sample, counts, settings, analysis, [UNKNOWN_SPEAKERS, *notes]),
     }
     folder.replace_tables(analysis.tables, about)
-    write_text(folder.config, _config_text(backbone, adapter, frozen, corpus, root, chosen_context, classes, settings))
+    write_text(folder.config, _config_text(backbone, adapter, frozen, section, chosen_context, settings))
     return {
         **base_manifest(created, clips, base, chosen_context, features),
         "adapter": str(adapter),
@@ -169,10 +177,8 @@ def _config_text(
     backbone: str,
     adapter: str | Path,
     frozen: str | Path | None,
-    corpus: str,
-    root: str | Path | None,
+    corpus: CorpusConfig,
     context: str,
-    classes: Sequence[str],
     config: AnalysisConfig,
 ) -> str:
     return yaml.safe_dump(
@@ -181,7 +187,7 @@ def _config_text(
             "backbone": {"name": backbone, "context": context},
             "adapter": str(adapter),
             "frozen": None if frozen is None else str(frozen),
-            "corpus": {"reader": corpus, "root": None if root is None else str(root), "classes": list(classes)},
+            "corpus": corpus.model_dump(mode="json", exclude_defaults=True) | {"classes": list(corpus.classes)},
             "analysis": config.model_dump(mode="json"),
         },
         sort_keys=False,

@@ -86,9 +86,9 @@ def analyze(
     manifest or audiofolder, or a whole section with label map and options. The clips are `clip_ids`, or a seeded
     sample of the corpus. `context` ("trim" or "full") defaults to what the adapter's folder records, else "full", or
     "trim" for encoders without a window. The class names are the adapter's record's, else the backbone's, else
-    `labels`; they are matched by meaning, whatever their order. Without a trained head they only choose the clips, and default to the
-    usual four. What the adapter doesn't allow is left out and told, and refused where `config` names it. Raises
-    `LorascopeError` for bad input before anything is written.
+    `labels`; they are matched by meaning, whatever their order. Without a trained head they only choose the clips, and
+    default to the usual four. What the adapter doesn't allow is left out and told, and refused where `config` names
+    it. Raises `LorascopeError` for bad input before anything is written.
     """
     refuse_several("analyze")
     start, created = time.perf_counter(), moment()

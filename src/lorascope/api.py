@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from .errors import LorascopeError
-from .experiment.config import AnalysisConfig, Experiment
+from .experiment.config import AnalysisConfig, CorpusConfig, Experiment
 from .experiment.grid import Sweep
 from .findings.compare import TABLE, side_by_side
 from .machine import processes
@@ -77,7 +77,7 @@ def analyze(
     backbone: str,
     adapter: str | Path,
     out: str | Path,
-    corpus: str,
+    corpus: str | CorpusConfig,
     root: str | Path | None = None,
     frozen: str | Path | None = None,
     clip_ids: Sequence[str] | None = None,
@@ -91,12 +91,13 @@ def analyze(
 
     `backbone` is a folder that `save_pretrained` wrote, a hub id or a short name; `adapter` the folder or hub id of a
     PEFT adapter, with projector and classifier among its saved modules or without, or of a whole checkpoint of the same
-    architecture; `frozen` a folder in which only the head was trained. The clips are `clip_ids`, or a seeded sample of
-    the corpus, of its `test_speakers` where these are named. `context` ("trim" or "full") defaults to what the
-    adapter's folder records, else "full", or "trim" for encoders without a window. The class names are the adapter's
-    record's, else the backbone's, else `labels`; they are matched by meaning, whatever their order. Without a trained
-    head they only choose the clips, and default to the usual four. What the adapter doesn't allow is left out and told,
-    and refused where `config` names it. Raises `LorascopeError` for bad input before anything is written.
+    architecture; `frozen` a folder in which only the head was trained. `corpus` is a reader's name, the path of a
+    manifest or audiofolder, or a whole section with label map and options. The clips are `clip_ids`, or a seeded
+    sample of the corpus, of its `test_speakers` where these are named. `context` ("trim" or "full") defaults to what
+    the adapter's folder records, else "full", or "trim" for encoders without a window. The class names are the
+    adapter's record's, else the backbone's, else `labels`; they are matched by meaning, whatever their order. Without a
+    trained head they only choose the clips, and default to the usual four. What the adapter doesn't allow is left out
+    and told, and refused where `config` names it. Raises `LorascopeError` for bad input before anything is written.
     """
     refuse_several("analyze")
     start, created = time.perf_counter(), moment()
@@ -115,7 +116,7 @@ def analyze_folds(
     adapters: Sequence[str | Path],
     test_speakers: Sequence[Sequence[str]],
     out: str | Path,
-    corpus: str,
+    corpus: str | CorpusConfig,
     root: str | Path | None = None,
     frozen: Sequence[str | Path] | None = None,
     context: str | None = None,
@@ -177,7 +178,7 @@ def analyze_several(
     backbone: str,
     adapters: Sequence[str | Path],
     out: str | Path,
-    corpus: str,
+    corpus: str | CorpusConfig,
     root: str | Path | None = None,
     frozen: str | Path | None = None,
     clip_ids: Sequence[str] | None = None,

@@ -127,7 +127,7 @@ def analyze_command(
             "--adapter", help="Folder or hub id of a PEFT adapter or a whole checkpoint; repeat it to compare several."
         ),
     ],
-    corpus: Annotated[str, typer.Option("--corpus", help="Reader of the corpus; `lorascope corpora` lists them.")],
+    corpus: Annotated[str, typer.Option("--corpus", help="Reader of the corpus (see `lorascope corpora`), or a path.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the results.", callback=_usable)],
     root: Annotated[Path | None, typer.Option("--root", help="Where the corpus lies.")] = None,
     frozen: Annotated[
@@ -158,6 +158,14 @@ def analyze_command(
             "alike on folds of the corpus, one for each in their order: what they show is then aggregated.",
         ),
     ] = None,
+    corpus_config: Annotated[
+        Path | None,
+        typer.Option("--corpus-config", help="YAML file with a corpus section: label_map, options, exclude."),
+    ] = None,
+    reader_options: Annotated[
+        list[str] | None,
+        typer.Option("--option", metavar="KEY=VALUE", help="An option of the corpus' reader; repeatable."),
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the analysis section; repeatable."),
@@ -165,11 +173,16 @@ def analyze_command(
     debug: Debug = False,
 ) -> None:
     """Analyse adapters that were made anywhere; nothing is trained."""
-    from .experiment.config import analysis_from
+    from .experiment.config import analysis_from, corpus_from_file
 
     if context not in (None, "trim", "full"):
         raise LorascopeError(f"--context {context}: expected trim or full")
     config = analysis_from(overrides or [])
+    section = (
+        corpus
+        if corpus_config is None and not reader_options
+        else corpus_from_file(corpus, corpus_config, reader_options or [])
+    )
     from .api import analyze, analyze_folds, analyze_several
     from .machine.environment import quiet
     from .work.sources import read_clip_ids
@@ -186,7 +199,7 @@ def analyze_command(
     if heard and len(adapter) > 1:
         if clip_ids is not None:
             raise LorascopeError("--clip-ids and --test-speakers choose the clips in two ways; give one of them")
-        _show(analyze_folds(backbone, adapter, heard, out, corpus, frozen=frozen, **options))
+        _show(analyze_folds(backbone, adapter, heard, out, section, frozen=frozen, **options))
         return
     if len(frozen or ()) > 1 or len(heard) > 1:
         raise LorascopeError("--frozen, --test-speakers: several of them go with several adapters of folds alone")
@@ -194,9 +207,9 @@ def analyze_command(
     options["frozen"] = frozen[0] if frozen else None
     if len(adapter) == 1:
         speakers = heard[0] if heard else None
-        _show(analyze(backbone, adapter[0], out, corpus, test_speakers=speakers, **options))
+        _show(analyze(backbone, adapter[0], out, section, test_speakers=speakers, **options))
         return
-    for results in analyze_several(backbone, adapter, out, corpus, **options).values():
+    for results in analyze_several(backbone, adapter, out, section, **options).values():
         _show(results)
 
 

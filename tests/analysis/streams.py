@@ -205,7 +205,7 @@ def replay_of(name: str, model: ToyModel, batch: Batch, kept: list[Tensor], refe
         attention, mlp, _, _ = model.blocks[layer](h)
         return Block(h, attention, h + attention, mlp, h + attention + mlp)
 
-    def from_layer(layer: int, h: Tensor) -> Tensor:
+    def from_layer(layer: int, h: Tensor, _: object = None) -> Tensor:
         for block in model.blocks[layer:]:
             attention, mlp, _, _ = block(h)
             h = h + attention + mlp

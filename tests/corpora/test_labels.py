@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lorascope.corpora.labels import SYNONYMS, canonical, match_classes, suggestion
+from lorascope.corpora.labels import SYNONYMS, canonical, match_classes, suggestion, taken_classes
+from lorascope.errors import LorascopeError
 
 from .refusals import refused
 
@@ -66,3 +67,41 @@ def test_a_class_that_cannot_be_matched_is_an_error() -> None:
 
 def test_two_names_of_one_class_are_an_error() -> None:
     refused(lambda: match_classes(["anger", "sad", "ang"]), "'anger'", "'ang'", "--labels")
+
+
+@pytest.mark.parametrize(
+    ("label", "emotion"),
+    [
+        *[("04-sad", "sadness"), ("[angry]", "anger"), ("happy_2", "happiness"), ("05 - Fearful.", "fear")],
+        *[
+            ("wütend", "anger"),
+            ("colère", "anger"),
+            ("rabbia", "anger"),
+            ("alegría", "happiness"),
+            ("smutek", "sadness"),
+        ],
+        *[("raiva", "anger"), ("грусть", "sadness"), ("öfke", "anger"), ("愤怒", "anger"), ("悲しみ", "sadness")],
+        *[("행복", "happiness"), ("غضب", "anger"), ("गुस्सा", "anger"), ("اداسی", "sadness"), ("خشم", "anger")],
+        ("cole\u0300re", "anger"),
+    ],
+)
+def test_labels_with_numbers_and_of_other_languages(label, emotion):
+    assert canonical(label) == emotion
+
+
+def test_a_hint_is_given_only_where_it_helps():
+    with pytest.raises(LorascopeError, match=r"did you mean 'angry'"):
+        canonical("anrgy")
+    for label in ("A", "zz", "LABEL_0"):
+        with pytest.raises(LorascopeError) as caught:
+            canonical(label)
+        assert "did you mean" not in str(caught.value)
+    with pytest.raises(LorascopeError, match=r"'LABEL_0' cannot be matched: a name that transformers gives"):
+        match_classes(["LABEL_0", "LABEL_1"])
+
+
+def test_classes_that_are_named_are_taken_as_they_are():
+    assert taken_classes(["control", "mci", "ad"]) == ("control", "mci", "ad")
+    assert taken_classes(["sad", "Angry"]) == ("sadness", "anger")
+    with pytest.raises(LorascopeError, match="'mci' is named twice"):
+        taken_classes(["mci", "ad", "mci"])

@@ -187,7 +187,13 @@ def test_bad_input_is_told_and_nothing_is_written(plain, corpus, tmp_path):
     refused("no clip 'x'|x is not among", backbone, adapter, out, "csv", root=corpus, clip_ids=["x"])
     refused("--labels names 3 classes", backbone, adapter, out, "csv", root=corpus, labels=["ang", "sad", "neu"])
     refused(
-        "'elated' cannot be matched", backbone, adapter, out, "csv", root=corpus, labels=["ang", "sad", "neu", "elated"]
+        "no clip has this label",
+        backbone,
+        adapter,
+        out,
+        "csv",
+        root=corpus,
+        labels=["ang", "sad", "neu", "elated"],
     )
     refused("both mean", backbone, adapter, out, "csv", root=corpus, labels=["ang", "sad", "neu", "angry"])
     refused("no such folder", backbone, tmp_path / "nothing", out, "csv", root=corpus)

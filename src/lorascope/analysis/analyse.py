@@ -156,6 +156,12 @@ def _left_out_notes(left_out: Mapping[str, str], measures: Collection[str], has_
 
 def _notes(states: ModelStates, table: pd.DataFrame, classes: Sequence[str], has_head: bool) -> list[str]:
     notes = []
+    weights = states.parts.depth_weights
+    if weights is not None and has_head:
+        told = ", ".join(f"{depth}: {weight:.2f}" for depth, weight in enumerate(weights.tolist()))
+        notes.append(
+            f"The head reads a weighted sum of all depths (0: the embedding), which weigh {told}. The corrected lens is the head on the sum up to a depth."
+        )
     if "frozen" in states.headless and has_head:
         notes.append(
             "No frozen baseline with a trained head was given: lens and erasure of the frozen model are left out."

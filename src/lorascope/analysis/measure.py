@@ -7,7 +7,7 @@ This module knows nothing of how parts are captured, nor of training.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
@@ -57,7 +57,8 @@ class Study:
     `clips` has one row a clip: `clip` (id), `speaker`, `emotion` (class name), `label` (index into `classes`),
     `frames` (frames that hold speech). `models` are the names under which parts arrive, e.g. "frozen", "trained", "gaussian",
     "peft-init", "norm-matched", "permuted". `modules` are the adapted linear layers of a block, e.g. ("v_proj",). `post_norm` says that the encoder's LayerNorms lie on the
-    residual stream, after attention and MLP.
+    residual stream, after attention and MLP. `depth_weights` [layers + 1] are what each depth weighs in a head that sums over them (None: it reads the last);
+    `sums_normed` says whether the last of them comes after the final LayerNorm.
     `factors[model][layer, module]` are the adapter's factors; "frozen" has none. `headless` names models with no trained head.
     `draws` is the number of shuffles of a null. `space` has room for the frames that measures cannot reduce at once.
     `threads` of the host may be used for what comes after the pass.
@@ -72,6 +73,8 @@ class Study:
     factors: Mapping[str, Mapping[tuple[int, str], Factors]]
     headless: frozenset[str] = frozenset()
     post_norm: bool = False
+    depth_weights: np.ndarray | None = None
+    sums_normed: bool = True
     seed: int = 42
     draws: int = 500
     space: Space = field(default_factory=Space)
@@ -213,8 +216,8 @@ class Replay:
     """The means to run pieces of one model again on one batch, after its trace.
 
     `resid_pre[l]` [clips, frames, width] are the inputs of its blocks, and `reference` the same of the frozen model: each where `Measure.replays` asked for it. The inputs
-    of the first `shared` blocks are the same in both models. `block(l, h)` runs block l on h and gives its parts; `from_layer(l, h)` runs blocks
-    l.. on h, then final LayerNorm, pooling and head, and gives logits [clips, classes] (l = layers: norm and head only).
+    of the first `shared` blocks are the same in both models. `block(l, h)` runs block l on h and gives its parts; `from_layer(l, h, before)` runs blocks
+    l.. on h, where `before` are the streams at depths 0 to l - 1 (read by heads that sum over depths), then final LayerNorm, pooling and head, and gives logits [clips, classes] (l = layers: norm and head only).
     All of it without gradients.
     """
 
@@ -223,7 +226,7 @@ class Replay:
     resid_pre: list[Tensor]
     reference: list[Tensor] | None
     block: Callable[[int, Tensor], Block]
-    from_layer: Callable[[int, Tensor], Tensor]
+    from_layer: Callable[[int, Tensor, Sequence[Tensor]], Tensor]
     shared: int = 0
 
 

@@ -234,9 +234,9 @@ def _replay(
             found = parts.run_block(layer, hidden, valid)
         return Block(*(_single(part) for part in found))
 
-    def from_layer(layer: int, hidden: Tensor) -> Tensor:
+    def from_layer(layer: int, hidden: Tensor, before: Sequence[Tensor]) -> Tensor:
         with _autocast(batch, precision):
-            return _single(parts.run_from(layer, hidden, valid))
+            return _single(parts.run_from(layer, hidden, valid, before))
 
     replay = Replay(model, batch, resid_pre, reference, block, from_layer, shared)
     with torch.no_grad():

@@ -93,6 +93,8 @@ class ModelStates:
             with parts.adapter(on=False):
                 for name, part in zip(("projector", "classifier"), parts.head(), strict=True):
                     part.load_state_dict({kind: frozen_head[f"{name}.{kind}"] for kind in ("weight", "bias")})
+        # what the frozen head weighs depths with, exchanged with the trained head's (a parameter that no adapter holds)
+        self._frozen_weights = None if frozen_head is None else frozen_head.get("layer_weights")
 
     def factors(self, name: str) -> Mapping[Key, Pair]:
         """A and B of every adapted layer in one model; none for "frozen"."""
@@ -102,7 +104,7 @@ class ModelStates:
     def enter(self, name: str) -> Iterator[EncoderParts]:
         """Make one model current; the trained one is restored on leaving."""
         if name == "frozen":
-            with self.parts.adapter(on=False):
+            with self.parts.adapter(on=False), self._weighing_depths():
                 yield self.parts
             return
         try:
@@ -110,6 +112,19 @@ class ModelStates:
             yield self.parts
         finally:
             self._put(self._factors["trained"], self._trained_head)
+
+    @contextmanager
+    def _weighing_depths(self) -> Iterator[None]:
+        """The frozen head's own weights of depths, until the block ends."""
+        if self._frozen_weights is None:
+            yield
+            return
+        parameter = self.parts.classifier.layer_weights
+        before, parameter.data = parameter.data, self._frozen_weights.to(parameter)
+        try:
+            yield
+        finally:
+            parameter.data = before
 
     def _head_parameters(self) -> list[Tensor]:
         return [parameter for part in self.parts.head() for parameter in (part.weight, part.bias)]

@@ -31,6 +31,7 @@ def study_of(
         }
         for name in states.names
     }
+    weights = states.parts.depth_weights
     return Study(
         clips=clips.reset_index(drop=True),
         classes=tuple(classes),
@@ -41,6 +42,8 @@ def study_of(
         factors=factors,
         headless=states.headless,
         post_norm=states.parts.post_norm,
+        depth_weights=None if weights is None else weights.detach().double().cpu().numpy(),
+        sums_normed=states.parts.classifier.sums_normed,
         seed=seed,
         draws=draws,
         space=Space(memory_mib << 20, on_device),

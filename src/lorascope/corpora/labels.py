@@ -5,21 +5,86 @@ a label map makes of it.
 from __future__ import annotations
 
 import difflib
+import re
 import textwrap
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..errors import LorascopeError
 
 #: Canonical emotion -> what corpora and models call it (compared without case).
 SYNONYMS: dict[str, tuple[str, ...]] = {
-    "anger": ("ang", "angry", "ira", "wut", "ärger", "rabbia"),
-    "happiness": ("hap", "happy", "joy", "freude", "gioia"),
-    "neutrality": ("neu", "neutral", "n"),
-    "sadness": ("sad", "sa", "trauer", "tristezza"),
-    "boredom": ("bored",),
-    "disgust": ("dis", "disgusted"),
-    "fear": ("fea", "fearful", "afraid"),
-    "surprise": ("sur", "surprised", "ps", "pleasant_surprise", "pleasant_surprised"),
+    "anger": (
+        *("ang", "angry", "ira", "wut", "ärger", "rabbia", "wütend", "zorn", "colère", "enojo", "enfado", "złość"),
+        *(
+            "gniew",
+            "raiva",
+            "злость",
+            "гнев",
+            "öfke",
+            "kızgın",
+            "愤怒",
+            "憤怒",
+            "生气",
+            "怒り",
+            "분노",
+            "غضب",
+            "गुस्सा",
+            "غصہ",
+            "خشم",
+        ),
+    ),
+    "happiness": (
+        *(
+            "hap",
+            "happy",
+            "joy",
+            "freude",
+            "gioia",
+            "fröhlich",
+            "glücklich",
+            "joie",
+            "felicità",
+            "alegría",
+            "felicidad",
+        ),
+        *("radość", "szczęście", "alegria", "felicidade", "радость", "счастье", "mutluluk", "mutlu", "sevinç", "高兴"),
+        *("快乐", "開心", "开心", "喜び", "행복", "기쁨", "سعادة", "فرح", "खुशी", "خوشی", "شادی"),
+    ),
+    "neutrality": (
+        *("neu", "neutral", "n", "neutre", "neutralità", "neutrale", "neutro", "neutralny", "neutralność"),
+        *(
+            "нейтральность",
+            "нейтрально",
+            "nötr",
+            "中性",
+            "中立",
+            "ニュートラル",
+            "중립",
+            "محايد",
+            "तटस्थ",
+            "غیر جانبدار",
+            "خنثی",
+        ),
+    ),
+    "sadness": (
+        *("sad", "sa", "trauer", "tristezza", "traurig", "tristesse", "tristeza", "smutek", "грусть", "печаль"),
+        *("üzüntü", "üzgün", "悲伤", "悲傷", "难过", "悲しみ", "슬픔", "حزن", "दुख", "उदासी", "اداسی", "غم"),
+    ),
+    "boredom": ("bored", "langeweile", "ennui", "noia", "aburrimiento", "nuda", "tédio", "скука", "can sıkıntısı"),
+    "disgust": (
+        *("dis", "disgusted", "ekel", "dégoût", "disgusto", "asco", "wstręt", "nojo", "отвращение", "iğrenme"),
+        *("厌恶", "嫌悪", "혐오", "اشمئزاز", "घृणा", "نفرت"),
+    ),
+    "fear": (
+        *("fea", "fearful", "afraid", "angst", "peur", "paura", "miedo", "strach", "medo", "страх", "korku"),
+        *("恐惧", "害怕", "恐怖", "공포", "두려움", "خوف", "डर", "ترس"),
+    ),
+    "surprise": (
+        *("überraschung", "sorpresa", "zaskoczenie", "surpresa", "удивление", "şaşkınlık", "惊讶", "驚き", "놀람"),
+        *("مفاجأة", "आश्चर्य", "حیرت", "تعجب"),
+        *("sur", "surprised", "ps", "pleasant_surprise", "pleasant_surprised"),
+    ),
     "calm": (),
     "excitement": ("exc", "excited"),
     "frustration": ("fru", "frustrated"),
@@ -28,7 +93,12 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "undecided": ("xxx", "no_agreement"),
 }
 
-_CANONICAL = {name: canonical for canonical, others in SYNONYMS.items() for name in (canonical, *others)}
+_CANONICAL = {
+    # a Turkish dotless i has another capital than its own
+    unicodedata.normalize("NFC", name).replace("ı", "i"): canonical
+    for canonical, others in SYNONYMS.items()
+    for name in (canonical, *others)
+}
 
 
 def canonical(label: str) -> str:
@@ -39,10 +109,24 @@ def canonical(label: str) -> str:
     >>> canonical("Angry"), canonical("neu"), canonical("N")
     ('anger', 'neutrality', 'neutrality')
     """
-    found = _CANONICAL.get(label.strip().lower())
+    plain = label.strip().lower().replace("ı", "i")
+    found = _CANONICAL.get(plain) or _CANONICAL.get(_bare(plain))
     if found is None:
-        raise LorascopeError(f"emotion {label!r} is not a known label{suggestion(label, [*SYNONYMS, *_CANONICAL])}")
+        raise LorascopeError(f"emotion {label!r} is not a known label{_near(_bare(plain))}")
     return found
+
+
+def _bare(label: str) -> str:
+    """A label without the numbers and punctuation around it: `04-sad`, `sad_2`, `[angry]`."""
+    return re.sub(r"^[\W\d_]+|[\W\d_]+$", "", unicodedata.normalize("NFC", label))
+
+
+def _near(word: str) -> str:
+    """A hint where a known word of four letters or more is near; a shorter one is as near to anything."""
+    close = difflib.get_close_matches(word, [name for name in _CANONICAL if len(name) > 3], n=1, cutoff=0.75)
+    if close and len(word) > 3:
+        return f" (did you mean {close[0]!r}?)"
+    return f" (known: {', '.join(SYNONYMS)}, and other words for them)"
 
 
 def suggestion(word: str, known: Sequence[str]) -> str:
@@ -67,8 +151,10 @@ def match_classes(names: Sequence[str]) -> tuple[str, ...]:
         try:
             found = canonical(name)
         except LorascopeError as error:
+            numbered = re.fullmatch(r"LABEL_\d+", name)
+            why = "a name that transformers gives where none was set" if numbered else str(error)
             raise LorascopeError(
-                f"class {name!r} cannot be matched: {error}; name the classes with --labels in the order of the logits"
+                f"class {name!r} cannot be matched: {why}; name the classes with --labels in the order of the logits"
             ) from error
         if found in matched:
             first = names[matched.index(found)]
@@ -78,6 +164,19 @@ def match_classes(names: Sequence[str]) -> tuple[str, ...]:
             )
         matched.append(found)
     return tuple(matched)
+
+
+def taken_classes(names: Sequence[str]) -> tuple[str, ...]:
+    """Classes that a user names: known emotions by their canonical names, or, where one of them is no emotion, all as
+    they are. Raises `LorascopeError` where two are the same.
+    """
+    try:
+        return match_classes(names)
+    except LorascopeError as error:
+        twice = next((name for name in names if list(names).count(name) > 1), None)
+        if twice is not None or "both mean" in str(error):
+            raise LorascopeError(f"--labels: {error if twice is None else repr(twice) + ' is named twice'}") from error
+        return tuple(names)
 
 
 def class_names(names: Sequence[str], label_map: Mapping[str, str | None]) -> tuple[str, ...]:

@@ -264,6 +264,29 @@ def analysis_from(overrides: Sequence[str]) -> AnalysisConfig:
         raise LorascopeError(f"--set: {explain(error, AnalysisConfig)}") from error
 
 
+def corpus_from_file(reader: str, file: Path | None, options: Sequence[str]) -> CorpusConfig:
+    """The corpus section of a YAML file (or none) for a reader, with `key=value` options of the reader. Raises
+    `LorascopeError` naming the wrong key.
+    """
+    data: Any = {}
+    if file is not None:
+        try:
+            data = yaml.load(file.read_text(encoding="utf-8"), _Loader) or {}
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            why = " ".join(str(error).split())
+            raise LorascopeError(f"--corpus-config {file}: cannot be read ({why}); give a YAML file") from error
+        data = data.get("corpus", data) if isinstance(data, dict) else data
+        if not isinstance(data, dict):
+            raise LorascopeError(f"--corpus-config {file}: not a mapping; give keys as in a configuration's corpus")
+    data = {**data, "reader": reader}
+    for option in options:
+        _apply(data, f"options.{option}")
+    try:
+        return CorpusConfig.model_validate(data)
+    except ValidationError as error:
+        raise LorascopeError(f"--corpus-config: {explain(error, CorpusConfig)}") from error
+
+
 class _Loader(yaml.SafeLoader):
     """YAML in which a key that is given twice is an error: YAML's own reader silently keeps the last."""
 

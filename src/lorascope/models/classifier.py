@@ -37,6 +37,7 @@ class SpeechClassifier(nn.Module, ABC):
     config: Any
     projector: nn.Linear
     classifier: nn.Linear
+    layer_weights: nn.Parameter
 
     @property
     def encoder_module(self) -> Any:
@@ -56,24 +57,44 @@ class SpeechClassifier(nn.Module, ABC):
         """
         ...
 
-    def pooled_stream(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
+    #: Whether the last of the depths that a head sums over is the encoder's output, after its final LayerNorm. That of
+    #: large waveform encoders is the last block's own output in some versions of transformers.
+    sums_normed: bool = True
+
+    def last_depth_is_normed(self) -> bool:
+        """What `sums_normed` is in the version of transformers that is installed."""
+        return True
+
+    def pooled_stream(self, features: Tensor, valid: Tensor | None = None, normed: bool = True) -> Tensor:
         """The residual stream at every depth, pooled as the head pools the output, [clips, layers + 1, width].
 
         Depth l is resid_pre of block l (0: the embedding), the last depth the encoder's output, after its final
-        LayerNorm where it has one.
+        LayerNorm where it has one; without `normed` before it.
         """
         pooled: list[Tensor] = []
 
         def note(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
             pooled.append(masked_mean(inputs[0] if inputs else named["hidden_states"], valid))
 
+        def note_last(_: nn.Module, __: Any, output: Any) -> None:
+            pooled.append(masked_mean(output[0] if isinstance(output, tuple) else output, valid))
+
         handles = [block.register_forward_pre_hook(note, with_kwargs=True) for block in self.blocks]
+        if not normed:
+            handles.append(self.blocks[-1].register_forward_hook(note_last))
         try:
             output = self.encode(features, valid)
         finally:
             for handle in handles:
                 handle.remove()
-        return torch.stack([*pooled, masked_mean(output, valid)], dim=1)
+        return torch.stack([*pooled, masked_mean(output, valid)] if normed else pooled, dim=1)
+
+    @property
+    def depth_weights(self) -> Tensor | None:
+        """What each depth weighs in the head's sum [layers + 1], softmax of the learned `layer_weights` (SUPERB's head,
+        `use_weighted_layer_sum`); None where the head reads the last depth alone.
+        """
+        return self.layer_weights.softmax(dim=0) if self.config.use_weighted_layer_sum else None
 
     def forward(
         self, input_features: Tensor, valid: Tensor | None = None, labels: Tensor | None = None, **_: Any
@@ -81,10 +102,15 @@ class SpeechClassifier(nn.Module, ABC):
         """Logits [clips, classes] of a batch of features; with `labels` [clips] also the mean cross-entropy.
 
         `valid` [clips] restricts the mean over frames to each clip's speech; without it the
-        result is the stock model's.
+        result is the stock model's. A weighted sum of depths is taken of their means, with which it commutes.
         """
-        hidden = self.projector(self.encode(input_features, valid))
-        logits = self.classifier(masked_mean(hidden, valid))
+        weights = self.depth_weights
+        if weights is None:
+            pooled = masked_mean(self.projector(self.encode(input_features, valid)), valid)
+        else:
+            streams = self.pooled_stream(input_features, valid, self.sums_normed)
+            pooled = self.projector((weights[:, None] * streams).sum(dim=1))
+        logits = self.classifier(pooled)
         loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 

@@ -7,7 +7,7 @@ resid_pre, attn_out, mlp_out and resid_post must add up, or the model is refused
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, ClassVar, NamedTuple
 
@@ -160,13 +160,28 @@ class EncoderParts(ABC):
         projected = nn.functional.linear(pooled, projector.weight, projector.bias)
         return nn.functional.linear(projected, classifier.weight, classifier.bias)
 
-    def run_from(self, layer: int, hidden: Tensor, valid: Tensor | None) -> Tensor:
+    @property
+    def depth_weights(self) -> Tensor | None:
+        """What each depth weighs in the head's sum, [layers + 1]; None where the head reads the last depth alone."""
+        return self.classifier.depth_weights
+
+    def run_from(
+        self, layer: int, hidden: Tensor, valid: Tensor | None, before: Sequence[Tensor] | None = None
+    ) -> Tensor:
         """Logits [clips, classes] when blocks `layer`.. run on [clips, frames, width]; `layer` =
         layers: norm and head only.
+
+        A head that sums over depths also needs `before`, the stream at the depths below `layer`.
         """
+        depths = [masked_mean(stream, valid) for stream in before or ()] if self.depth_weights is not None else []
         for number in range(layer, self.layers):
+            if self.depth_weights is not None:
+                depths.append(masked_mean(hidden, valid))
             hidden = self.run_block(number, hidden, valid).resid_post
-        return self.apply_head(masked_mean(self.final_norm(hidden), valid))
+        if self.depth_weights is None:
+            return self.apply_head(masked_mean(self.final_norm(hidden), valid))
+        last = masked_mean(self.final_norm(hidden) if self.classifier.sums_normed else hidden, valid)
+        return self.apply_head((self.depth_weights[:, None, None] * torch.stack([*depths, last])).sum(dim=0))
 
     @contextmanager
     def adapter(self, on: bool) -> Iterator[None]:

@@ -7,6 +7,8 @@ from ..store.finished import FinishedRun
 from .figures import lens
 from .readings.words import at, capital
 
+#: How the caution begins that `work.kinds.analysis` notes of an adapter that was trained elsewhere.
+UNKNOWN_SPEAKERS = "Whether these speakers were in the adapter's training is not known"
 #: The paper's number of analysed clips a class.
 CLIPS_PER_CLASS = 25
 
@@ -20,6 +22,10 @@ CLIPS_PER_FOLD = 5
 def cautions(folder: FinishedRun) -> list[tuple[str, str]]:
     """What to be careful with, most weighty first: (kind, sentence), each sentence once."""
     found: list[tuple[str, str]] = []
+    if "adapter" in folder.manifest:
+        # whether an adapter that was trained elsewhere knows these people decides what its scores are worth
+        notes = folder.analysis.get("notes") or []
+        found += [("Speakers", text) for text in notes if text.startswith(UNKNOWN_SPEAKERS)]
     if folder.synthetic:
         found.append(
             (
@@ -38,7 +44,8 @@ def cautions(folder: FinishedRun) -> list[tuple[str, str]]:
         found += [("Small folds", text) for text in _small_folds(folder)]
     found += [("Few clips", text) for text in _clips(folder)]
     found += [("Constant lens", text) for text in _constant_lens(folder)]
-    found += [("Note", text) for text in folder.analysis.get("notes") or []]
+    told = {text for _, text in found}
+    found += [("Note", text) for text in folder.analysis.get("notes") or [] if text not in told]
     found += [("Note", text) for text in _table_notes(folder)]
     found += [("Missing", f"{text}.") for text in folder.missing]
     return list(dict.fromkeys(found))

@@ -12,18 +12,18 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..corpora import DEFAULT_CLASSES, Corpus
+from ..corpora import DEFAULT_CLASSES, READERS, Corpus
 from ..corpora.folds.folds import sample_from
-from ..corpora.labels import match_classes
+from ..corpora.labels import SYNONYMS, match_classes, taken_classes
 from ..errors import LorascopeError
-from ..experiment.config import AnalysisConfig, Experiment
+from ..experiment.config import AnalysisConfig, CorpusConfig, Experiment
 from ..experiment.planning import Cell
 from ..machine import processes
 from ..machine.devices import device
 from ..models.adapters.building import check_fits
 from ..models.adapters.folder import read_record
-from ..models.adapters.opening import Source, read_source
-from ..models.weights.backbone import Backbone, load_backbone
+from ..models.adapters.opening import Source, answers, read_source
+from ..models.weights.backbone import Backbone, load_backbone, with_new_head
 from ..models.weights.hub import adapter_folder
 from ..sound.context import no_window
 from ..sound.decoding import Clip, load_hashed, prepare_clips
@@ -122,21 +122,48 @@ def open_backbone(name: str, adapter: str | Path, labels: Sequence[str] | None) 
     source = read_source(adapter_folder(adapter))
     head = source.head
     base = load_backbone(name)
-    if not head:
-        return Opened(base, source, match_classes(labels) if labels else DEFAULT_CLASSES)
+    if not answers(base, source):
+        return Opened(base, source, taken_classes(labels) if labels else DEFAULT_CLASSES)
     names = labels or source.classes or base.labels
     if not names:
         raise LorascopeError(
             f"backbone {name}: it names no classes, and adapter {adapter} records none; name them with --labels in the order of the logits"
         )
-    count = base.model.config.num_labels if base.has_head else len(head.get("classifier.weight", names))
+    count = len(head["classifier.weight"]) if "classifier.weight" in head else base.model.config.num_labels
+    if count == 1 or base.model.config.problem_type == "regression":
+        raise LorascopeError(
+            f"adapter {adapter}: its head is a regression head ({count} values, no classes), and only answers in classes can be measured; "
+            "give an adapter with a classifier, or one without a head"
+        )
+    if len(names) != count and not labels and not source.classes:
+        raise LorascopeError(
+            f"adapter {adapter}: its classifier has {count} classes, the backbone {name} has {len(names)}; give the backbone that it was trained on, "
+            "or name the classes with --labels in the order of the logits"
+        )
     if len(names) != count:
         raise LorascopeError(
             f"--labels names {len(names)} classes, but there are {count}; name them in the order of the logits"
         )
-    if not base.has_head and "projector.weight" in head:
-        base = load_backbone(name, names, projection=head["projector.weight"].shape[0])
-    return Opened(base, source, match_classes(names))
+    if "classifier.weight" in head and (not base.has_head or count != base.model.config.num_labels):
+        # a projector of the adapter's own replaces the backbone's; without, the backbone's stays
+        base = with_new_head(base, names, head["classifier.weight"].shape[1])
+    return Opened(base, source, taken_classes(labels) if labels else match_classes(names))
+
+
+def corpus_section(corpus: str | CorpusConfig, root: str | Path | None, classes: Sequence[str]) -> CorpusConfig:
+    """The corpus that an adapter is analysed on, with the adapter's classes. Instead of a reader's name there may be a path: a manifest, its folder, or
+    an audiofolder. Classes that are no emotions are the corpus' own labels, as they are written there.
+    """
+    section = corpus
+    if isinstance(section, str):
+        path = Path(section).expanduser()
+        if section not in READERS and path.exists():
+            manifest = path.is_file() or any((path / f"manifest.{end}").is_file() for end in ("csv", "tsv", "parquet"))
+            section, root = "csv" if manifest else "audiofolder", path
+        section = CorpusConfig(reader=section)
+    own = {name: name for name in classes if name not in SYNONYMS and name not in (section.label_map or {}).values()}
+    changes: dict[str, Any] = {"classes": tuple(classes), "label_map": {**own, **(section.label_map or {})} or None}
+    return section.model_copy(update=changes | ({} if root is None else {"root": str(root)}))
 
 
 def default_context(opened: Opened, backbone: str) -> str:

@@ -2,7 +2,7 @@ import json
 
 import pytest
 import torch
-from peft import IA3Config, LoHaConfig, PeftModel, get_peft_model
+from peft import IA3Config, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from lorascope import __version__
@@ -101,7 +101,7 @@ def test_an_adapter_of_a_deeper_backbone_is_refused(adapter, tmp_path):
     tiny_whisper(layers=2).save_pretrained(tmp_path / "shallow")
     refused(tmp_path / "shallow", adapter, r"made for another backbone: it adapts encoder\.layers\.2")
     tiny_whisper(layers=4).save_pretrained(tmp_path / "deep")
-    refused(tmp_path / "deep", adapter, "made for another backbone: it adapts 3 layers, .* has 4")
+    refused(tmp_path / "deep", adapter, "made for another backbone: it adapts 3 layers, this has 4")
 
 
 def test_an_adapter_with_another_number_of_classes_is_refused(adapter, tmp_path):
@@ -124,20 +124,14 @@ def test_folders_without_adapter_weights_or_head_are_refused(folder, adapter, tm
     save_file(
         {name: tensor for name, tensor in tensors.items() if "lora" in name}, adapter / "adapter_model.safetensors"
     )
-    refused(folder, adapter, "no trained projector and classifier")
+    refused(folder, adapter, r"asks for classifier\.bias, which it lacks")
     (adapter / "adapter_model.safetensors").write_bytes(b"nothing")
     refused(folder, adapter, "cannot be read")
     (adapter / "adapter_model.safetensors").unlink()
     refused(folder, adapter, r"no adapter_model\.safetensors")
 
 
-def test_other_ways_of_adapting_are_refused_and_no_frozen_baseline(folder, tmp_path):
-    get_peft_model(tiny_whisper(), LoHaConfig(target_modules=["v_proj"])).save_pretrained(tmp_path / "loha")
-    refused(
-        folder,
-        tmp_path / "loha",
-        "of the kind LOHA, but only LoRA, AdaLoRA, DoRA, IA3 and whole checkpoints can be read",
-    )
+def test_ia3_of_a_deeper_backbone_is_refused_and_no_frozen_baseline(folder, tmp_path):
     config = IA3Config(target_modules=["v_proj"], feedforward_modules=[], modules_to_save=["projector", "classifier"])
     get_peft_model(tiny_whisper(), config).save_pretrained(tmp_path / "ia3")
     tiny_whisper(layers=2).save_pretrained(tmp_path / "shallow")

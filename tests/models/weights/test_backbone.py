@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import WhisperForAudioClassification, WhisperForConditionalGeneration
 
 from lorascope.corpora import load_corpus
@@ -105,10 +106,11 @@ def test_another_architecture_is_refused(tmp_path):
         load_backbone(str(tmp_path))
 
 
-def test_a_summing_head_is_refused(tmp_path):
+def test_a_summing_head_is_kept_and_a_new_one_reads_the_last_depth(tmp_path):
     WhisperForAudioClassification(tiny_config(use_weighted_layer_sum=True)).save_pretrained(tmp_path)
-    with pytest.raises(LorascopeError, match="use_weighted_layer_sum"):
-        load_backbone(str(tmp_path))
+    kept, anew = load_backbone(str(tmp_path)), load_backbone(str(tmp_path), CLASSES)
+    assert kept.has_head and kept.model.depth_weights is not None
+    assert anew.model.depth_weights is None and kept.fingerprint == anew.fingerprint
 
 
 def test_where_nothing_can_serve_one_message_says_what_to_do(no_hub):
@@ -191,3 +193,18 @@ def test_an_attention_that_is_not_installed_is_computed_by_torch(tmp_path, asked
     inputs = mels(frames=100) if family == "whisper" else torch.randn(2, 8000)
     with torch.no_grad():
         assert torch.equal(backbone.model.encode(inputs), plain.model.encode(inputs))
+
+
+def test_a_quantised_config_is_passed_over_where_the_weights_are_plain_and_told_where_not(tmp_path):
+    model = tiny_whisper()
+    model.save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    quantised = {"quant_method": "bitsandbytes", "load_in_8bit": True}
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"quantization_config": quantised}))
+    assert torch.equal(load_backbone(str(tmp_path)).model.projector.weight, model.projector.weight)
+    assert load_backbone(str(tmp_path), ("a", "b")).model.config.num_labels == 2
+    tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    tensors["encoder.layers.0.fc1.weight"] = tensors["encoder.layers.0.fc1.weight"].to(torch.int8)
+    save_file(tensors, tmp_path / "model.safetensors")
+    with pytest.raises(LorascopeError, match="its weights are quantised"):
+        load_backbone(str(tmp_path))

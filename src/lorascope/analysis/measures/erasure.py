@@ -55,8 +55,10 @@ class Erasure:
         """Run the model from behind each skipped block."""
         embedding = replay.resid_pre[0]
         for layer, stream in enumerate(replay.resid_pre):
-            single = replay.from_layer(layer + 1, stream)
-            progressive = replay.from_layer(layer + 1, embedding) if layer else single
+            # a skipped block's output is its input, also at the depths that a head sums over
+            single = replay.from_layer(layer + 1, stream, replay.resid_pre[: layer + 1])
+            skipped = [embedding] * (layer + 1)
+            progressive = replay.from_layer(layer + 1, embedding, skipped) if layer else single
             for mode, logits in (("single", single), ("progressive", progressive)):
                 self._keep(replay.model, mode, layer, logits, replay.batch)
 

@@ -35,6 +35,10 @@ class Lens:
     - `released`: no final LayerNorm, KL(π_L ‖ π_l), as the swapped arguments in the authors' code have it;
     - `corrected`: the final LayerNorm before the head, KL(π_l ‖ π_L); so layer L is the model's own output, with KL 0 and overlap 1.
 
+    Where the head sums over depths (SUPERB's), `corrected` is cumulative: the head on Σ_{k≤l} w_k h_k / Σ_{k≤l} w_k, which is what it would say
+    if the sum ended at depth l; layer L is the model's own output again. `alone` is the head on depth l as that enters the sum, as if it had
+    all the weight. The table `layer_weights` (depth, weight) then has the w.
+
     `compute` gives `lens`: model, layer, variant; kl and jsd (nats), overlap (share of clips with the same class), accuracy and uar
     against the gold label, entropy (nats, mean over clips), top_class_share; 95 % intervals and what they
     speak of (`intervals.LeftOut`); chance_overlap, the overlap if the lens's classes had nothing to do with the final ones, Σ_c p_l(c) p_L(c); top_class, clips, and a
@@ -68,7 +72,19 @@ class Lens:
         layer = part.layer if part.name == "resid_pre" else layers
         with torch.no_grad():
             self._pooled["plain", layer] = part.batch.pool(part.tensor)
-            self._pooled["normed", layer] = part.batch.pool(part.final_norm(part.tensor))
+            if self._study.depth_weights is None or layer == layers:
+                self._pooled["normed", layer] = part.batch.pool(part.final_norm(part.tensor))
+            if self._study.depth_weights is not None:
+                own = "normed" if layer == layers and self._study.sums_normed else "plain"
+                self._pooled["alone", layer] = self._pooled[own, layer]
+                self._pooled["normed", layer] = self._sum_to(layer)
+
+    def _sum_to(self, last: int) -> Tensor:
+        """The weighted mean of the depths up to one."""
+        assert self._study.depth_weights is not None
+        depths = [self._pooled["alone", depth] for depth in range(last + 1)]
+        weights = torch.as_tensor(self._study.depth_weights[: last + 1]).to(depths[0])
+        return (weights[:, None, None] * torch.stack(depths)).sum(dim=0) / weights.sum()
 
     def _ask(self, part: Part) -> None:
         pooled, self._pooled = self._pooled, {}
@@ -85,7 +101,11 @@ class Lens:
         """The table `lens`."""
         study = self._study
         left_out = LeftOut(study.clips["speaker"].to_numpy(), study.labels)
-        return {"lens": pd.DataFrame(self._rows(left_out), columns=COLUMNS)}
+        tables = {"lens": pd.DataFrame(self._rows(left_out), columns=COLUMNS)}
+        weights = study.depth_weights
+        if weights is not None:
+            tables["layer_weights"] = pd.DataFrame({"depth": range(len(weights)), "weight": weights})
+        return tables
 
     def _rows(self, left_out: LeftOut) -> Iterator[dict[str, object]]:
         layers = self._study.layers
@@ -103,10 +123,14 @@ class Lens:
                 continue
             final = log_p[model, "final", layers]
             for layer in range(layers + 1):
-                for variant in ("paper", "released", "corrected"):
-                    kind = "normed" if variant == "corrected" else "plain"
+                for variant, kind in self._variants():
                     row = self._row(log_p[model, kind, layer], final, variant == "released", left_out)
                     yield {"model": model, "layer": layer, "variant": variant, **row}
+
+    def _variants(self) -> list[tuple[str, str]]:
+        """Every variant with the kind of lens that it takes."""
+        variants = [("paper", "plain"), ("released", "plain"), ("corrected", "normed")]
+        return variants if self._study.depth_weights is None else [*variants, ("alone", "alone")]
 
     def _row(self, lens: np.ndarray, final: np.ndarray, swapped: bool, left_out: LeftOut) -> dict[str, object]:
         """All numbers of one layer from the log probabilities of lens and model, [clips, classes] each."""

@@ -26,7 +26,9 @@ from ...store.modes import as_umask_says
 from ..classifier import Head, SpeechClassifier
 from ..weights.backbone import UNUSED, Backbone, load_backbone
 from .conversion import is_converted, plain
-from .folder import HEAD, RECORD, Record, attach, save_adapter
+from .folder import attach
+from .reading import HEAD
+from .record import RECORD, Record, save_adapter
 
 #: Kinds that train the model's own parameters.
 WHOLE = ("full", "bitfit")

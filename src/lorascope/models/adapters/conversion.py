@@ -1,45 +1,73 @@
-"""Adapters that amount to a plain LoRA on the original weight, told as that LoRA: PiSSA and AdaLoRA.
+"""Adapters that amount to a plain LoRA on the original weight, told as that LoRA: AdaLoRA, PiSSA, OLoRA and the like.
 
-Both are exact up to float rounding, so that all that is said of LoRA's A and B can be said of them.
+All are exact up to float rounding, so that all that is said of LoRA's A and B can be said of them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from peft import AdaLoraConfig, LoraConfig, PeftConfig
 from peft.utils.other import get_pattern_key
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ...errors import LorascopeError
 
 PREFIX = "base_model.model."
+#: Beginnings of PEFT's `init_lora_weights` that take the first factors off the frozen weight.
+MOVES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 
 def plain(
-    config: PeftConfig, tensors: Mapping[str, Tensor], weights: Mapping[str, Tensor]
+    config: PeftConfig, tensors: Mapping[str, Tensor], weights: Mapping[str, Tensor], folder: Path | None = None
 ) -> tuple[LoraConfig, dict[str, Tensor]] | None:
-    """The plain LoRA that an AdaLoRA or PiSSA adapter amounts to, None where the adapter is neither.
+    """The plain LoRA that AdaLoRA, or an adapter whose start was taken off the weight, amounts to; None for others.
 
-    `tensors` are named as PEFT saves them; `weights` are the original model's state, against which PiSSA is told.
-    Raises `LorascopeError` for PiSSA from a randomised decomposition.
+    `tensors` are named as PEFT saves them; `weights` are the original model's state, against which PiSSA and OLoRA are
+    told. Beside `folder` the initial adapter may lie, by which any such start is known. Raises `LorascopeError` where
+    the start is not known.
     """
     if not is_converted(config):
         return None
     if isinstance(config, AdaLoraConfig):
         return from_adalora(config, tensors)
     assert isinstance(config, LoraConfig)
-    return from_pissa(config, tensors, weights)
+    initial = None if folder is None else initial_adapter(folder)
+    return from_moved_base(config, tensors, weights, initial)
 
 
 def is_converted(config: Any) -> bool:
-    """Whether a PEFT configuration is AdaLoRA's or PiSSA's."""
-    return isinstance(config, AdaLoraConfig) or str(getattr(config, "init_lora_weights", "")).lower().startswith(
-        "pissa"
-    )
+    """Whether a PEFT configuration is AdaLoRA's, or one whose start was taken off the weight."""
+    return isinstance(config, AdaLoraConfig) or moves_base(config)
+
+
+def moves_base(config: Any) -> bool:
+    """Whether a configuration's start was taken off the frozen weight, so that on the backbone's own weight it would be
+    another model.
+    """
+    return str(getattr(config, "init_lora_weights", "")).lower().startswith(MOVES_BASE)
+
+
+def initial_adapter(folder: Path) -> dict[str, Tensor] | None:
+    """The factors that training began with, from the folder where they usually lie; None where there is none.
+
+    PEFT's own guides save them as `<adapter>_init`, `pissa_init` and the like, inside the adapter's folder or
+    beside it.
+    """
+    places = [
+        path
+        for place in (folder, folder.parent)
+        for path in sorted(place.glob("*init*"))
+        if path.is_dir() and path != folder and (path / "adapter_model.safetensors").is_file()
+    ]
+    inside = [path for path in places if path.parent == folder or path.name.startswith(folder.name)]
+    chosen = inside or (places if len(places) == 1 else [])
+    return load_file(chosen[0] / "adapter_model.safetensors") if chosen else None
 
 
 def from_adalora(config: AdaLoraConfig, tensors: Mapping[str, Tensor]) -> tuple[LoraConfig, dict[str, Tensor]]:
@@ -79,19 +107,34 @@ def from_adalora(config: AdaLoraConfig, tensors: Mapping[str, Tensor]) -> tuple[
     return _plain_config(config, changes), result
 
 
-def from_pissa(
-    config: LoraConfig, tensors: Mapping[str, Tensor], weights: Mapping[str, Tensor]
+def from_moved_base(
+    config: LoraConfig,
+    tensors: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor],
+    initial: Mapping[str, Tensor] | None = None,
 ) -> tuple[LoraConfig, dict[str, Tensor]]:
-    """PiSSA's ΔW = s (B A − B0 A0) on the original weight, as LoRA of twice the rank: A' = [A; A0], B' = [B, −B0].
+    """ΔW = s (B A − B0 A0) on the original weight, as LoRA of twice the rank: A' = [A; A0], B' = [B, −B0].
 
-    PiSSA moves s B0 A0, the weight's leading singular directions, into the factors; they are computed anew from
-    `weights`. Meng et al. 2024, section 3 and appendix on the conversion to LoRA.
+    Such a start moves s B0 A0 from the weight into the factors: PiSSA its leading singular directions (Meng et al.
+    2024, section 3), OLoRA the first columns of its QR decomposition (Büyükakyüz 2024); both are computed anew from
+    `weights`. Others (LoftQ, CorDA, LoRA-GA, PiSSA by a randomised decomposition) are known by `initial` alone, the
+    adapter as it was before training.
     """
-    if str(config.init_lora_weights).lower() != "pissa":
+    start = str(config.init_lora_weights).lower()
+    starts = {"pissa": principal, "olora": orthonormal}
+    if initial is None and start not in starts:
+        randomised = start.startswith("pissa")
+        kind = "PiSSA" if randomised else config.init_lora_weights
+        why = f"a randomised decomposition ({start}) that" if randomised else "factors taken off the weight, which"
         raise LorascopeError(
-            f"this PiSSA adapter started from a randomised decomposition ({config.init_lora_weights}) that is "
-            "not saved, so its update is not known; "
-            "save it with PEFT's path_initial_model_for_weight_conversion"
+            f"this {kind} adapter started from {why} is not saved, so its update is not known; save it with PEFT's "
+            "path_initial_model_for_weight_conversion, put the initial adapter beside it as a folder *_init, or merge "
+            "it and give the merged checkpoint"
+        )
+    if config.use_dora:
+        raise LorascopeError(
+            f"DoRA that started by {start} has another weight below its factors than the backbone; merge it and give "
+            "the merged checkpoint"
         )
     result = dict(tensors)
     alphas, ranks = config.alpha_pattern or {}, config.rank_pattern or {}
@@ -105,7 +148,13 @@ def from_pissa(
             return _plain_config(config, {}), dict(tensors)
         alpha = alphas.get(get_pattern_key(list(alphas), inner), config.lora_alpha)
         scale = alpha / (math.sqrt(len(a)) if config.use_rslora else len(a))
-        a0, b0 = principal(weight, len(a), scale)
+        if initial is not None:
+            try:
+                a0, b0 = initial[name], initial[f"{path}.lora_B.weight"]
+            except KeyError as error:
+                raise LorascopeError(f"the initial adapter beside it lacks {error}; give the whole one") from error
+        else:
+            a0, b0 = starts[start](weight, len(a), scale)
         result[name] = torch.cat([a, a0.to(a.dtype)])
         result[f"{path}.lora_B.weight"] = torch.cat([b, -b0.to(b.dtype)], dim=1)
     # twice the rank at the same scale
@@ -117,6 +166,14 @@ def from_pissa(
         "alpha_pattern": {key: more * alpha for key, alpha in alphas.items()},
     }
     return _plain_config(config, changes), result
+
+
+def orthonormal(weight: Tensor, rank: int, _: float = 1.0) -> tuple[Tensor, Tensor]:
+    """OLoRA's A0 [rank, in] and B0 [out, rank], the first rows of R and columns of Q of W = QR; their product doesn't
+    depend on the signs that a decomposition chooses.
+    """
+    q, r = torch.linalg.qr(weight.detach().float().cpu())
+    return r[:rank], q[:, :rank]
 
 
 def principal(weight: Tensor, rank: int, scale: float) -> tuple[Tensor, Tensor]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft import AdaLoraConfig, LoraConfig, PeftConfig, PeftModel, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.save_and_load import set_peft_model_state_dict
 from torch import Tensor, nn
@@ -17,13 +18,14 @@ from ...errors import LorascopeError
 from ..classifier import SpeechClassifier
 from ..families.known import parts_of
 from ..weights.backbone import UNUSED, Backbone, load_backbone
-from .folder import HEAD, Record, check_factors, head_tensors, load_adapter, read_adapter, read_record
+from .conversion import is_converted, moves_base
+from .folder import check_factors, check_record, load_adapter, place
 from .foreign import PREFIX, explicit_lora, map_lora
+from .own_head import settle_head
+from .reading import HEAD, Saved, head_tensors, read_adapter
+from .record import Record, read_record
 from .recovery import Recovered, in_words, recover
 from .tuned import TunedModel
-
-#: Beginnings of PEFT's `init_lora_weights` that take the first factors off the frozen weight: on the backbone's own weight they would be another model.
-MOVES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Source:
     tensors: dict[str, Tensor] | None = None
     whole: Backbone | None = None
     raw: bool = False
+    biases: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -60,8 +63,8 @@ def read_source(folder: Path) -> Source:
     if (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
         whole = load_backbone(str(folder))
         return Source(folder, record, _head_of(whole.model) if whole.has_head else {}, whole=whole)
-    config, tensors, raw = read_adapter(folder)
-    return Source(folder, record, head_tensors(tensors), config, tensors, raw=raw)
+    config, tensors, raw, biases = read_adapter(folder)
+    return Source(folder, record, head_tensors(tensors), config, tensors, raw=raw, biases=biases)
 
 
 def open_adapted(backbone: Backbone, source: Source | Path) -> Adapted:
@@ -72,11 +75,52 @@ def open_adapted(backbone: Backbone, source: Source | Path) -> Adapted:
     source = read_source(source) if isinstance(source, Path) else source
     if source.whole is not None:
         adapted = _open_checkpoint(backbone, source, source.whole)
-    elif source.head:
-        adapted = Adapted(load_adapter(backbone, source.folder), True)
+    elif answers(backbone, source):
+        adapted = _open_with_head(backbone, source)
     else:
         adapted = _open_headless(backbone, source)
     return Adapted(adapted.model.eval(), adapted.has_head, (*adapted.notes, *_remarks(adapted.model, source)))
+
+
+def answers(backbone: Backbone, source: Source) -> bool:
+    """Whether there is a trained head: the source's own, or the backbone's for an adapter of the same classifier."""
+    if source.head or source.whole is not None:
+        return bool(source.head)
+    modules = {name for name, _ in backbone.model.named_modules()}
+    # an adapter of another class (speech recognition) has factors at other places, and knows nothing of this head
+    return backbone.has_head and all(_module_of(name, modules) for name in source.tensors or {})
+
+
+def _module_of(name: str, modules: Collection[str]) -> bool:
+    """Whether a tensor of an adapter lies on one of the model's modules, or belongs to none (VeRA's shared ones)."""
+    path = name.removeprefix(PREFIX)
+    if path == name:
+        return True
+    pieces = path.split(".")
+    return any(".".join(pieces[:end]) in modules and end > 1 for end in range(len(pieces), 0, -1)) or pieces[0] in HEAD
+
+
+# Folders with a head ---------------------------------------------------------------------------------------------------
+
+
+def _open_with_head(backbone: Backbone, source: Source) -> Adapted:
+    assert source.config is not None
+    folder, init = source.folder, str(getattr(source.config, "init_lora_weights", ""))
+    notes = []
+    if moves_base(source.config):
+        notes.append(
+            f"This adapter started by {init}, which changes the weights below the factors; it is told against the "
+            "backbone's own weights, as LoRA of twice the rank (right if the backbone is the one that training began with)."
+        )
+    lacking = [part for part in HEAD if f"{part}.weight" not in source.head]
+    if lacking:
+        notes.append(f"The {' and '.join(lacking)} {'are' if len(lacking) > 1 else 'is'} the backbone folder's own.")
+    if source.biases:
+        notes.append(
+            f"{len(source.biases)} of the encoder's biases were trained too; they are part of the trained model."
+        )
+    saved = Saved(source.config, source.tensors or {}, source.raw, source.biases)
+    return Adapted(load_adapter(backbone, folder, saved), True, tuple(notes))
 
 
 # Folders without a head ------------------------------------------------------------------------------------------------
@@ -84,18 +128,24 @@ def open_adapted(backbone: Backbone, source: Source | Path) -> Adapted:
 
 def _open_headless(backbone: Backbone, source: Source) -> Adapted:
     config, tensors, folder = source.config, source.tensors or {}, source.folder
-    if not isinstance(config, LoraConfig):
+    assert config is not None
+    check_record(backbone, folder)
+    if not isinstance(config, LoraConfig) or isinstance(config, AdaLoraConfig):
+        if is_converted(config):
+            raise LorascopeError(
+                f"adapter {folder}: {config.peft_type} without a head cannot be read; save it with "
+                "modules_to_save=['projector', 'classifier'], or merge it and give the merged checkpoint"
+            )
+        return Adapted(place(backbone, config, tensors, source.biases, folder), False)
+    if source.biases:
         raise LorascopeError(
-            f"adapter {folder}: no trained projector and classifier, which only LoRA can be analysed without; save it with modules_to_save=['projector', 'classifier']"
+            f"adapter {folder}: biases were trained with it, and it has no head, which cannot be read; merge it and give "
+            "the merged checkpoint"
         )
-    if config.bias != "none":
+    if moves_base(config):
         raise LorascopeError(
-            f"adapter {folder}: trained with bias={config.bias!r} and without a head, which cannot be read; merge it and give the merged checkpoint"
-        )
-    start = str(config.init_lora_weights)
-    if start.startswith(MOVES_BASE):
-        raise LorascopeError(
-            f"adapter {folder}: started by {start}, which changes the weights below its factors, and has no head; merge it and give the merged checkpoint"
+            f"adapter {folder}: started by {config.init_lora_weights}, which changes the weights below its factors, and has "
+            "no head; merge it and give the merged checkpoint"
         )
     modules = [
         name
@@ -113,7 +163,8 @@ def _open_headless(backbone: Backbone, source: Source) -> Adapted:
         raise LorascopeError(
             f"adapter {folder}: it adapts no linear layer of the encoder ({elsewhere or 'it is empty'}); there is nothing to analyse"
         )
-    check_factors(config, mapped.tensors, backbone, folder)
+    check_factors(mapped.tensors, backbone, folder)
+    _check_depth(config, mapped.tensors, backbone, folder)
     notes = [f"Left out of the adapter, since only the encoder is analysed: {elsewhere}."] if elsewhere else []
     return Adapted(inject(backbone.model, mapped.config, mapped.tensors, f"adapter {folder}"), False, tuple(notes))
 
@@ -134,7 +185,21 @@ def inject(model: SpeechClassifier, config: LoraConfig, tensors: dict[str, Tenso
         raise LorascopeError(
             f"{what}: {unexpected[0]} cannot be read; only plain LoRA and DoRA can be analysed without a head"
         )
+    settle_head(peft)
     return peft
+
+
+def _check_depth(config: LoraConfig, tensors: Collection[str], backbone: Backbone, folder: Path) -> None:
+    """Raise `LorascopeError` where an adapter that means all blocks alike has not as many as the backbone."""
+    targets = config.target_modules or ()
+    # a pattern, a whole path or an exclusion may well mean some layers only
+    some = isinstance(targets, str) or any("." in target for target in targets) or config.exclude_modules
+    layers = {name.split(".layers.")[1].split(".")[0] for name in tensors if ".layers." in name}
+    if layers and not some and config.layers_to_transform is None and len(layers) != backbone.layers:
+        raise LorascopeError(
+            f"adapter {folder}: made for another backbone: it adapts {len(layers)} layers, {backbone.name} has "
+            f"{backbone.layers}; give the backbone that it was trained on"
+        )
 
 
 # Whole checkpoints -----------------------------------------------------------------------------------------------------
@@ -196,7 +261,8 @@ def _encoder_of(model: SpeechClassifier) -> dict[str, Tensor]:
 
 
 def _head_of(model: SpeechClassifier) -> dict[str, Tensor]:
-    return {name: tensor for name, tensor in model.state_dict().items() if name.split(".")[0] in HEAD}
+    parts = (*HEAD, "layer_weights")
+    return {name: tensor for name, tensor in model.state_dict().items() if name.split(".")[0] in parts}
 
 
 # Remarks ---------------------------------------------------------------------------------------------------------------

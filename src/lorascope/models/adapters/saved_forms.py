@@ -16,7 +16,7 @@ PREFIX = "base_model.model."
 _WRAPPERS = re.compile(r"(_fsdp_wrapped_module|_checkpoint_wrapped_module|_orig_mod)\.|^module\.")
 #: A factor in memory, with the adapter's name: `lora_A.default.weight`, `lora_E.default`, `ia3_l.default`.
 _FACTOR = re.compile(r"\.(lora_\w+|ia3_l)\.(?!weight$|bias$)([^.]+)(\.weight|\.bias)?$")
-_SAVED = re.compile(r"\.modules_to_save\.([^.]+)\.")
+_SAVED = re.compile(r"\.modules_to_save\.(?!weight$|bias$)([^.]+)\.")
 GATHER = (
     "it is a save of ZeRO-3's or FSDP's parts of one process; gather the weights first (accelerator.get_state_dict, "
     "FSDP's FULL_STATE_DICT, DeepSpeed's zero_to_fp32.py) and save again"
@@ -33,8 +33,15 @@ def as_peft_saves(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], boo
     names = {name: _WRAPPERS.sub("", name) for name in tensors}
     adapters = {found.group(1) for name in names.values() if (found := _SAVED.search(name))}
     adapters |= {found.group(2) for name in names.values() if (found := _FACTOR.search(name))}
-    if not adapters and names == dict(zip(tensors, tensors, strict=True)):
-        return dict(tensors), False
+    whole = not any(".modules_to_save." in name for name in tensors)
+    if not adapters and whole and names == dict(zip(tensors, tensors, strict=True)):
+        # some programs save from the wrapped model, without what PEFT puts before its names
+        bare = not any(name.startswith("base_model.") for name in tensors)
+        return {PREFIX + name if bare else name: tensor for name, tensor in tensors.items()}, False
+    if not adapters:
+        # the names that PEFT saves, with what a wrapper put into them
+        clean = {own.replace(".modules_to_save.", "."): tensors[name] for name, own in names.items()}
+        return {own if own.startswith("base_model.") else PREFIX + own: tensor for own, tensor in clean.items()}, True
     if len(adapters) > 1:
         raise LorascopeError(f"holds several adapters ({', '.join(sorted(adapters))}); save one of them alone")
     result = {}
@@ -88,15 +95,18 @@ def _fit(one: Tensor, other: Tensor) -> bool:
 
 
 def _has_rank_first(name: str) -> bool:
-    return any(f".{this}" in name for this in ("lora_A", "lora_embedding_A", "projector"))
+    return any(f".{this}" in name for this in ("lora_A", "lora_embedding_A")) or name.endswith(".projector.weight")
 
 
 def _partner(name: str) -> str | None:
     """The tensor whose columns are this one's rows, or the reverse: B of A, the classifier's
     weight of the projector's.
     """
-    for one, two in (("lora_A", "lora_B"), ("lora_embedding_A", "lora_embedding_B"), ("projector", "classifier")):
+    for one, two in (("lora_A", "lora_B"), ("lora_embedding_A", "lora_embedding_B")):
         for this, that in ((one, two), (two, one)):
             if f".{this}" in name and not name.endswith(".bias"):
                 return name.replace(f".{this}", f".{that}")
+    for this, that in (("projector", "classifier"), ("classifier", "projector")):
+        if name.endswith(f".{this}.weight"):
+            return name.replace(f".{this}.weight", f".{that}.weight")
     return None

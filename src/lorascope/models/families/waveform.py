@@ -79,6 +79,12 @@ class WaveformClassifier(SpeechClassifier):
         """The encoder's blocks, in order."""
         return self.encoder_module.encoder.layers
 
+    def last_depth_is_normed(self) -> bool:
+        """What `sums_normed` is in the version of transformers that is installed: asked of the stock encoder itself."""
+        with torch.no_grad():
+            found = self.encoder_module(torch.ones(1, samples_of(2, self.config)), output_hidden_states=True)
+        return torch.equal(found.hidden_states[-1], found.last_hidden_state)
+
     def encode(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
         """Encoder output [clips, frames, width] of waveforms [clips, samples]; `valid` [clips] counts each clip's own frames (None: all are)."""
         trunk = self.encoder_module

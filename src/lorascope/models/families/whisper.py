@@ -63,6 +63,11 @@ class WhisperClassifier(SpeechClassifier, WhisperForAudioClassification):
         """Encoder output after the final LayerNorm, [clips, frames, width], of log-mels [clips, mels, 2 * frames];
         Whisper attends to padding, so `valid` changes nothing.
         """
+        convolutions: tuple[Any, ...] = (self.encoder.conv1, self.encoder.conv2)
+        for convolution in convolutions:
+            if not hasattr(convolution, "stride"):
+                # an adapter's layer around it, which has not what the encoder asks a convolution for
+                convolution.stride = convolution.get_base_layer().stride
         with context_length(self.encoder, features.shape[-1] // 2):
             return self.encoder(features).last_hidden_state
 

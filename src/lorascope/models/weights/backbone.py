@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from ..classifier import SpeechClassifier, initialise_head
 from ..families.known import FAMILIES, feature_settings
 from ..families.whisper import WhisperClassifier
 from .arrays import EncoderWeights
-from .checkpoints import LOAD_ERRORS, check_whole, explain
+from .checkpoints import LOAD_ERRORS, check_unquantised, check_whole, explain
 from .ctranslate2 import is_converted_folder, read_converted_folder
 from .openai_whisper import read_checkpoint
 from .wheels import WHEELS, is_installed, load_wheel
@@ -147,6 +147,19 @@ def _find(name: str) -> tuple[str, str]:
     raise LorascopeError(f"backbone {name}: {'; '.join(tried)}; {way_out}")
 
 
+def with_new_head(backbone: Backbone, classes: Sequence[str], projection: int, seed: int = 42) -> Backbone:
+    """The same backbone with a head drawn anew for `classes`, in place; where it has a projector of that width already, that one stays."""
+    model: Any = backbone.model
+    kept = model.projector if backbone.has_head and model.projector.out_features == projection else None
+    model.projector = torch.nn.Linear(model.projector.in_features, projection)
+    model.classifier = torch.nn.Linear(projection, len(classes))
+    model.config.classifier_proj_size, model.config.num_labels = projection, len(classes)
+    initialise_head(model, seed)
+    if kept is not None:
+        model.projector = kept
+    return replace(backbone, model=model.eval(), labels=())
+
+
 def _cached(target: str) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
@@ -183,6 +196,8 @@ def _from_pretrained(
             "classifier_proj_size": projection,
             "id2label": dict(enumerate(classes)),
             "label2id": {c: i for i, c in enumerate(classes)},
+            # the head that is drawn anew is the paper's, on the last depth
+            "use_weighted_layer_sum": False,
         }
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
@@ -196,6 +211,11 @@ def _from_pretrained(
                 raise LorascopeError(
                     f"backbone {target}: a {config.model_type!r} model, but only encoders of {known} can be read; give one of those"
                 )
+            if getattr(config, "quantization_config", None) is not None:
+                check_unquantised(target)
+                delattr(config, "quantization_config")
+                config = config.__class__.from_dict(config.to_dict() | options)
+                options = {"config": config}
             loader: Any = family.classifier
             asked = getattr(config, "_attn_implementation", None)
             if asked not in OWN_ATTENTION:
@@ -218,9 +238,7 @@ def _from_pretrained(
     missing = {key for key in info["missing_keys"] if not key.endswith(UNUSED)}
     check_whole(target, family.title, f"{model.trunk}.", missing, info["mismatched_keys"], keeps_head=classes is None)
     if model.config.use_weighted_layer_sum:
-        raise LorascopeError(
-            f"backbone {target}: its head sums over layers (use_weighted_layer_sum), which cannot be analysed; set it to false and train the head anew"
-        )
+        model.sums_normed = model.eval().last_depth_is_normed()
     has_head = classes is None and not missing
     labels = tuple(str(model.config.id2label[i]) for i in range(model.config.num_labels)) if has_head else ()
     if not has_head:

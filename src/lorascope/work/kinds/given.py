@@ -15,7 +15,7 @@ from ...analysis.analyse import analyse, cannot_be_had, open_adapter
 from ...corpora import Corpus, load_corpus
 from ...errors import LorascopeError
 from ...experiment.analyses import versions_of
-from ...experiment.config import AnalysisConfig
+from ...experiment.config import AnalysisConfig, CorpusConfig
 from ...machine.devices import device
 from ...models.adapters.folder import load_frozen_head
 from ...models.families.known import parts_of
@@ -23,7 +23,7 @@ from ...sound.context import no_window
 from ...store import seals
 from ...store.folder import RunFolder, digest, write_text
 from ..manifest import base_manifest
-from ..sources import Say, choose, default_context, in_order, open_backbone, prepare
+from ..sources import Say, choose, corpus_section, default_context, in_order, open_backbone, prepare
 from .analysis import about_of
 
 TRUSTED = "That the adapter has not heard these speakers in its training was said, and cannot be seen here."
@@ -37,7 +37,7 @@ def analyse_given(
     backbone: str,
     adapter: str | Path,
     folder: RunFolder,
-    corpus: str,
+    corpus: str | CorpusConfig,
     root: str | Path | None,
     frozen: str | Path | None,
     clip_ids: Sequence[str] | None,
@@ -63,7 +63,8 @@ def analyse_given(
         head = in_order(load_frozen_head(Path(frozen), base), Path(frozen), classes, base)
     elif frozen is not None:
         notes.append("The frozen baseline's head is left aside, since the adapter has none to compare it with.")
-    clips = load_corpus(corpus, root=Path(root) if root is not None else None, classes=classes)
+    section = corpus_section(corpus, root, classes)
+    clips = _load(section)
     heard = clips if test_speakers is None else _of_speakers(clips, test_speakers, adapter)
     sample, counts = choose(heard, clip_ids, settings)
     kept = replace(clips, clips=clips.clips.loc[list(sample["clip"])])
@@ -91,18 +92,18 @@ def analyse_given(
         notes += [*adapted.notes, *analysis.notes]
         about = {
             "fold": fold,
-            "speakers": {"test": sorted(sample["speaker"].unique()), "validation": []},
+            "speakers": {"analysed" if test_speakers is None else "test": sorted(sample["speaker"].unique())},
             "trained_on": None if test_speakers is None else len(clips.clips) - len(heard.clips),
             "tested_on": None if test_speakers is None else len(heard.clips),
             "settings": settings.settings,
             "versions": versions,
-            **about_of(sample, counts, settings, analysis, [*notes, TRUSTED if test_speakers else UNKNOWN_SPEAKERS]),
+            **about_of(sample, counts, settings, analysis, [TRUSTED if test_speakers else UNKNOWN_SPEAKERS, *notes]),
         }
         folder.analyses.finish(unit, about)
     about = folder.analyses.read(unit)
-    for note in about["notes"][:-1]:
+    for note in about["notes"][1:]:
         say(f"note: {note}")
-    write_text(folder.config, _config_text(backbone, adapter, frozen, corpus, root, chosen_context, classes, settings))
+    write_text(folder.config, _config_text(backbone, adapter, frozen, section, chosen_context, settings))
     named = {"name": "given", "label": "adapter", "control": None, "fold": fold or "", "seed": 0, "clips_from": "test"}
     return {
         **base_manifest(created, clips, base, chosen_context, features),
@@ -113,6 +114,17 @@ def analyse_given(
         "analyses": [named | {key: about[key] for key in ("hash", "seconds")}],
         "analysis": about,
     }
+
+
+def _load(section: CorpusConfig) -> Corpus:
+    return load_corpus(
+        section.reader,
+        root=section.root,
+        classes=section.classes,
+        label_map=section.label_map,
+        exclude=section.exclude,
+        **section.options,
+    )
 
 
 def _of_speakers(clips: Corpus, speakers: Sequence[str], adapter: str | Path) -> Corpus:
@@ -131,7 +143,7 @@ def analyse_folds(
     adapters: Mapping[str, str | Path],
     test_speakers: Sequence[Sequence[str]],
     folder: RunFolder,
-    corpus: str,
+    corpus: str | CorpusConfig,
     root: str | Path | None,
     frozen: Sequence[str | Path] | None,
     context: str | None,
@@ -151,7 +163,7 @@ def analyse_folds(
     _refuse_shared(dict(zip(adapters, test_speakers, strict=True)))
     # before anything is measured
     classes = open_backbone(backbone, next(iter(adapters.values())), labels).classes
-    clips = load_corpus(corpus, root=Path(root) if root is not None else None, classes=classes)
+    clips = _load(corpus_section(corpus, root, classes))
     for adapter, speakers in zip(adapters.values(), test_speakers, strict=True):
         _of_speakers(clips, speakers, adapter)
     manifests: list[dict[str, Any]] = []
@@ -200,10 +212,8 @@ def _config_text(
     backbone: str,
     adapter: str | Path,
     frozen: str | Path | None,
-    corpus: str,
-    root: str | Path | None,
+    corpus: CorpusConfig,
     context: str,
-    classes: Sequence[str],
     config: AnalysisConfig,
 ) -> str:
     return yaml.safe_dump(
@@ -212,7 +222,7 @@ def _config_text(
             "backbone": {"name": backbone, "context": context},
             "adapter": str(adapter),
             "frozen": None if frozen is None else str(frozen),
-            "corpus": {"reader": corpus, "root": None if root is None else str(root), "classes": list(classes)},
+            "corpus": corpus.model_dump(mode="json", exclude_defaults=True) | {"classes": list(corpus.classes)},
             "analysis": config.model_dump(mode="json"),
         },
         sort_keys=False,

@@ -17,6 +17,7 @@ require("numpy", "pandas", "pyarrow", "soundfile", "soxr")
 from .corpus import DEFAULT_CLASSES, About, Corpus, Published, Recordings, corpus_from
 from .folds.folds import Fold, make_folds
 from .labels import suggestion
+from .readers.files import ANY_SUFFIX, files_below
 
 __all__ = ["CORPORA", "PUBLISHED", "READERS", "About", "Corpus", "Fold", "Published", "load_corpus", "make_folds"]
 
@@ -60,7 +61,39 @@ def load_corpus(
         options["root"] = root_of(name, root, options)
     elif root is not None:
         raise LorascopeError(f"corpus.root: {root}: the reader {name} reads no folder; take corpus.root out")
-    return corpus_from(name, reader(**options), classes, label_map, exclude)
+    try:
+        found = reader(**options)
+    except LorascopeError as error:
+        raise told_deeper(reader, options.get("root"), error, options) from error
+    return corpus_from(name, found, classes, label_map, exclude)
+
+
+def told_deeper(
+    reader: Callable[..., Recordings],
+    root: Path | None,
+    error: LorascopeError,
+    options: Mapping[str, Any] | None = None,
+) -> LorascopeError:
+    """A reader's error, or one that names the folder below `root` where the same reader finds its corpus.
+
+    Tried are the folder that holds all sounds and those between it and `root`: an archive often unpacks into a folder
+    of its own.
+    """
+    if root is None or not root.is_dir():
+        return error
+    folders = [str(path.parent) for path in files_below(root) if path.suffix.lower() in ANY_SUFFIX]
+    common = Path(os.path.commonpath(folders)) if folders else root
+    between = [folder for folder in (*reversed(common.parents), common) if folder.is_relative_to(root)]
+    for folder in between[1:]:
+        try:
+            reader(**{**(options or {}), "root": folder})
+        except LorascopeError:
+            continue
+        return LorascopeError(
+            f"{root}: the corpus lies deeper, in {folder}; give that folder with corpus.root "
+            "(on the command line --root)"
+        )
+    return error
 
 
 def root_of(name: str, root: str | Path | None, options: Mapping[str, Any]) -> Path | None:

@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import LorascopeError
 from ..machine.progress import bar
 from ..store.cache import FORM, cache_folder, keep, kept
+from .unheard import told_otherwise
 from .features import FRAMES_PER_SECOND, SAMPLE_RATE, Features, FeatureSettings
 
 #: Peak amplitude under which a clip counts as silence: one step of 16-bit audio.
@@ -74,6 +75,8 @@ def _read(
             count = min(round(last * rate), length) - file.tell()
             return file.read(count, dtype="float32", always_2d=True), rate
     except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
+        if known := told_otherwise(path):
+            raise LorascopeError(f"{path}: {known}") from error
         # the error of bytes names an object in memory
         why = getattr(error, "error_string", "") or str(error).splitlines()[0]
         raise LorascopeError(f"{path}: cannot be read as audio ({why}); {WAY_OUT}") from error

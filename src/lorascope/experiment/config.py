@@ -201,6 +201,11 @@ def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experime
     Raises `LorascopeError` naming the file and the key where one is unknown, missing or wrong.
     """
     data = read_mapping(path, "an experiment's YAML file")
+    if {"grid", "experiment"} <= data.keys():
+        raise LorascopeError(
+            f"{path}: a grid of experiments; compute it with `lorascope sweep`, or list its cells with "
+            "`lorascope sweep --dry-run`"
+        )
     for override in overrides:
         _apply(data, override)
     return experiment_from(data, str(path))

@@ -14,7 +14,7 @@ from ..machine.requirements import require
 
 require("numpy", "pandas", "pyarrow", "soundfile", "soxr")
 
-from .corpus import DEFAULT_CLASSES, About, Corpus, Published, Recordings, corpus_from
+from .corpus import DEFAULT_CLASSES, EMOTION, About, Corpus, Published, Recordings, corpus_from, relabelled
 from .folds.folds import Fold, make_folds
 from .labels import suggestion
 from .readers.files import ANY_SUFFIX, files_below
@@ -42,11 +42,14 @@ def load_corpus(
     classes: Sequence[str] = DEFAULT_CLASSES,
     label_map: Mapping[str, str | None] | None = None,
     exclude: Sequence[str] = (),
+    task: str = EMOTION,
     **options: Any,
 ) -> Corpus:
     """Read a corpus by its reader's name and map it to the experiment's classes.
 
-    Without `root` the corpus is looked for in `$LORASCOPE_CORPORA/<name>`. `options` are the reader's own. Raises
+    `task` is emotion, or any other word: then the labels are the column of that name (gender, text) or whatever a
+    manifest gives, and the classes all that occur unless some are given. Without `root` the corpus is looked for in
+    `$LORASCOPE_CORPORA/<name>`. `options` are the reader's own. Raises
     `LorascopeError` as the reader and `corpus_from` do, and for an unknown reader or option.
     """
     reader = READERS.get(name)
@@ -65,7 +68,10 @@ def load_corpus(
         found = reader(**options)
     except LorascopeError as error:
         raise told_deeper(reader, options.get("root"), error, options) from error
-    return corpus_from(name, found, classes, label_map, exclude)
+    about = CORPORA.get(name)
+    found = relabelled(found, task, own_labels=about is None or about.clips is None)
+    chosen = () if task != EMOTION and classes is DEFAULT_CLASSES else classes
+    return corpus_from(name, found, chosen, label_map, exclude, task)
 
 
 def told_deeper(

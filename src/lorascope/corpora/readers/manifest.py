@@ -80,6 +80,9 @@ def _named(table: pd.DataFrame, columns: Mapping[str, str], file: Path) -> tuple
         if found:
             chosen["path"] = found[0]
             notes.append(f"{file.name}: column {found[0]!r} was read as path")
+    if "emotion" not in columns and "emotion" not in theirs and "label" in theirs:
+        chosen["emotion"] = "label"
+        notes.append(f"{file.name}: column 'label' was read as the clips' labels")
     # the same column may be two of ours, as a file's name is its id; what was named takes the place of what has the name
     return table.assign(**{name: table[given] for name, given in chosen.items()}), notes
 

@@ -63,7 +63,7 @@ def test_features_are_computed_once_for_a_content(tones, heard):
 
 def test_too_short_a_clip_is_named(tmp_path, heard):
     with pytest.raises(LorascopeError, match="clip click: openSMILE gives no value for 88 of 88"):
-        functionals("egemaps", {"click": write_tone(tmp_path / "click.wav", 200, 0.01)}, heard)
+        functionals("egemaps", {"click": write_tone(tmp_path / "click.wav", 200, 0.02)}, heard)
 
 
 def test_without_opensmile_a_run_stops_before_it_writes(corpus, backbone_folder, tmp_path, monkeypatch):

@@ -14,9 +14,10 @@ from ..machine.requirements import require
 
 require("numpy", "pandas", "pyarrow", "soundfile", "soxr")
 
-from .corpus import DEFAULT_CLASSES, About, Corpus, Published, Recordings, corpus_from
+from .corpus import DEFAULT_CLASSES, EMOTION, About, Corpus, Published, Recordings, corpus_from, relabelled
 from .folds.folds import Fold, make_folds
 from .labels import suggestion
+from .readers.files import ANY_SUFFIX, files_below
 
 __all__ = ["CORPORA", "PUBLISHED", "READERS", "About", "Corpus", "Fold", "Published", "load_corpus", "make_folds"]
 
@@ -41,11 +42,14 @@ def load_corpus(
     classes: Sequence[str] = DEFAULT_CLASSES,
     label_map: Mapping[str, str | None] | None = None,
     exclude: Sequence[str] = (),
+    task: str = EMOTION,
     **options: Any,
 ) -> Corpus:
     """Read a corpus by its reader's name and map it to the experiment's classes.
 
-    Without `root` the corpus is looked for in `$LORASCOPE_CORPORA/<name>`. `options` are the reader's own. Raises
+    `task` is emotion, or any other word: then the labels are the column of that name (gender, text) or whatever a
+    manifest gives, and the classes all that occur unless some are given. Without `root` the corpus is looked for in
+    `$LORASCOPE_CORPORA/<name>`. `options` are the reader's own. Raises
     `LorascopeError` as the reader and `corpus_from` do, and for an unknown reader or option.
     """
     reader = READERS.get(name)
@@ -60,7 +64,42 @@ def load_corpus(
         options["root"] = root_of(name, root, options)
     elif root is not None:
         raise LorascopeError(f"corpus.root: {root}: the reader {name} reads no folder; take corpus.root out")
-    return corpus_from(name, reader(**options), classes, label_map, exclude)
+    try:
+        found = reader(**options)
+    except LorascopeError as error:
+        raise told_deeper(reader, options.get("root"), error, options) from error
+    about = CORPORA.get(name)
+    found = relabelled(found, task, own_labels=about is None or about.clips is None)
+    chosen = () if task != EMOTION and classes is DEFAULT_CLASSES else classes
+    return corpus_from(name, found, chosen, label_map, exclude, task)
+
+
+def told_deeper(
+    reader: Callable[..., Recordings],
+    root: Path | None,
+    error: LorascopeError,
+    options: Mapping[str, Any] | None = None,
+) -> LorascopeError:
+    """A reader's error, or one that names the folder below `root` where the same reader finds its corpus.
+
+    Tried are the folder that holds all sounds and those between it and `root`: an archive often unpacks into a folder
+    of its own.
+    """
+    if root is None or not root.is_dir():
+        return error
+    folders = [str(path.parent) for path in files_below(root) if path.suffix.lower() in ANY_SUFFIX]
+    common = Path(os.path.commonpath(folders)) if folders else root
+    between = [folder for folder in (*reversed(common.parents), common) if folder.is_relative_to(root)]
+    for folder in between[1:]:
+        try:
+            reader(**{**(options or {}), "root": folder})
+        except LorascopeError:
+            continue
+        return LorascopeError(
+            f"{root}: the corpus lies deeper, in {folder}; give that folder with corpus.root "
+            "(on the command line --root)"
+        )
+    return error
 
 
 def root_of(name: str, root: str | Path | None, options: Mapping[str, Any]) -> Path | None:

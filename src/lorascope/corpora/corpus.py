@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from pathlib import Path
 
 import pandas as pd
 
 from ..errors import LorascopeError
-from .labels import canonical, class_names, mapped_labels, suggestion
+from .labels import canonical, class_names, labels_as_they_are, mapped_labels, suggestion
 
+#: The task whose labels have synonyms and published counts; of any other, labels are taken as they are.
+EMOTION = "emotion"
 DEFAULT_CLASSES = ("anger", "happiness", "neutrality", "sadness")
 #: Columns that every corpus has.
 REQUIRED = ("path", "speaker", "emotion")
@@ -90,6 +92,7 @@ class Corpus:
     optimistic: tuple[str, ...] = ()
     synthetic: bool = False
     parts: tuple[str, ...] = ()
+    task: str = EMOTION
 
     @property
     def speakers(self) -> tuple[str, ...]:
@@ -116,8 +119,11 @@ def corpus_from(
     classes: Sequence[str] = DEFAULT_CLASSES,
     label_map: Mapping[str, str | None] | None = None,
     exclude: Sequence[str] = (),
+    task: str = EMOTION,
 ) -> Corpus:
     """Map labels to the experiment's classes, count what is left out, and check the rest.
+
+    Of any other `task` than emotion labels are taken as they are, and no `classes` mean all that occur.
 
     `label_map` maps a corpus' label (as written there, or its canonical name) to a class, or to None to leave it out;
     other labels go by the synonym table. Raises `LorascopeError` on a duplicate id, a missing file, an unknown label,
@@ -129,8 +135,12 @@ def corpus_from(
     if table.empty:
         raise LorascopeError(f"{name}: no clips found; check corpus.root")
     _check_ids(table, where)
-    classes = class_names(classes, label_map or {})
-    targets = mapped_labels([*table["emotion"].astype(str), *found.joined.values()], label_map or {}, classes)
+    if task == EMOTION:
+        classes = class_names(classes, label_map or {})
+        targets = mapped_labels([*table["emotion"].astype(str), *found.joined.values()], label_map or {}, classes)
+    else:
+        kept = ~table["id"].isin(list(exclude))
+        classes, targets = labels_as_they_are(table.loc[kept, "emotion"].astype(str), label_map or {}, classes)
     joined = {label: emotion for label, emotion in found.joined.items() if label not in (*targets, *classes)}
     table["emotion"] = table["emotion"].astype(str).replace(joined)
     ids = list(table["id"])
@@ -145,7 +155,7 @@ def corpus_from(
     table, where = table[~excluded], list(compress(where, ~excluded))
     emotions, outside = [], []
     for label, place in zip(table["emotion"], where, strict=True):
-        emotion, reason = _class_of(label, classes, targets, place)
+        emotion, reason = _class_of(label, classes, targets, place, task)
         emotions.append(emotion)
         outside.append(reason)
     reasons += sorted(Counter(reason for reason in outside if reason).items())
@@ -162,7 +172,26 @@ def corpus_from(
         notes=tuple(notes),
         optimistic=found.optimistic,
         synthetic=found.synthetic,
+        task=task,
     )
+
+
+def relabelled(found: Recordings, task: str, own_labels: bool) -> Recordings:
+    """Recordings whose labels are those of a task: the column of the task's name, else the reader's labels where those
+    are whatever the user's table gives (`own_labels`). Clips without a label are counted as left out.
+    """
+    if task == EMOTION:
+        return found
+    if task not in found.table:
+        if own_labels:
+            return found
+        known = [column for column in OPTIONAL if column in found.table]
+        raise LorascopeError(f"corpus.task: this reader gives no {task!r}{suggestion(task, [EMOTION, *known])}")
+    there = found.table[task].notna().to_numpy()
+    table = found.table.assign(emotion=found.table[task])[there]
+    left_out = ((f"without a {task}", int((~there).sum())),) if not there.all() else ()
+    where = None if found.where is None else list(compress(found.where, there))
+    return replace(found, table=table, where=where, left_out=(*found.left_out, *left_out), joined={})
 
 
 def _check_ids(table: pd.DataFrame, where: Sequence[str]) -> None:
@@ -195,14 +224,14 @@ def _check_clips(name: str, table: pd.DataFrame, where: Sequence[str], classes: 
 
 
 def _class_of(
-    label: str, classes: tuple[str, ...], targets: Mapping[str, str | None], place: str
+    label: str, classes: tuple[str, ...], targets: Mapping[str, str | None], place: str, task: str
 ) -> tuple[str, str | None]:
     """(class, None), or (emotion, why it is left out)."""
     emotion = targets.get(label, label)
     if emotion is None:
         return label, f"label {label!r} (left out by corpus.label_map)"
     try:
-        emotion = emotion if emotion in classes else canonical(emotion)
+        emotion = emotion if emotion in classes or task != EMOTION else canonical(emotion)
     except LorascopeError as error:
         raise LorascopeError(f"{place}: {error}; mend it, or map it with corpus.label_map") from error
-    return emotion, None if emotion in classes else f"emotion {emotion} is not among the classes"
+    return emotion, None if emotion in classes else f"{task} {emotion} is not among the classes"

@@ -227,6 +227,22 @@ def mapped_labels(
     }
 
 
+def labels_as_they_are(
+    labels: Iterable[str], label_map: Mapping[str, str | None], classes: Sequence[str]
+) -> tuple[tuple[str, ...], dict[str, str | None]]:
+    """The classes of a task without synonyms (all that occur, sorted, where none are given), and what the label map
+    makes of its keys. Raises `LorascopeError` where no clip has a key.
+    """
+    written = sorted(set(labels))
+    for key in label_map:
+        if key not in written:
+            raise LorascopeError(
+                f"corpus.label_map.{key}: no clip has this label{suggestion(key, written)}; mend it or take it out"
+            )
+    mapped = {label_map.get(label, label) for label in written}
+    return tuple(classes) or tuple(sorted(label for label in mapped if label is not None)), dict(label_map)
+
+
 def _key(label: str, label_map: Mapping[str, str | None], written: Sequence[str]) -> str | None:
     """The key that speaks of a label: its own spelling, else its emotion's canonical name, else a synonym that is
     itself no label of the corpus.

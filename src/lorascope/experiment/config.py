@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from ..errors import LorascopeError
 from .measuring import MEASURES as MEASURES
@@ -23,20 +23,31 @@ from .trainer import TrainerConfig
 class CorpusConfig(Section):
     """Which clips: a reader, where the corpus lies, and the experiment's classes.
 
-    `root` may use environment variables; without it, `$LORASCOPE_CORPORA/<reader>`. `label_map` maps the corpus' own
-    labels to classes (null leaves a label out). `exclude` lists clip ids. `options` are the reader's own.
+    `task` says what the classes are of: emotion, whose labels have synonyms, or any other word, whose labels are taken
+    as they are and whose `classes` are all that occur unless given. `root` may use environment variables; without it,
+    `$LORASCOPE_CORPORA/<reader>`. `label_map` maps the corpus' own labels to classes (null leaves a label out).
+    `exclude` lists clip ids. `options` are the reader's own.
     """
 
     reader: str
+    task: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_ -]*$")] = "emotion"
     root: str | None = None
     classes: tuple[str, ...] = ("anger", "happiness", "neutrality", "sadness")
     label_map: dict[str, str | None] | None = None
     exclude: tuple[str, ...] = ()
     options: dict[str, Any] = Field(default_factory=dict)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _all_that_occur(cls, data: Any) -> Any:
+        other = isinstance(data, dict) and data.get("task", "emotion") != "emotion"
+        return {"classes": (), **data} if other else data
+
     @field_validator("classes")
     @classmethod
-    def _several(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+    def _several(cls, classes: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if not classes and info.data.get("task", "emotion") != "emotion":
+            return classes
         if len(classes) < 2 or len(set(classes)) != len(classes):
             raise ValueError("give at least two different classes")
         return classes
@@ -201,6 +212,11 @@ def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experime
     Raises `LorascopeError` naming the file and the key where one is unknown, missing or wrong.
     """
     data = read_mapping(path, "an experiment's YAML file")
+    if {"grid", "experiment"} <= data.keys():
+        raise LorascopeError(
+            f"{path}: a grid of experiments; compute it with `lorascope sweep`, or list its cells with "
+            "`lorascope sweep --dry-run`"
+        )
     for override in overrides:
         _apply(data, override)
     return experiment_from(data, str(path))

@@ -94,6 +94,8 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
     Raises `LorascopeError` naming the file and the key where one is unknown, missing, set twice or wrong.
     """
     data = read_mapping(path, "a grid's YAML file")
+    if {"corpus", "backbone"} <= data.keys() and "grid" not in data:
+        raise LorascopeError(f"{path}: a single experiment, no grid; compute it with `lorascope run`")
     axes = data.get("grid")
     if isinstance(axes, dict):
         data = data | {"grid": {str(axis): _points(str(axis), values, path) for axis, values in axes.items()}}

@@ -102,6 +102,10 @@ class Cell:
         that neither sounds nor weights are needed. Experiments whose cells have the same key share them.
         """
         corpora = [section and section.model_dump(mode="json") for section in self.corpora]
+        for section in corpora:
+            # as it was called before there were other tasks
+            if section and section["task"] == "emotion":
+                del section["task"]
         clips = [self.fold.train, self.fold.validation, self.fold.test]
         return digest([self.settings, corpora, clips, self.backbone, TRAINED_AS])
 
@@ -135,6 +139,7 @@ def _read(settings: CorpusConfig) -> Corpus:
         classes=settings.classes,
         label_map=settings.label_map,
         exclude=settings.exclude,
+        task=settings.task,
         **settings.options,
     )
 

@@ -17,9 +17,13 @@ from ..errors import LorascopeError
 from ..machine.progress import bar
 from ..store.cache import FORM, cache_folder, keep, kept
 from .features import FRAMES_PER_SECOND, SAMPLE_RATE, Features, FeatureSettings
+from .unheard import told_otherwise
 
 #: Peak amplitude under which a clip counts as silence: one step of 16-bit audio.
 SILENCE = 1 / 32768
+#: Samples at 16 kHz of one encoder frame: a shorter clip says nothing.
+ONE_FRAME = SAMPLE_RATE // FRAMES_PER_SECOND
+SHORT = f"shorter than one frame ({1000 // FRAMES_PER_SECOND} ms)"
 WAY_OUT = "mend the file, or leave the clip out with `corpus.exclude`"
 
 
@@ -49,9 +53,9 @@ def load_audio(
         if rate != SAMPLE_RATE:
             mono = soxr.resample(mono, rate, SAMPLE_RATE, quality="HQ").astype(np.float32)
         # after resampling, in which the only sample of a clip may vanish
-        if len(mono):
+        if len(mono) >= ONE_FRAME:
             return mono
-        wrong = f"no samples{piece}"
+        wrong = f"no samples{piece}" if not len(mono) else f"{len(mono) / SAMPLE_RATE * 1000:.3g} ms{piece}, {SHORT}"
     raise LorascopeError(f"{path}: {wrong}; {WAY_OUT}")
 
 
@@ -74,6 +78,8 @@ def _read(
             count = min(round(last * rate), length) - file.tell()
             return file.read(count, dtype="float32", always_2d=True), rate
     except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
+        if known := told_otherwise(path):
+            raise LorascopeError(f"{path}: {known}") from error
         # the error of bytes names an object in memory
         why = getattr(error, "error_string", "") or str(error).splitlines()[0]
         raise LorascopeError(f"{path}: cannot be read as audio ({why}); {WAY_OUT}") from error

@@ -387,3 +387,51 @@ def test_the_real_ravdess_is_whole_and_has_one_take_twice() -> None:
     check = check_corpus("ravdess", real_corpus("ravdess"), decode=False)
     assert [kind for kind, _ in check.faults if kind != "duplicate"] == []
     assert check.warnings == [] and check.clips is not None and len(check.clips) == 1440
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 73000\n"
+
+
+def printed(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """What `corpora check` prints of a corpus with faults."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as end:
+        main(["corpora", "check", *arguments])
+    assert end.value.code == 1
+    return capsys.readouterr().out
+
+
+def test_git_lfs_pointers_are_one_line(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sounds = sorted(tree.rglob("*.wav"))
+    for number, path in enumerate(sounds[:3]):
+        path.write_text(POINTER.format(f"{number:064x}"))
+    same_faults(check_corpus("emodb", tree), [("pointer", sounds[0].name, "3 files", "git lfs pull")])
+    for number, path in enumerate(sounds):
+        path.write_text(POINTER.format(f"{number:064x}"))
+    out = printed(["emodb", "--root", str(tree)], capsys)
+    assert "40 files are Git LFS pointers" in " ".join(out.split()) and "git lfs pull" in " ".join(out.split())
+    assert len(out.splitlines()) < 15
+
+
+def test_a_nested_tree_is_told_with_its_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for emotion in ("angry", "sad"):
+        for number, word in enumerate(("back", "bite", "book")):
+            folder = tmp_path / "tess" / "archive" / "TESS" / f"OAF_{emotion}"
+            folder.mkdir(parents=True, exist_ok=True)
+            write_tone(folder / f"OAF_{word}_{emotion}.wav", 100 + 7 * number + len(emotion))
+    out = printed(["tess", "--root", str(tmp_path / "tess")], capsys)
+    assert "the corpus lies deeper, in archive/TESS" in " ".join(out.split())
+    assert len(out.splitlines()) < 15
+
+
+def test_many_equal_faults_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = ["path,speaker,emotion"]
+    for number in range(5000):
+        (tmp_path / f"{number}.wav").write_bytes(b"RIFF nothing %d" % number)
+        rows.append(f"{number}.wav,{number % 9},{('angry', 'sad')[number % 2]}")
+    (tmp_path / "manifest.csv").write_text("\n".join(rows))
+    out = printed(["csv", "--root", str(tmp_path)], capsys)
+    assert "5000 faults" in out and "and 4997 more of 5000 (all with --json)" in out
+    assert len(out.splitlines()) < 15
+    told = json.loads(printed(["csv", "--root", str(tmp_path), "--json"], capsys))
+    assert len(told["faults"]) == 5000

@@ -16,13 +16,14 @@ from typing import Any
 import pandas as pd
 
 from ...errors import LorascopeError
-from .. import READERS, root_of
+from ...sound.unheard import is_pointer
+from .. import READERS, root_of, told_deeper
 from ..corpus import UNKNOWN_SPEAKER, Published, Recordings
 from ..labels import canonical, suggestion
 from ..readers import manifest
 from ..readers.files import SUFFIXES, files_below, watched
 from .giveaway import Giveaway, giveaway
-from .sounds import Heard, Sound, examine
+from .sounds import Heard, Sound, examine, pointers_told
 from .suspicions import (
     Finding,
     ids_given_twice,
@@ -36,7 +37,7 @@ from .suspicions import (
 
 #: So many misnamed files mean another corpus; reading on would find nothing new.
 MOST_MISNAMED = 50
-#: Sound files that no reader takes.
+#: Sound files that no reader takes by their name alone.
 OTHER_SUFFIXES = (".mp3", ".ogg", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".sph")
 
 
@@ -102,6 +103,10 @@ def check_corpus(name: str, root: str | Path | None = None, decode: bool = True)
     published = getattr(module, "PUBLISHED", None)
     check = Check(name, folder, published=published if isinstance(published, Published) else None)
     walked = _sounds_below(folder)
+    if walked and all(is_pointer(path) for path in walked):
+        # nothing was fetched: whatever else could be said of this folder would be said of its pointers
+        check.faults += pointers_told(walked)
+        return check
     found, seen, misnamed = _read(check, walked)
     if found is not None:
         clips = found.table.reset_index(drop=True)
@@ -149,7 +154,7 @@ def _read(check: Check, walked: Sequence[Path]) -> tuple[Recordings | None, set[
         except LorascopeError as error:
             at_fault = next((path for path in walked if str(error).startswith(f"{path}: ")), None)
             if at_fault is None or at_fault in misnamed:
-                check.faults.append(("unreadable", str(error)))
+                check.faults.append(("unreadable", str(told_deeper(reader, check.root, error))))
                 return None, set(), misnamed
             check.faults.append(("misnamed", str(error)))
             misnamed.append(at_fault)

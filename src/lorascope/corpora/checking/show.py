@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import pandas as pd
@@ -13,7 +14,9 @@ from .. import CORPORA
 from .check import Check
 from .suspicions import Finding
 
-#: With more speakers than this the table of speakers gives way to one line.
+#: Faults or warnings of one kind that are written out; the others are counted.
+MOST_EXAMPLES = 3
+#: With more speakers than this the table of speakers gives way to one line, with more faults that of classes too.
 MOST_ROWS = 40
 
 
@@ -36,7 +39,11 @@ def print_check(check: Check) -> None:
         formats = ", ".join(f"{what} ({count})" for what, count in check.heard.formats.most_common())
         _line(terminal, f"sounds: {formats}; {check.heard.seconds / 60:.1f} minutes in all")
     if check.clips is not None:
-        terminal.print(_classes(check))
+        if _crowded(check):
+            counts = ", ".join(f"{name} {count}" for name, count in check.counts("emotion").items())
+            _line(terminal, f"{len(check.clips)} clips: {counts}")
+        else:
+            terminal.print(_classes(check))
         _speakers(check, terminal)
         if len(sessions := check.counts("session")):
             _line(terminal, f"sessions: {', '.join(f'{name}: {count}' for name, count in sessions.items())}")
@@ -73,7 +80,7 @@ def _speakers(check: Check, terminal: Console) -> None:
     """Clips of each speaker in each class, or a line on them where they are many."""
     assert check.clips is not None
     counts = check.counts("speaker")
-    if len(counts) > MOST_ROWS:
+    if len(counts) > MOST_ROWS or _crowded(check):
         _line(
             terminal,
             f"{len(counts)} speakers with {counts.min()} to {counts.max()} clips each (median {counts.median():g})",
@@ -95,9 +102,31 @@ def _findings(terminal: Console, level: str, findings: Sequence[Finding], base: 
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for kind, text in findings:
-        table.add_row(f"  {kind}", _short(text, base))
+    for kind in dict.fromkeys(kind for kind, _ in findings):
+        texts = [_short(text, base) for of, text in findings if of == kind]
+        for text in _examples(texts):
+            table.add_row(f"  {kind}", text)
+        if len(texts) > MOST_EXAMPLES:
+            table.add_row("", f"and {len(texts) - MOST_EXAMPLES} more of {len(texts)} (all with --json)")
     terminal.print(table)
+
+
+def _examples(texts: Sequence[str]) -> list[str]:
+    """At most `MOST_EXAMPLES` of one kind: one of each wording first; of a wording told before, its place alone."""
+    if len(texts) <= MOST_EXAMPLES:
+        return list(texts)
+    wordings: dict[str, list[str]] = {}
+    for text in texts:
+        # without what differs from file to file: its name, quoted names, numbers
+        wordings.setdefault(re.sub(r"'[^']*'|\d+", "", text.partition(": ")[2] or text), []).append(text)
+    first = [same[0] for same in wordings.values()]
+    others = [text.partition(": ")[0] for same in wordings.values() for text in same[1:]]
+    return [*first, *others][:MOST_EXAMPLES]
+
+
+def _crowded(check: Check) -> bool:
+    """Whether so much is wrong that tables of counts would only push it off the screen."""
+    return len(check.faults) > MOST_ROWS
 
 
 def _table(first: str, *others: str) -> Table:

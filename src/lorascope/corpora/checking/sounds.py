@@ -11,6 +11,7 @@ from pathlib import Path
 from ...errors import LorascopeError
 from ...machine.progress import bar
 from ...sound.decoding import FileHashes, load_audio
+from ...sound.unheard import is_pointer, told_otherwise
 
 #: A run uses no more of a clip than this.
 USED_SECONDS = 30.0
@@ -52,6 +53,9 @@ def examine(sounds: Sequence[Sound], decode: bool = True) -> Heard:
     by_bytes: dict[str, list[Sound]] = defaultdict(list)
     by_samples: dict[str, list[tuple[Sound, str]]] = defaultdict(list)
     hashes = FileHashes()
+    pointers = {path for path in dict.fromkeys(sound.path for sound in sounds) if is_pointer(path)}
+    faults += pointers_told(sorted(pointers))
+    sounds = [sound for sound in sounds if sound.path not in pointers]
     for sound in bar(sounds, "reading sounds"):
         try:
             rate, channels, length = header(sound.path)
@@ -77,6 +81,14 @@ def examine(sounds: Sequence[Sound], decode: bool = True) -> Heard:
     return Heard(faults, formats, seconds, longer)
 
 
+def pointers_told(pointers: Sequence[Path]) -> list[tuple[str, str]]:
+    """One fault for all Git LFS pointers, none where there are none: they have one cause and one way out."""
+    if not pointers:
+        return []
+    several = f"{len(pointers)} files are Git LFS pointers" if len(pointers) > 1 else "1 file is a Git LFS pointer"
+    return [("pointer", f"{pointers[0]}: {several} in the sounds' place; fetch them with `git lfs pull`")]
+
+
 def header(path: Path) -> tuple[int, int, float]:
     """(rate in hertz, channels, seconds) of a sound file. Raises `LorascopeError` where its header can't be read."""
     import soundfile
@@ -84,6 +96,8 @@ def header(path: Path) -> tuple[int, int, float]:
     try:
         found = soundfile.info(str(path))
     except (soundfile.SoundFileError, RuntimeError) as error:
+        if known := told_otherwise(path):
+            raise LorascopeError(f"{path}: {known}") from error
         raise LorascopeError(
             f"{path}: cannot be read as audio ({str(error).splitlines()[0]}); mend the file, or leave the clip out with `corpus.exclude`"
         ) from error

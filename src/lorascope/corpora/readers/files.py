@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,6 +14,8 @@ from ...errors import LorascopeError
 SUFFIXES = (".wav", ".flac")
 #: What else soundfile reads, for corpora that come in any format.
 ANY_SUFFIX = (*SUFFIXES, ".mp3", ".ogg", ".opus", ".aiff", ".aif")
+#: What sound files are called that some reader takes, or none does.
+OTHER_SUFFIXES = (*ANY_SUFFIX, ".m4a", ".aac", ".sph")
 
 _WATCH: ContextVar[tuple[Collection[Path], set[Path]] | None] = ContextVar("watch", default=None)
 
@@ -48,9 +51,20 @@ def sound_files(folder: Path, pattern: str = "*", suffixes: Sequence[str] = SUFF
     seen.update(found)
     if not found:
         raise LorascopeError(
-            f"{folder}: no {', '.join(suffixes[:-1])} or {suffixes[-1]} files ({pattern}); give the corpus' folder with corpus.root (on the command line --root)"
+            f"{folder}: no {', '.join(suffixes[:-1])} or {suffixes[-1]} files ({pattern}){_elsewhere(folder)}; give the "
+            "corpus' folder with corpus.root (on the command line --root)"
         )
     return found
+
+
+def _elsewhere(folder: Path) -> str:
+    """Where sounds lie below a folder in which a pattern found none, for an error; empty where there are none."""
+    found = Counter((path.parent, path.suffix.lower()) for path in _matching(folder, "**/*", OTHER_SUFFIXES))
+    if not found:
+        return ""
+    told = [f"{count} {suffix} in {os.path.relpath(place, folder)}" for (place, suffix), count in found.most_common(2)]
+    more = f" and {len(found) - 2} other folders" if len(found) > 2 else ""
+    return f", but {', '.join(told)}{more}"
 
 
 def without_label(

@@ -3,7 +3,7 @@ language. What other programs write is understood where it is clear, and told.""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from ...errors import LorascopeError
 from ..corpus import OPTIONAL, REQUIRED, About, Recordings, named_speakers
 from ..labels import suggestion
 from .dialects import seconds
+from .files import clip_ids
 from .tables import filled, need, read_table
 
 ABOUT = About("Any corpus by a manifest (CSV, TSV, Parquet)", "any", "any", None, None, "the corpus' own", "none")
@@ -25,8 +26,8 @@ def read(root: Path, columns: Mapping[str, str] | None = None) -> Recordings:
     """Read the manifest `root`, or `manifest.csv` (.tsv, .parquet) in the folder `root`; paths are relative to the manifest's folder.
 
     `columns` names the table's own columns by ours, as in {"emotion": "label"}. Without it path may be called file,
-    filename, file_name, audio or wav. Without a column `id` the path's stem is the id, with the start where a file has
-    several pieces; speakers called unknown, in any case, are one unknown speaker. Times are seconds, with a decimal
+    filename, file_name, audio or wav. Without a column `id` the path's stem is the id (the path where stems clash), with the
+    start where a file has several pieces; speakers called unknown, in any case, are one unknown speaker. Times are seconds, with a decimal
     comma where commas don't part the cells, or as in `0 days 00:00:01.2`. Raises `LorascopeError` naming file and line
     on a missing column, an empty cell, a row with other cells than the header, a time that is none, or a start that
     isn't before its end.
@@ -41,7 +42,9 @@ def read(root: Path, columns: Mapping[str, str] | None = None) -> Recordings:
     for column in ("id", *REQUIRED):
         if column in table:
             table[column] = filled(table[column], column, where)
-    table["path"] = [str(file.parent / path) for path in table["path"]]
+    paths, windows = _local(list(table["path"]), file.parent)
+    table["path"] = [str(file.parent / path) for path in paths]
+    notes += [f"{file.name}: paths with \\ between folders were read: {windows}"] if windows else []
     for column in TIMES:
         if column in table:
             table[column], form = _seconds(table[column], column, separator != ",", where)
@@ -49,7 +52,7 @@ def read(root: Path, columns: Mapping[str, str] | None = None) -> Recordings:
     if "start" in table or "end" in table:
         _check_pieces(table, where)
     if "id" not in table:
-        table["id"] = _ids(table)
+        table["id"] = _ids(table, file.parent)
     table["speaker"], unknown = named_speakers(table["speaker"])
     kept = ["id", *REQUIRED, *(column for column in OPTIONAL if column in table)]
     return Recordings(table[kept], where=where, notes=(*notes, *unknown))
@@ -77,18 +80,35 @@ def _named(table: pd.DataFrame, columns: Mapping[str, str], file: Path) -> tuple
         if found:
             chosen["path"] = found[0]
             notes.append(f"{file.name}: column {found[0]!r} was read as path")
+    if "emotion" not in columns and "emotion" not in theirs and "label" in theirs:
+        chosen["emotion"] = "label"
+        notes.append(f"{file.name}: column 'label' was read as the clips' labels")
     # the same column may be two of ours, as a file's name is its id; what was named takes the place of what has the name
     return table.assign(**{name: table[given] for name, given in chosen.items()}), notes
 
 
-def _ids(table: pd.DataFrame) -> list[str]:
-    """The paths' stems, with the start of each piece of a file of several."""
-    stems = [Path(path).stem for path in table["path"]]
+def _local(paths: Sequence[str], folder: Path) -> tuple[list[str], int]:
+    """Paths as this system writes them, and how many had Windows' own sign between folders: those whose file is there
+    once it is replaced.
+    """
+    changed = [path.replace("\\", "/") for path in paths]
+    windows = [
+        new != old and not (folder / old).is_file() and (folder / new).is_file()
+        for old, new in zip(paths, changed, strict=True)
+    ]
+    return [new if turn else old for old, new, turn in zip(paths, changed, windows, strict=True)], sum(windows)
+
+
+def _ids(table: pd.DataFrame, folder: Path) -> list[str]:
+    """The files' names, or their paths below the manifest's folder where names clash; with the start of each piece of a
+    file of several.
+    """
+    names = clip_ids(list(table["path"]), folder)
     if "start" not in table:
-        return stems
+        return names
     several = table["path"].duplicated(keep=False)
     starts = table["start"].fillna(0.0)
-    return [f"{stem}@{start:.3f}" if more else stem for stem, start, more in zip(stems, starts, several, strict=True)]
+    return [f"{name}@{start:.3f}" if more else name for name, start, more in zip(names, starts, several, strict=True)]
 
 
 def _find(root: Path) -> Path:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from ...errors import LorascopeError
+from ...sound.unheard import is_pointer
 from ..labels import suggestion
 from .dialects import SEPARATORS, decode, separator
 
@@ -34,6 +35,8 @@ def read_table(file: Path, needed: tuple[str, ...] = (), quotes: bool = True, an
     naming file and line where the file can't be read, has no column of `needed`, or a row has other cells than the
     header.
     """
+    if is_pointer(file):
+        raise LorascopeError(f"{file}: a Git LFS pointer in the table's place; fetch it with `git lfs pull`")
     suffix = file.suffix.lower()
     if suffix == ".parquet":
         read = _from_parquet(file)

@@ -95,7 +95,9 @@ def _what_was_run(folder: FinishedRun) -> dict[str, Any]:
         else None,
         "candidates": _candidates(folder),
         "left_out": table(left_out, "Left out of the corpus") if len(left_out) else None,
-        "per_class": table(pd.DataFrame(analysis["per_class"]), "Analysed clips")
+        "per_class": table(
+            pd.DataFrame(analysis["per_class"]).rename(columns={"emotion": folder.task}), "Analysed clips"
+        )
         if analysis.get("per_class")
         else None,
     }
@@ -146,9 +148,7 @@ def _results(folder: FinishedRun, drawn: dict[str, Path]) -> dict[str, Any] | No
         "comparison": table(comparison.drop(columns=["synthetic", "main"]), "Paired comparison over folds")
         if len(comparison)
         else None,
-        "confusion": inline.svg(
-            drawn["confusion"], "Confusion matrices, one a method: gold emotion by predicted emotion"
-        ),
+        "confusion": inline.svg(drawn["confusion"], "Confusion matrices, one a method: gold class by predicted class"),
     }
 
 
@@ -184,13 +184,16 @@ def _downloads(folder: FinishedRun) -> list[dict[str, Any]]:
         "confusion": confusion(folder.path),
     }
     links = [
-        inline.download(name, frame) | {"about": "", "folder": "."} for name, frame in frames.items() if len(frame)
+        inline.download(name, frame.rename(columns={"emotion": folder.task})) | {"about": "", "folder": "."}
+        for name, frame in frames.items()
+        if len(frame)
     ]
     for stem, words in ANALYSIS_TABLES.items():
         frame = folder.table(stem)
         if frame is not None:
             marked = frame.assign(synthetic=folder.synthetic, optimistic="; ".join(folder.optimistic))
             place = "findings" if "folds" in frame else "analysis"
+            marked = marked.rename(columns={"emotion": folder.task})
             links.append(inline.download(stem, marked) | {"about": words, "folder": place})
     return links
 

@@ -54,7 +54,7 @@ def _score_table(folder: FinishedRun) -> list[Table]:
         return []
     columns = ["model", "rank", "layer", "module", "variant", "silhouette", "silhouette_null", "knn", "knn_null"]
     columns += ["probe_uar", "probe_low", "probe_high"]
-    return [table(scores[columns], "Separation of the emotions in rank space, beside what shuffled labels give (null)")]
+    return [table(scores[columns], "Separation of the classes in rank space, beside what shuffled labels give (null)")]
 
 
 def _k90_table(folder: FinishedRun) -> list[Table]:
@@ -107,7 +107,7 @@ SECTIONS = (
         "ranks",
         "Figure 2b: rank space",
         "fig2b",
-        "Each clip as a point in the adapter's rank space, a row a rank, a column a depth, coloured by emotion.",
+        "Each clip as a point in the adapter's rank space, a row a rank, a column a depth, coloured by class.",
         ("ranks", "rank_scores"),
         (readings.ranks_reading,),
         ("fig2b",),

@@ -63,7 +63,7 @@ def write_tables(run: Path) -> list[Path]:
     files = {
         "table1.csv": table.to_csv(index=False, lineterminator="\n"),
         "table1.md": markdown(table, folder.marks),
-        "table1.tex": latex(table, folder.marks),
+        "table1.tex": latex(table, folder.marks, folder.task),
         "comparison.csv": comparison.to_csv(index=False, lineterminator="\n"),
     }
     for name, text in files.items():
@@ -178,7 +178,7 @@ def markdown(table: pd.DataFrame, marks: list[str]) -> str:
     return "\n".join([*lines, "", *(f"{note}\n" for note in notes(table, marks))])
 
 
-def latex(table: pd.DataFrame, marks: list[str]) -> str:
+def latex(table: pd.DataFrame, marks: list[str], task: str = "emotion") -> str:
     """Table 1 as a LaTeX table for the package booktabs, its notes below."""
     rows = [" & ".join(escape_latex(cell) for cell in row) + r" \\" for row in formatted(table)]
     under = [r"\par\smallskip\footnotesize " + escape_latex(note) for note in notes(table, marks)]
@@ -187,7 +187,7 @@ def latex(table: pd.DataFrame, marks: list[str]) -> str:
             "% Needs \\usepackage{booktabs,graphicx}; table* spans both columns of a two-column page.",
             r"\begin{table*}",
             r"\centering",
-            r"\caption{Emotion recognition on unseen speakers (mean $\pm$ standard deviation over folds).}",
+            rf"\caption{{{escape_latex(task.capitalize())} recognition on unseen speakers (mean $\pm$ standard deviation over folds).}}",
             r"\resizebox{\textwidth}{!}{\begin{tabular}{llrrrrrr}",
             r"\toprule",
             " & ".join(escape_latex(head) for head in HEADS) + r" \\",

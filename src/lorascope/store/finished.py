@@ -87,6 +87,11 @@ class FinishedRun:
     only: str | None = None
     given: Mapping[str, Any] | None = None
 
+    @property
+    def task(self) -> str:
+        """What the classes are of; emotion in folders from before there were other tasks."""
+        return str(self.manifest.get("corpus", {}).get("task", "emotion"))
+
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """What was run, on what, with what; raises `LorascopeError` where there is no readable manifest."""

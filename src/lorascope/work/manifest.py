@@ -31,6 +31,7 @@ def base_manifest(
         "hardware": hardware(),
         "corpus": {
             "name": corpus.name,
+            "task": corpus.task,
             "synthetic": corpus.synthetic,
             "clips": len(corpus.clips),
             "speakers": int(corpus.clips["speaker"].nunique()),

@@ -26,7 +26,7 @@ def ranks_reading(folder: FinishedRun) -> list[str]:
     for rank, rows in trained.groupby("rank"):
         first, last = (records(rows.sort_values("layer").iloc[[end]])[0] for end in (0, -1))
         sentences.append(
-            f"r = {rank}: a linear probe reads the emotion with a UAR of {_probe(first)} at layer {first['layer']} and "
+            f"r = {rank}: a linear probe reads the class with a UAR of {_probe(first)} at layer {first['layer']} and "
             f"{_probe(last)} at layer {last['layer']}: {_verdict(last, first, 'higher', 'lower')}."
         )
     deepest = trained[trained["layer"] == trained["layer"].max()].sort_values("rank")

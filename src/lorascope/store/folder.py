@@ -67,6 +67,7 @@ class RunFolder:
         writing before there was more.
         """
         own = {self.config.name, PARTIAL, OLD, *([self.analysis.name] if (self.analysis / ABOUT).is_file() else [])}
+        own |= {self.analyses.root.name} if self.analyses.holds_own_alone() else set()
         there = self.root.iterdir() if self.root.is_dir() else ()
         return any(path.name not in own and not path.name.endswith(".partial") for path in there)
 

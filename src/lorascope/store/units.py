@@ -37,6 +37,11 @@ class Units:
         """Folder of a finished unit."""
         return self.root / name
 
+    def holds_own_alone(self) -> bool:
+        """Whether the folder is there and has nothing in it but units, finished or being built."""
+        there = list(self.root.iterdir()) if self.root.is_dir() else []
+        return bool(there) and all(place.name.startswith(".partial-") or seals.is_sealed(place) for place in there)
+
     def read(self, name: str) -> dict[str, Any]:
         """What a unit tells of itself. Raises `LorascopeError` where it can't be read."""
         return read_json(self.place(name) / self.about)

@@ -105,7 +105,7 @@ class Sample:
     def replay(self, logits: np.ndarray) -> Replay:
         """A model whose logits are these when its block is skipped."""
         stream = [torch.zeros(self.size, 1, WIDTH)]
-        return Replay("trained", self.batch(), stream, None, _never, lambda layer, x: torch.from_numpy(logits))
+        return Replay("trained", self.batch(), stream, None, _never, lambda *_: torch.from_numpy(logits))
 
 
 def _never(*_: object) -> object:

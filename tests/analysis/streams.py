@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lorascope.analysis.measure import Batch, Factors, Part, Replay, Study
+from lorascope.models.interventions import Intervention
 from lorascope.models.parts import Block
 
 LAYERS, WIDTH, RANK, MELS, CLASSES = 2, 12, 4, 5, ("anger", "happiness", "sadness")
@@ -205,10 +206,11 @@ def replay_of(name: str, model: ToyModel, batch: Batch, kept: list[Tensor], refe
         attention, mlp, _, _ = model.blocks[layer](h)
         return Block(h, attention, h + attention, mlp, h + attention + mlp)
 
-    def from_layer(layer: int, h: Tensor) -> Tensor:
-        for block in model.blocks[layer:]:
-            attention, mlp, _, _ = block(h)
-            h = h + attention + mlp
+    def run(layer: int, h: Tensor, change: Intervention) -> Tensor:
+        for number, block in enumerate(model.blocks[layer:], layer):
+            if number not in change.skipped:
+                attention, mlp, _, _ = block(h)
+                h = h + attention + mlp
         return model.head(batch.pool(model.final_norm(h)))
 
-    return Replay(name, batch, kept, reference, block, from_layer)
+    return Replay(name, batch, kept, reference, block, run)

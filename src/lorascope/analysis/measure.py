@@ -20,6 +20,7 @@ from torch import Tensor
 from .kept_frames import Space
 
 if TYPE_CHECKING:
+    from ..models.interventions import Intervention
     from ..models.parts import Block
 
 #: Names of the forward parts, in the order in which one block produces them.
@@ -213,9 +214,9 @@ class Replay:
     """The means to run pieces of one model again on one batch, after its trace.
 
     `resid_pre[l]` [clips, frames, width] are the inputs of its blocks, and `reference` the same of the frozen model: each where `Measure.replays` asked for it. The inputs
-    of the first `shared` blocks are the same in both models. `block(l, h)` runs block l on h and gives its parts; `from_layer(l, h)` runs blocks
-    l.. on h, then final LayerNorm, pooling and head, and gives logits [clips, classes] (l = layers: norm and head only).
-    All of it without gradients.
+    of the first `shared` blocks are the same in both models (0: the models differ in more than the `adapted` layers of their blocks).
+    `block(l, h)` runs block l on h and gives its parts; `run(l, h, change)` runs blocks l.. on h with an intervention in place, then final
+    LayerNorm, pooling and head, and gives logits [clips, classes] (l = layers: norm and head only). All of it without gradients.
     """
 
     model: str
@@ -223,8 +224,29 @@ class Replay:
     resid_pre: list[Tensor]
     reference: list[Tensor] | None
     block: Callable[[int, Tensor], Block]
-    from_layer: Callable[[int, Tensor], Tensor]
+    run: Callable[[int, Tensor, Intervention], Tensor]
     shared: int = 0
+    adapted: tuple[tuple[int, str], ...] = ()
+
+    def answer(self, change: Intervention) -> Tensor:
+        """Logits [clips, classes] of the model with an intervention, run from the highest block whose input is known.
+
+        That is the model's own stream, up to the first block that is touched; or the frozen model's, where the adapter is off in all blocks
+        below. So a sweep over L blocks that touches one at a time costs (L + 1) / 2 forwards of the encoder.
+        """
+        layers = len(self.resid_pre) or len(self.reference or ())
+        if not change.adapted:
+            own, off = 0, change.start(layers)
+        else:
+            own = change.start(layers)
+            off = min(layers - 1, change.off_below(self.adapted)) if self.shared and self.reference else 0
+        replaced = change.streams.get((max(own, off), "resid_pre"))
+        if replaced is not None:
+            return self.run(max(own, off), replaced, change)
+        if off > own or not change.adapted:
+            assert self.reference is not None
+            return self.run(off, self.reference[off], change)
+        return self.run(own, self.resid_pre[own], change)
 
 
 class Measure(Protocol):

@@ -20,6 +20,7 @@ from ..machine.devices import has_cuda, whole_float32
 from ..machine.environment import one_thread
 from ..machine.progress import bar
 from ..machine.requirements import require
+from ..models.interventions import Intervention, answer
 from ..models.parts import MODULES, Block, EncoderParts
 from .measure import GRADIENT_PARTS, Batch, Measure, Part, Replay
 from .prefix import SharedPrefix
@@ -234,11 +235,11 @@ def _replay(
             found = parts.run_block(layer, hidden, valid)
         return Block(*(_single(part) for part in found))
 
-    def from_layer(layer: int, hidden: Tensor) -> Tensor:
+    def run(layer: int, hidden: Tensor, change: Intervention) -> Tensor:
         with _autocast(batch, precision):
-            return _single(parts.run_from(layer, hidden, valid))
+            return _single(answer(parts, layer, hidden, valid, change))
 
-    replay = Replay(model, batch, resid_pre, reference, block, from_layer, shared)
+    replay = Replay(model, batch, resid_pre, reference, block, run, shared, tuple(parts.adapted()))
     with torch.no_grad():
         for measure in measures:
             measure.replay(replay)

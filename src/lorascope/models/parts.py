@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..errors import LorascopeError
 from .adapters.tuned import TunedModel
-from .classifier import SpeechClassifier, masked_mean
+from .classifier import SpeechClassifier
 
 #: Adaptable linear layers of a block in the order in which the block runs them.
 MODULES = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
@@ -159,14 +159,6 @@ class EncoderParts(ABC):
         projector, classifier = self.head()
         projected = nn.functional.linear(pooled, projector.weight, projector.bias)
         return nn.functional.linear(projected, classifier.weight, classifier.bias)
-
-    def run_from(self, layer: int, hidden: Tensor, valid: Tensor | None) -> Tensor:
-        """Logits [clips, classes] when blocks `layer`.. run on [clips, frames, width]; `layer` =
-        layers: norm and head only.
-        """
-        for number in range(layer, self.layers):
-            hidden = self.run_block(number, hidden, valid).resid_post
-        return self.apply_head(masked_mean(self.final_norm(hidden), valid))
 
     @contextmanager
     def adapter(self, on: bool) -> Iterator[None]:

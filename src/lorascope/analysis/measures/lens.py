@@ -11,6 +11,7 @@ from scipy.special import log_softmax
 from torch import Tensor
 
 from ...statistics import stats
+from ...statistics.information import kl_divergence
 from ...statistics.intervals import LOG, LeftOut
 from ..measure import Part, Replay, Study
 from ..per_clip import PerClip
@@ -148,8 +149,3 @@ class Lens:
             "clips": n,
             "warning": warning,
         }
-
-
-def kl_divergence(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
-    """KL(p ‖ q) = Σ p (log p - log q) in nats, of log probabilities [..., classes], [...]."""
-    return (np.exp(log_p) * (log_p - log_q)).sum(axis=-1)

@@ -104,7 +104,7 @@ class Sample:
 
     def replay(self, logits: np.ndarray) -> Replay:
         """A model whose logits are these when its block is skipped."""
-        stream = [torch.zeros(self.size, 1, WIDTH)]
+        stream = [torch.zeros(self.size, 1, WIDTH)] * 2
         return Replay("trained", self.batch(), stream, None, _never, lambda *_: torch.from_numpy(logits))
 
 

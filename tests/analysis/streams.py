@@ -187,6 +187,7 @@ def run(model: ToyModel, batch: Batch, give) -> list[Tensor]:
         give("mlp_out", layer, mlp)
         h = h + attention + mlp
         give("resid_post", layer, h)
+    kept.append(h.detach())
     normed = model.final_norm(h)
     give("final_norm", LAYERS, normed)
     logits = model.head(batch.pool(normed))
@@ -202,7 +203,8 @@ def run(model: ToyModel, batch: Batch, give) -> list[Tensor]:
 def replay_of(name: str, model: ToyModel, batch: Batch, kept: list[Tensor], reference: list[Tensor] | None) -> Replay:
     """The replay that tracing would offer."""
 
-    def block(layer: int, h: Tensor) -> Block:
+    def block(layer: int, h: Tensor, adapted: bool = True) -> Block:
+        assert adapted, "the toy has no switch"
         attention, mlp, _, _ = model.blocks[layer](h)
         return Block(h, attention, h + attention, mlp, h + attention + mlp)
 

@@ -71,7 +71,7 @@ class Case:
             with torch.no_grad():
                 return answer(self.parts, layer, hidden, self.valid, change)
 
-        streams = [[each[layer, "resid_pre"] for layer in range(LAYERS)] for each in (self.own, self.frozen)]
+        streams = [[each[layer, "resid_pre"] for layer in range(LAYERS + 1)] for each in (self.own, self.frozen)]
         rows, frames = torch.arange(2), streams[0][0].shape[1]
         batch = Batch(rows, self.features, frames, self.valid, rows, True)
         adapted = tuple(self.parts.adapted())

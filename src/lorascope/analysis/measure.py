@@ -213,17 +213,19 @@ class Part:
 class Replay:
     """The means to run pieces of one model again on one batch, after its trace.
 
-    `resid_pre[l]` [clips, frames, width] are the inputs of its blocks, and `reference` the same of the frozen model: each where `Measure.replays` asked for it. The inputs
-    of the first `shared` blocks are the same in both models (0: the models differ in more than the `adapted` layers of their blocks).
-    `block(l, h)` runs block l on h and gives its parts; `run(l, h, change)` runs blocks l.. on h with an intervention in place, then final
-    LayerNorm, pooling and head, and gives logits [clips, classes] (l = layers: norm and head only). All of it without gradients.
+    `resid_pre[l]` [clips, frames, width] are the inputs of its blocks, the last one what the final LayerNorm takes, and
+    `reference` the same of the frozen model: each where `Measure.replays` asked for it. The inputs of the first `shared`
+    blocks are the same in both models (0: the models differ in more than the `adapted` layers of their blocks).
+    `block(l, h)` runs block l on h and gives its parts, `block(l, h, False)` with the adapter off; `run(l, h, change)` runs
+    blocks l.. on h with an intervention in place, then final LayerNorm, pooling and head, and gives logits
+    [clips, classes] (l = layers: norm and head only). All of it without gradients.
     """
 
     model: str
     batch: Batch
     resid_pre: list[Tensor]
     reference: list[Tensor] | None
-    block: Callable[[int, Tensor], Block]
+    block: Callable[..., Block]
     run: Callable[[int, Tensor, Intervention], Tensor]
     shared: int = 0
     adapted: tuple[tuple[int, str], ...] = ()
@@ -231,26 +233,28 @@ class Replay:
     def answer(self, change: Intervention) -> Tensor:
         """Logits [clips, classes] of the model with an intervention, run from the highest block whose input is known.
 
-        That is the model's own stream, up to the first block that is touched; or the frozen model's, where the adapter is off in all blocks
-        below. So a sweep over L blocks that touches one at a time costs (L + 1) / 2 forwards of the encoder.
+        That is the model's own stream, up to the first block that is touched; or the frozen model's, where the adapter
+        is off in all blocks below. So a sweep over L blocks that touches one at a time costs (L + 1) / 2 forwards.
         """
-        layers = len(self.resid_pre) or len(self.reference or ())
-        if not change.adapted:
-            own, off = 0, change.start(layers)
-        else:
-            own = change.start(layers)
-            off = min(layers - 1, change.off_below(self.adapted)) if self.shared and self.reference else 0
-        replaced = change.streams.get((max(own, off), "resid_pre"))
+        layers = len(self.resid_pre or self.reference or ()) - 1
+        own = change.start(layers)
+        replaced = change.streams.get((own, "resid_pre"))
         if replaced is not None:
-            return self.run(max(own, off), replaced, change)
-        if off > own or not change.adapted:
-            assert self.reference is not None
-            return self.run(off, self.reference[off], change)
+            return self.run(own, replaced, change)
+        if self.reference is not None and not change.adapted:
+            return self.run(own, self.reference[own], change)
+        if self.reference is not None and self.shared:
+            off = min(layers, change.off_below(self.adapted))
+            if off > own:
+                return self.run(off, self.reference[off], change)
         return self.run(own, self.resid_pre[own], change)
 
 
 class Measure(Protocol):
-    """An accumulator over batches. Constructed with the `Study`."""
+    """An accumulator over batches. Constructed with the `Study`.
+
+    A class may say with `needs` what an adapter must have for it: "pairs" (plain low-rank pairs), "head" (a trained head).
+    """
 
     def parts(self, model: str) -> frozenset[str]:
         """Names of the parts wanted of this model."""

@@ -202,9 +202,11 @@ def _trace_one(run: _Run, model: str, plan: _Plan, batch: Batch, keep: bool) -> 
                     sides_of(block, layer, module)
                 if "mlp_out" in here:
                     give("mlp_out", layer, None, parts.mlp_output(block))
-                if "resid_post" in here or ("final_norm" in wanted and layer == parts.layers - 1):
+                if "resid_post" in here or ((keep or "final_norm" in wanted) and layer == parts.layers - 1):
                     stream = parts.block_output(block.output)
                     give("resid_post", layer, None, stream)
+            if keep:
+                kept.append(_single(stream.detach()))
             if "final_norm" in wanted:
                 give("final_norm", parts.layers, None, parts.final_norm(stream))
             logits = run.traced.output.logits
@@ -230,8 +232,8 @@ def _replay(
 ) -> None:
     valid = batch.valid if batch.pools_valid else None
 
-    def block(layer: int, hidden: Tensor) -> Block:
-        with _autocast(batch, precision):
+    def block(layer: int, hidden: Tensor, adapted: bool = True) -> Block:
+        with _autocast(batch, precision), parts.adapter(adapted):
             found = parts.run_block(layer, hidden, valid)
         return Block(*(_single(part) for part in found))
 

@@ -47,7 +47,7 @@ class Intervention:
     def start(self, layers: int) -> int:
         """The highest of `layers` blocks below which nothing is touched, or nothing that is matters any more."""
         replaced = [layer for layer, part in self.streams if part == "resid_pre"]
-        return max(replaced) if replaced else min((layers - 1, *self.touched))
+        return max(replaced) if replaced else min((layers, *self.touched))
 
     def off_below(self, adapted: Sequence[Key]) -> int:
         """The highest block below which every one of the `adapted` layers is off and nothing else is touched."""

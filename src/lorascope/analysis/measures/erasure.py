@@ -32,6 +32,8 @@ class Erasure:
     Costs about `layers` forwards of the encoder a batch.
     """
 
+    needs = frozenset({"head"})
+
     def __init__(self, study: Study) -> None:
         self._study = study
         self._answers: dict[str, Answers] = {}

@@ -42,6 +42,8 @@ class Lens:
     warning where one class takes 95 % of the clips or more. Models without a trained head (`Study.headless`) are left out.
     """
 
+    needs = frozenset({"head"})
+
     def __init__(self, study: Study) -> None:
         self._study = study
         #: model -> logits of every kind of lens and layer, the model's own last, [clips, lenses, classes]

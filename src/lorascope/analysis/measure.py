@@ -59,7 +59,8 @@ class Study:
     `frames` (frames that hold speech). `models` are the names under which parts arrive, e.g. "frozen", "trained", "gaussian",
     "peft-init", "norm-matched", "permuted". `modules` are the adapted linear layers of a block, e.g. ("v_proj",). `post_norm` says that the encoder's LayerNorms lie on the
     residual stream, after attention and MLP.
-    `factors[model][layer, module]` are the adapter's factors; "frozen" has none. `headless` names models with no trained head.
+    `factors[model][layer, module]` are the adapter's factors; "frozen" has none. `weights` are the frozen weights
+    [width_out, width_in] of the adapted layers, as the model holds them. `headless` names models with no trained head.
     `draws` is the number of shuffles of a null. `space` has room for the frames that measures cannot reduce at once.
     `threads` of the host may be used for what comes after the pass.
     """
@@ -71,6 +72,7 @@ class Study:
     width: int
     modules: tuple[str, ...]
     factors: Mapping[str, Mapping[tuple[int, str], Factors]]
+    weights: Mapping[tuple[int, str], Tensor] = field(default_factory=dict)
     headless: frozenset[str] = frozenset()
     post_norm: bool = False
     seed: int = 42

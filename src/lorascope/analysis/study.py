@@ -39,6 +39,7 @@ def study_of(
         width=states.parts.width,
         modules=tuple(dict.fromkeys(module for _, module in keys)),
         factors=factors,
+        weights={key: states.parts.linear(*key).get_base_layer().weight for key in keys},
         headless=states.headless,
         post_norm=states.parts.post_norm,
         seed=seed,

@@ -11,6 +11,7 @@ from ..statistics.intervals import CLIPS, SPEAKERS
 #: What it means that an interval speaks of something.
 MEANING = {
     SPEAKERS: "others of the same kind",
+    "sentences": "others of the same kind, spoken by the same speakers",
     CLIPS: "others of the same speakers, of whom there are too few to tell of further ones",
 }
 

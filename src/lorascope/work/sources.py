@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -24,6 +25,7 @@ from ..models.adapters.folder import read_record
 from ..models.adapters.opening import Source, read_source
 from ..models.weights.backbone import Backbone, load_backbone
 from ..models.weights.hub import adapter_folder
+from ..sound.acoustics import acoustics
 from ..sound.context import no_window
 from ..sound.decoding import Clip, load_audio, prepare_clips
 from ..sound.functionals import check_opensmile
@@ -49,14 +51,13 @@ def open_inputs(
         check_opensmile()
     for method in experiment.conditions.values():
         check_layers(method, backbone.model)
-    pieces = {name: (path, start, end) for name, path, start, end in _pieces(corpus)}
     inputs = Inputs(
         clips=processes.first_before_others(lambda: prepare(corpus, backbone, say)),
         labels={str(clip): corpus.classes.index(emotion) for clip, emotion in corpus.clips["emotion"].items()},
         speakers={str(clip): speaker for clip, speaker in corpus.clips["speaker"].items()},
         load=load,
         device=device(),
-        samples=lambda clip: load_audio(*pieces[clip]),
+        samples=samples_of(corpus),
     )
     return inputs, backbone
 
@@ -66,6 +67,23 @@ def prepare(corpus: Corpus, backbone: Backbone, say: Say = lambda _: None) -> di
     table = corpus.clips
     say(f"corpus {corpus.name}: {len(table)} clips of {table['speaker'].nunique()} speakers")
     return prepare_clips(_pieces(corpus), backbone.features)
+
+
+def samples_of(corpus: Corpus) -> Callable[[str], np.ndarray]:
+    """What gives the 16 kHz mono samples of a clip of a corpus."""
+    pieces = {name: (path, start, end) for name, path, start, end in _pieces(corpus)}
+    return lambda clip: load_audio(*pieces[clip])
+
+
+def with_acoustics(
+    sample: pd.DataFrame, config: AnalysisConfig, clips: Mapping[str, Clip], samples: Callable[[str], np.ndarray]
+) -> pd.DataFrame:
+    """The clips to analyse, with what they sound like where the probes ask for it and openSMILE is installed."""
+    if "probes" not in config.measures:
+        return sample
+    names = [str(clip) for clip in sample["clip"]]
+    found = acoustics(names, {name: clips[name].hash for name in names}, samples)
+    return sample if found is None else sample.assign(**{name: found[name].to_numpy() for name in found})
 
 
 def _pieces(corpus: Corpus) -> list[tuple[str, str, float | None, float | None]]:

@@ -26,7 +26,7 @@ from ...sound.context import no_window
 from ...store.folder import RunFolder, digest, write_text
 from ...training.inputs import Inputs
 from ..manifest import base_manifest
-from ..sources import Say, choose, default_context, in_order, open_backbone, prepare
+from ..sources import Say, choose, default_context, in_order, open_backbone, prepare, samples_of, with_acoustics
 
 UNKNOWN_SPEAKERS = (
     "Whether these speakers were in the adapter's training is not known here: "
@@ -72,7 +72,7 @@ def analyse_fold(
     analysis = analyse(
         model=adapted(main),
         frozen_head=load_frozen_head(folder.cell(frozen) / "adapter", backbone) if frozen else None,
-        clips=sample,
+        clips=with_acoustics(sample, config, inputs.clips, samples_of(corpus)),
         features=inputs.clips,
         classes=corpus.classes,
         context=context,
@@ -126,8 +126,9 @@ def analyse_given(
         name, reason = next(iter(impossible.items()))
         raise LorascopeError(f"analysis.measures: {name} cannot be had: {reason}; take it out")
     say(f"analysis of {adapter}: {len(sample)} clips, context {chosen_context}")
+    described = with_acoustics(sample, settings, features, samples_of(kept))
     analysis = analyse(
-        adapted.model, head, sample, features, classes, chosen_context, settings, has_head=adapted.has_head
+        adapted.model, head, described, features, classes, chosen_context, settings, has_head=adapted.has_head
     )
     notes += [*adapted.notes, *analysis.notes]
     for note in notes:

@@ -220,7 +220,9 @@ class Replay:
     blocks are the same in both models (0: the models differ in more than the `adapted` layers of their blocks).
     `block(l, h)` runs block l on h and gives its parts, `block(l, h, False)` with the adapter off; `run(l, h, change)` runs
     blocks l.. on h with an intervention in place, then final LayerNorm, pooling and head, and gives logits
-    [clips, classes] (l = layers: norm and head only). All of it without gradients.
+    [clips, classes] (l = layers: norm and head only). `heads(l, h)` is what each attention head of block l adds on h, and
+    last what none of them does (`models.heads.head_outputs`); `direct(a, h)` what a part of the last stream h adds to the
+    logits (`direct_logits`). All of it without gradients.
     """
 
     model: str
@@ -231,6 +233,8 @@ class Replay:
     run: Callable[[int, Tensor, Intervention], Tensor]
     shared: int = 0
     adapted: tuple[tuple[int, str], ...] = ()
+    heads: Callable[[int, Tensor], list[Tensor]] = lambda layer, hidden: []
+    direct: Callable[[Tensor, Tensor], Tensor] = lambda added, final: added
 
     def answer(self, change: Intervention) -> Tensor:
         """Logits [clips, classes] of the model with an intervention, run from the highest block whose input is known.

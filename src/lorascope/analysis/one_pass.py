@@ -20,6 +20,7 @@ from ..machine.devices import has_cuda, whole_float32
 from ..machine.environment import one_thread
 from ..machine.progress import bar
 from ..machine.requirements import require
+from ..models.heads import direct_logits, head_outputs
 from ..models.interventions import Intervention, answer
 from ..models.parts import MODULES, Block, EncoderParts
 from .measure import GRADIENT_PARTS, Batch, Measure, Part, Replay
@@ -241,7 +242,15 @@ def _replay(
         with _autocast(batch, precision):
             return _single(answer(parts, layer, hidden, valid, change))
 
-    replay = Replay(model, batch, resid_pre, reference, block, run, shared, tuple(parts.adapted()))
+    def heads(layer: int, hidden: Tensor) -> list[Tensor]:
+        with _autocast(batch, precision):
+            return [_single(output) for output in head_outputs(parts, layer, hidden, valid)]
+
+    def direct(added: Tensor, final: Tensor) -> Tensor:
+        return direct_logits(parts, added, final, valid)
+
+    adapted = tuple(parts.adapted())
+    replay = Replay(model, batch, resid_pre, reference, block, run, shared, adapted, heads, direct)
     with torch.no_grad():
         for measure in measures:
             measure.replay(replay)

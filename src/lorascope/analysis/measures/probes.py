@@ -190,6 +190,8 @@ class _Probe:
         value, without = float(draws[0]), draws[1:]
         if self._target.numeric:
             low, high = self._left_out.interval(value, without)
+            # no R² is larger
+            high = min(high, 1.0)
         else:
             low, high = self._left_out.share_interval(value, without, clips_in_a_recall(self._values[0]))
         return _with_control(value, low, high, controls)

@@ -124,7 +124,8 @@ def as_good(rows: pd.DataFrame) -> pd.Series:
     """Which rows' UAR is not below the whole adapter's: its paired interval reaches 0, and the loss is at most
     `LOSS`.
     """
-    return (rows["delta_uar_high"] >= 0) & (rows["delta_uar"] >= -LOSS)
+    # what is exactly the allowed loss must not fail by rounding
+    return (rows["delta_uar_high"] >= -1e-9) & (rows["delta_uar"] >= -LOSS - 1e-9)
 
 
 def cuts(

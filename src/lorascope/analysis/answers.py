@@ -95,7 +95,7 @@ class Answers:
             low, high = self.left_out.share_interval(value, without, clips)
         elif name == "uar":
             low, high = self.left_out.share_interval(value, without, clips_in_a_recall(self._study.labels))
-        elif name == "kl":
+        elif name in ("kl", "loss"):
             low, high = self.left_out.interval(value, without, LOG)
         else:
             low, high = self.left_out.interval(value, without)

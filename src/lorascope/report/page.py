@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ..findings.scores import compare, confusion, per_fold, summarise
-from ..store.finished import ANALYSIS_TABLES, FinishedRun
+from ..store.finished import ANALYSIS_TABLES, ASKED_TABLES, FinishedRun
 from ..store.folder import write_text
 from . import inline
 from .cautions import cautions
@@ -39,7 +39,7 @@ def write_report(run: Path) -> Path:
         subject="What the adaptation did" if "spectra" in folder.left_out else "What LoRA did",
         run=_what_was_run(folder),
         results=_results(folder, drawn),
-        sections=[_section(section, folder, drawn, interactive) for section in SECTIONS],
+        sections=[_section(section, folder, drawn, interactive) for section in SECTIONS if section.shown(folder)],
         downloads=_downloads(folder),
         panels={name: inline.script_json(panel) for name, panel in interactive.items()},
         panel_titles={name: panel["title"] for name, panel in interactive.items()},
@@ -151,7 +151,7 @@ def _downloads(folder: FinishedRun) -> list[dict[str, Any]]:
         "confusion": confusion(folder.path),
     }
     links = [inline.download(name, frame) | {"about": ""} for name, frame in frames.items() if len(frame)]
-    for stem, words in ANALYSIS_TABLES.items():
+    for stem, words in (ANALYSIS_TABLES | ASKED_TABLES).items():
         frame = folder.table(stem)
         if frame is not None:
             marked = frame.assign(synthetic=folder.synthetic, optimistic="; ".join(folder.optimistic))

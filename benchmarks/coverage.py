@@ -41,11 +41,12 @@ from simulations import (
 from lorascope.analysis.measures.cka import Cka
 from lorascope.analysis.measures.contribution import Contribution
 from lorascope.analysis.measures.erasure import Erasure
-from lorascope.analysis.measures.lens import Lens, kl_divergence
+from lorascope.analysis.measures.lens import Lens
 from lorascope.analysis.measures.spectra import Spectra
 from lorascope.findings.scores import pooled_differences, pooled_scores
 from lorascope.statistics import stats
 from lorascope.statistics.grams import power_spectrum
+from lorascope.statistics.information import kl_divergence
 from lorascope.statistics.separation import separation, standardised
 
 #: Test speakers of Table 1, 8 clips a class of each.

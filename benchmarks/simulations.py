@@ -106,8 +106,8 @@ class Sample:
 
     def replay(self, logits: np.ndarray) -> Replay:
         """A model whose logits are these when its block is skipped."""
-        stream = [torch.zeros(self.size, 1, WIDTH)]
-        return Replay("trained", self.batch(), stream, None, _never, lambda layer, x: torch.from_numpy(logits))
+        stream = [torch.zeros(self.size, 1, WIDTH)] * 2
+        return Replay("trained", self.batch(), stream, None, _never, lambda *_: torch.from_numpy(logits))
 
 
 class Ends(NamedTuple):

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lorascope.analysis.measure import Batch, Factors, Part, Replay, Study
+from lorascope.models.interventions import Intervention
 from lorascope.models.parts import Block
 
 LAYERS, WIDTH, RANK, MELS, CLASSES = 2, 12, 4, 5, ("anger", "happiness", "sadness")
@@ -186,6 +187,7 @@ def run(model: ToyModel, batch: Batch, give) -> list[Tensor]:
         give("mlp_out", layer, mlp)
         h = h + attention + mlp
         give("resid_post", layer, h)
+    kept.append(h.detach())
     normed = model.final_norm(h)
     give("final_norm", LAYERS, normed)
     logits = model.head(batch.pool(normed))
@@ -201,14 +203,16 @@ def run(model: ToyModel, batch: Batch, give) -> list[Tensor]:
 def replay_of(name: str, model: ToyModel, batch: Batch, kept: list[Tensor], reference: list[Tensor] | None) -> Replay:
     """The replay that tracing would offer."""
 
-    def block(layer: int, h: Tensor) -> Block:
+    def block(layer: int, h: Tensor, adapted: bool = True) -> Block:
+        assert adapted, "the toy has no switch"
         attention, mlp, _, _ = model.blocks[layer](h)
         return Block(h, attention, h + attention, mlp, h + attention + mlp)
 
-    def from_layer(layer: int, h: Tensor, _: object = None) -> Tensor:
-        for block in model.blocks[layer:]:
-            attention, mlp, _, _ = block(h)
-            h = h + attention + mlp
+    def run(layer: int, h: Tensor, change: Intervention, _: object = None) -> Tensor:
+        for number, block in enumerate(model.blocks[layer:], layer):
+            if number not in change.skipped:
+                attention, mlp, _, _ = block(h)
+                h = h + attention + mlp
         return model.head(batch.pool(model.final_norm(h)))
 
-    return Replay(name, batch, kept, reference, block, from_layer)
+    return Replay(name, batch, kept, reference, block, run)

@@ -12,6 +12,9 @@ from lorascope.errors import LorascopeError
 
 from .streams import ToyModel, drive, make_batches, make_study
 
+#: Measures that the toy cannot drive: their own tests do this.
+OTHERWISE = ("patching", "weights", "probes", "heads")
+
 
 def test_values_come_in_the_order_of_the_clips():
     batches = make_batches()
@@ -30,7 +33,7 @@ def test_a_missing_clip_is_named():
         kept.compute("rows")
 
 
-@pytest.mark.parametrize("name", MEASURES)
+@pytest.mark.parametrize("name", [name for name in MEASURES if name not in OTHERWISE])
 def test_nan_from_a_model_is_one_line_in_every_measure(name):
     model = ToyModel(0)
     batches = make_batches()

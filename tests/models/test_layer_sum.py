@@ -14,6 +14,7 @@ from lorascope.api import analyze
 from lorascope.experiment.config import AnalysisConfig
 from lorascope.models.adapters.opening import open_adapted
 from lorascope.models.families.known import parts_of
+from lorascope.models.interventions import Intervention, answer
 from lorascope.models.weights.backbone import load_backbone
 
 from ..tiny import CLASSES, enlarged, mels, tiny_config, tiny_waveform_config
@@ -87,7 +88,7 @@ def test_logits_are_the_stock_models_and_pieces_add_up(family, changes, tmp_path
         for handle in handles:
             handle.remove()
         for layer, stream in enumerate(streams):
-            found = parts.run_from(layer, stream, None, streams[:layer])
+            found = answer(parts, layer, stream, None, Intervention(), streams[:layer])
             assert torch.allclose(found, stock, atol=1e-4), layer
     assert adapted.has_head
 

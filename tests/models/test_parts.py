@@ -4,6 +4,7 @@ import torch
 from lorascope.analysis.states import BASELINES, ModelStates, random_factors
 from lorascope.errors import LorascopeError
 from lorascope.models.families.whisper import WhisperParts
+from lorascope.models.interventions import Intervention, answer
 from lorascope.models.weights.backbone import load_backbone
 
 from ..tiny import mels, plain_adapter, tiny_whisper
@@ -54,7 +55,7 @@ def test_running_from_a_layer_on_gives_the_models_logits(model):
     with torch.no_grad():
         expected = peft(features, valid=valid).logits
         handle.remove()
-        assert torch.allclose(parts.run_from(1, kept[0], valid), expected, atol=1e-5)
+        assert torch.allclose(answer(parts, 1, kept[0], valid, Intervention()), expected, atol=1e-5)
 
 
 def test_random_factors_are_what_they_are_called():

@@ -124,16 +124,15 @@ def cannot_be_had(measures: Sequence[str], pairs: bool, has_head: bool) -> dict[
 
     Raises `LorascopeError` where nothing remains.
     """
-    reasons: dict[str, str] = {}
-    if not pairs:
-        reasons |= dict.fromkeys(
-            ("ranks", "spectra", "cka"), "the adapter is not plain low-rank pairs, so it has no A and B"
-        )
+    lacking = {} if pairs else {"pairs": "the adapter is not plain low-rank pairs, so it has no A and B"}
     if not has_head:
-        reasons |= dict.fromkeys(
-            ("lens", "erasure"), "the adapter has no trained head, so there is no answer to measure"
-        )
-    left_out = {name: reasons[name] for name in measures if name in reasons}
+        lacking["head"] = "the adapter has no trained head, so there is no answer to measure"
+    needed = {name: getattr(MEASURES[name], "needs", frozenset()) for name in measures}
+    left_out = {
+        name: next(reason for what, reason in lacking.items() if what in needs)
+        for name, needs in needed.items()
+        if needs & lacking.keys()
+    }
     if len(left_out) == len(measures):
         name, reason = next(iter(left_out.items()))
         raise LorascopeError(

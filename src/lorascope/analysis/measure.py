@@ -20,6 +20,7 @@ from torch import Tensor
 from .kept_frames import Space
 
 if TYPE_CHECKING:
+    from ..models.interventions import Intervention
     from ..models.parts import Block
 
 #: Names of the forward parts, in the order in which one block produces them.
@@ -57,9 +58,10 @@ class Study:
     `clips` has one row a clip: `clip` (id), `speaker`, `emotion` (class name), `label` (index into `classes`),
     `frames` (frames that hold speech). `models` are the names under which parts arrive, e.g. "frozen", "trained", "gaussian",
     "peft-init", "norm-matched", "permuted". `modules` are the adapted linear layers of a block, e.g. ("v_proj",). `post_norm` says that the encoder's LayerNorms lie on the
-    residual stream, after attention and MLP. `depth_weights` [layers + 1] are what each depth weighs in a head that sums over them (None: it reads the last);
-    `sums_normed` says whether the last of them comes after the final LayerNorm.
-    `factors[model][layer, module]` are the adapter's factors; "frozen" has none. `headless` names models with no trained head.
+    residual stream, after attention and MLP. `depth_weights` [layers + 1] are what each depth weighs in a head that
+    sums over them (None: it reads the last); `sums_normed` says whether the last of them comes after the final LayerNorm.
+    `factors[model][layer, module]` are the adapter's factors; "frozen" has none. `weights` are the frozen weights
+    [width_out, width_in] of the adapted layers, as the model holds them. `headless` names models with no trained head.
     `draws` is the number of shuffles of a null. `space` has room for the frames that measures cannot reduce at once.
     `threads` of the host may be used for what comes after the pass.
     """
@@ -71,6 +73,7 @@ class Study:
     width: int
     modules: tuple[str, ...]
     factors: Mapping[str, Mapping[tuple[int, str], Factors]]
+    weights: Mapping[tuple[int, str], Tensor] = field(default_factory=dict)
     headless: frozenset[str] = frozenset()
     post_norm: bool = False
     depth_weights: np.ndarray | None = None
@@ -215,23 +218,53 @@ class Part:
 class Replay:
     """The means to run pieces of one model again on one batch, after its trace.
 
-    `resid_pre[l]` [clips, frames, width] are the inputs of its blocks, and `reference` the same of the frozen model: each where `Measure.replays` asked for it. The inputs
-    of the first `shared` blocks are the same in both models. `block(l, h)` runs block l on h and gives its parts; `from_layer(l, h, before)` runs blocks
-    l.. on h, where `before` are the streams at depths 0 to l - 1 (read by heads that sum over depths), then final LayerNorm, pooling and head, and gives logits [clips, classes] (l = layers: norm and head only).
-    All of it without gradients.
+    `resid_pre[l]` [clips, frames, width] are the inputs of its blocks, the last one what the final LayerNorm takes, and
+    `reference` the same of the frozen model: each where `Measure.replays` asked for it. The inputs of the first `shared`
+    blocks are the same in both models (0: the models differ in more than the `adapted` layers of their blocks).
+    `block(l, h)` runs block l on h and gives its parts, `block(l, h, False)` with the adapter off; `run(l, h, change, before)`
+    runs blocks l.. on h with an intervention in place, where `before` are the streams at depths 0 to l - 1 (read by heads
+    that sum over depths), then final LayerNorm, pooling and head, and gives logits [clips, classes] (l = layers: norm and
+    head only). `heads(l, h)` is what each attention head of block l adds on h, and
+    last what none of them does (`models.heads.head_outputs`); `direct(a, h)` what a part of the last stream h adds to the
+    logits (`direct_logits`). All of it without gradients.
     """
 
     model: str
     batch: Batch
     resid_pre: list[Tensor]
     reference: list[Tensor] | None
-    block: Callable[[int, Tensor], Block]
-    from_layer: Callable[[int, Tensor, Sequence[Tensor]], Tensor]
+    block: Callable[..., Block]
+    run: Callable[[int, Tensor, Intervention, Sequence[Tensor]], Tensor]
     shared: int = 0
+    adapted: tuple[tuple[int, str], ...] = ()
+    heads: Callable[[int, Tensor], list[Tensor]] = lambda layer, hidden: []
+    direct: Callable[[Tensor, Tensor], Tensor] = lambda added, final: added
+
+    def answer(self, change: Intervention) -> Tensor:
+        """Logits [clips, classes] of the model with an intervention, run from the highest block whose input is known.
+
+        That is the model's own stream, up to the first block that is touched; or the frozen model's, where the adapter
+        is off in all blocks below. So a sweep over L blocks that touches one at a time costs (L + 1) / 2 forwards.
+        """
+        layers = len(self.resid_pre or self.reference or ()) - 1
+        own = change.start(layers)
+        replaced = change.streams.get((own, "resid_pre"))
+        if replaced is not None:
+            return self.run(own, replaced, change, self.resid_pre[:own])
+        if self.reference is not None and not change.adapted:
+            return self.run(own, self.reference[own], change, self.reference[:own])
+        if self.reference is not None and self.shared:
+            off = min(layers, change.off_below(self.adapted))
+            if off > own:
+                return self.run(off, self.reference[off], change, self.reference[:off])
+        return self.run(own, self.resid_pre[own], change, self.resid_pre[:own])
 
 
 class Measure(Protocol):
-    """An accumulator over batches. Constructed with the `Study`."""
+    """An accumulator over batches. Constructed with the `Study`.
+
+    A class may say with `needs` what an adapter must have for it: "pairs" (plain low-rank pairs), "head" (a trained head).
+    """
 
     def parts(self, model: str) -> frozenset[str]:
         """Names of the parts wanted of this model."""

@@ -20,6 +20,8 @@ from ..machine.devices import has_cuda, whole_float32
 from ..machine.environment import one_thread
 from ..machine.progress import bar
 from ..machine.requirements import require
+from ..models.heads import direct_logits, head_outputs
+from ..models.interventions import Intervention, answer
 from ..models.parts import MODULES, Block, EncoderParts
 from .measure import GRADIENT_PARTS, Batch, Measure, Part, Replay
 from .prefix import SharedPrefix
@@ -201,9 +203,11 @@ def _trace_one(run: _Run, model: str, plan: _Plan, batch: Batch, keep: bool) -> 
                     sides_of(block, layer, module)
                 if "mlp_out" in here:
                     give("mlp_out", layer, None, parts.mlp_output(block))
-                if "resid_post" in here or ("final_norm" in wanted and layer == parts.layers - 1):
+                if "resid_post" in here or ((keep or "final_norm" in wanted) and layer == parts.layers - 1):
                     stream = parts.block_output(block.output)
                     give("resid_post", layer, None, stream)
+            if keep:
+                kept.append(_single(stream.detach()))
             if "final_norm" in wanted:
                 give("final_norm", parts.layers, None, parts.final_norm(stream))
             logits = run.traced.output.logits
@@ -229,16 +233,24 @@ def _replay(
 ) -> None:
     valid = batch.valid if batch.pools_valid else None
 
-    def block(layer: int, hidden: Tensor) -> Block:
-        with _autocast(batch, precision):
+    def block(layer: int, hidden: Tensor, adapted: bool = True) -> Block:
+        with _autocast(batch, precision), parts.adapter(adapted):
             found = parts.run_block(layer, hidden, valid)
         return Block(*(_single(part) for part in found))
 
-    def from_layer(layer: int, hidden: Tensor, before: Sequence[Tensor]) -> Tensor:
+    def run(layer: int, hidden: Tensor, change: Intervention, before: Sequence[Tensor]) -> Tensor:
         with _autocast(batch, precision):
-            return _single(parts.run_from(layer, hidden, valid, before))
+            return _single(answer(parts, layer, hidden, valid, change, before))
 
-    replay = Replay(model, batch, resid_pre, reference, block, from_layer, shared)
+    def heads(layer: int, hidden: Tensor) -> list[Tensor]:
+        with _autocast(batch, precision):
+            return [_single(output) for output in head_outputs(parts, layer, hidden, valid)]
+
+    def direct(added: Tensor, final: Tensor) -> Tensor:
+        return direct_logits(parts, added, final, valid)
+
+    adapted = tuple(parts.adapted())
+    replay = Replay(model, batch, resid_pre, reference, block, run, shared, adapted, heads, direct)
     with torch.no_grad():
         for measure in measures:
             measure.replay(replay)

@@ -40,6 +40,7 @@ def study_of(
         width=states.parts.width,
         modules=tuple(dict.fromkeys(module for _, module in keys)),
         factors=factors,
+        weights={key: states.parts.linear(*key).get_base_layer().weight for key in keys},
         headless=states.headless,
         post_norm=states.parts.post_norm,
         depth_weights=None if weights is None else weights.detach().double().cpu().numpy(),

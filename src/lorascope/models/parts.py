@@ -165,19 +165,10 @@ class EncoderParts(ABC):
         """What each depth weighs in the head's sum, [layers + 1]; None where the head reads the last depth alone."""
         return self.classifier.depth_weights
 
-    def run_from(
-        self, layer: int, hidden: Tensor, valid: Tensor | None, before: Sequence[Tensor] | None = None
-    ) -> Tensor:
-        """Logits [clips, classes] when blocks `layer`.. run on [clips, frames, width]; `layer` =
-        layers: norm and head only.
-
-        A head that sums over depths also needs `before`, the stream at the depths below `layer`.
+    def answer_of(self, hidden: Tensor, valid: Tensor | None, depths: Sequence[Tensor]) -> Tensor:
+        """Logits [clips, classes] of the last stream [clips, frames, width]: final LayerNorm, pooling and head. A head
+        that sums over depths also needs `depths`, the pooled streams [clips, width] before it.
         """
-        depths = [masked_mean(stream, valid) for stream in before or ()] if self.depth_weights is not None else []
-        for number in range(layer, self.layers):
-            if self.depth_weights is not None:
-                depths.append(masked_mean(hidden, valid))
-            hidden = self.run_block(number, hidden, valid).resid_post
         if self.depth_weights is None:
             return self.apply_head(masked_mean(self.final_norm(hidden), valid))
         last = masked_mean(self.final_norm(hidden) if self.classifier.sums_normed else hidden, valid)

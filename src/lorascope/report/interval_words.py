@@ -12,6 +12,7 @@ from ..statistics.intervals import CLIPS, FOLDS, SPEAKERS
 MEANING = {
     SPEAKERS: "others of the same kind",
     FOLDS: "adapters that are trained and tested on other speakers of the same kind",
+    "sentences": "others of the same kind, spoken by the same speakers",
     CLIPS: "others of the same speakers, of whom there are too few to tell of further ones",
 }
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ..findings.scores import compare, confusion, per_fold, summarise
-from ..store.finished import ANALYSIS_TABLES, FinishedAnalysis, FinishedRun
+from ..store.finished import ANALYSIS_TABLES, ASKED_TABLES, FinishedAnalysis, FinishedRun
 from ..store.folder import write_text
 from ..store.units import clear
 from . import inline
@@ -75,7 +75,7 @@ def _page(
         run=_what_was_run(folder),
         single=folder.only is not None,
         results=None if folder.only else _results(folder, drawn),
-        sections=[_section(section, folder, drawn, interactive) for section in SECTIONS],
+        sections=[_section(section, folder, drawn, interactive) for section in SECTIONS if section.shown(folder)],
         downloads=[] if folder.only else _downloads(folder),
         panels={name: inline.script_json(panel) for name, panel in interactive.items()},
         panel_titles={name: panel["title"] for name, panel in interactive.items()},
@@ -188,7 +188,7 @@ def _downloads(folder: FinishedRun) -> list[dict[str, Any]]:
         for name, frame in frames.items()
         if len(frame)
     ]
-    for stem, words in ANALYSIS_TABLES.items():
+    for stem, words in (ANALYSIS_TABLES | ASKED_TABLES).items():
         frame = folder.table(stem)
         if frame is not None:
             marked = frame.assign(synthetic=folder.synthetic, optimistic="; ".join(folder.optimistic))

@@ -17,7 +17,8 @@ Table = dict[str, Any]
 
 @dataclass(frozen=True)
 class Section:
-    """One figure's part of the page. `how` names the macro that explains it; `needs` the tables without which there is nothing to show."""
+    """One figure's part of the page. `how` names the macro that explains it; `needs` the tables without which there is nothing to show;
+    `asked` says that a config must name its measure."""
 
     id: str
     title: str
@@ -27,6 +28,11 @@ class Section:
     read: tuple[Callable[[FinishedRun], list[str]], ...]
     panels: tuple[str, ...] = ()
     tables: Callable[[FinishedRun], list[Table]] = field(default=lambda _: [])
+    asked: bool = False
+
+    def shown(self, folder: FinishedRun) -> bool:
+        """Whether the page has this section: those that must be `asked` for only where they were."""
+        return not self.asked or any(folder.table(stem) is not None or stem in folder.left_out for stem in self.needs)
 
 
 def table(frame: pd.DataFrame, caption: str, digits: int = 3) -> Table:
@@ -84,6 +90,11 @@ def _cka_table(folder: FinishedRun) -> list[Table]:
     return [table(means, "CKA, mean over layers (of the values and of the ends of their intervals)", digits=2)]
 
 
+def _of_table(folder: FinishedRun, stem: str, caption: str, columns: list[str]) -> list[Table]:
+    frame = folder.table(stem)
+    return [] if frame is None else [table(frame[columns], caption)]
+
+
 SECTIONS = (
     Section(
         "contribution",
@@ -130,5 +141,157 @@ SECTIONS = (
         "Change in UAR, loss and confidence when a block, or all blocks up to it, is skipped.",
         ("erasure",),
         (readings.erasure_reading,),
+    ),
+    Section(
+        "dial",
+        "Figure 5: dials",
+        "fig5",
+        "UAR with the whole adapter times α, with one block off or alone on, and with the first or last k blocks on.",
+        ("dial",),
+        (readings.dial_reading,),
+        tables=lambda folder: _of_table(
+            folder,
+            "dial",
+            "Every turn of the dials",
+            [
+                "dial",
+                "at",
+                "module",
+                "alpha",
+                "uar",
+                "loss",
+                "kl",
+                "flipped",
+                "delta_uar",
+                "delta_uar_low",
+                "delta_uar_high",
+            ],
+        ),
+        asked=True,
+    ),
+    Section(
+        "rank_dial",
+        "Figure 6: rank dial",
+        "fig6",
+        "UAR, loss and flipped answers over the share of directions kept: those with the largest σ, and as many at random.",
+        ("rank_dial",),
+        (readings.rank_dial_reading,),
+        tables=lambda folder: _of_table(
+            folder,
+            "rank_dial",
+            "Every cut",
+            [
+                "way",
+                "share",
+                "draw",
+                "directions",
+                "energy",
+                "uar",
+                "loss",
+                "kl",
+                "flipped",
+                "delta_uar",
+                "delta_uar_low",
+                "delta_uar_high",
+            ],
+        ),
+        asked=True,
+    ),
+    Section(
+        "patching",
+        "Figure 7: patching",
+        "fig7",
+        "Share of the difference in margin that moves with the residual stream, attention or MLP of each layer.",
+        ("patching",),
+        (readings.patching_reading,),
+        tables=lambda folder: _of_table(
+            folder,
+            "patching",
+            "Every patch",
+            ["receiver", "part", "layer", "moved", "moved_low", "moved_high", "share", "share_low", "share_high"],
+        ),
+        asked=True,
+    ),
+    Section(
+        "weights",
+        "Figure 8: weights of the update",
+        "fig8",
+        "Spectrum of ΔW by layer, its share within W's leading subspaces, and intruder dimensions against random updates.",
+        ("weights",),
+        (readings.weights_reading,),
+        tables=lambda folder: [
+            *_of_table(
+                folder,
+                "weights",
+                "Every adapted matrix",
+                [
+                    "layer",
+                    "module",
+                    "rank",
+                    "norm",
+                    "relative_norm",
+                    "relative_spectral",
+                    "stable_rank",
+                    "entropy_rank",
+                    "left_share",
+                    "left_null_high",
+                    "right_share",
+                    "right_null_high",
+                    "intruders",
+                    "intruders_null",
+                ],
+            ),
+            *_of_table(
+                folder,
+                "weight_angles",
+                "Input directions of two layers",
+                ["module", "layer", "other", "mean_cos2", "null", "null_high", "largest_cos", "largest_null"],
+            ),
+        ],
+        asked=True,
+    ),
+    Section(
+        "probes",
+        "Figure 9: probes",
+        "fig9",
+        "How well a linear probe reads each target off the stream at every depth, frozen and trained, beside its control.",
+        ("probes",),
+        (readings.probes_reading,),
+        tables=lambda folder: _of_table(
+            folder,
+            "probes",
+            "Every probe",
+            [
+                "target",
+                "model",
+                "depth",
+                "metric",
+                "score",
+                "score_low",
+                "score_high",
+                "control",
+                "control_high",
+                "clips",
+            ],
+        ),
+        asked=True,
+    ),
+    Section(
+        "frames",
+        "Figure 10: frame lens",
+        "fig10",
+        "What each tenth of a clip gives to the gold class at the top, and the share of frames that make half, by depth.",
+        ("frame_profile", "frame_focus"),
+        (readings.frames_reading,),
+        asked=True,
+    ),
+    Section(
+        "heads",
+        "Figure 11: attention heads",
+        "fig11",
+        "Direct contribution of every attention head to the gold class, by layer; dots where it lies outside its null.",
+        ("heads",),
+        (readings.heads_reading,),
+        asked=True,
     ),
 )

@@ -30,6 +30,25 @@ ANALYSIS_TABLES = {
     "cka": "CKA",
     "erasure": "layer erasure",
 }
+#: The tables of measures that a config must name: not there where it doesn't, and nothing is missing then.
+ASKED_TABLES = {
+    "dial": "dials (layer, module, whole)",
+    "dial_depth": "depth of half the adapter's gain",
+    "rank_dial": "rank dial",
+    "rank_dial_least": "least share of directions",
+    "patching": "patching",
+    "weights": "weights of the update",
+    "weight_spectra": "spectra of the update's weights",
+    "intruders": "intruder dimensions",
+    "weight_angles": "angles between layers' input directions",
+    "probes": "probes",
+    "probe_reasons": "targets that were not probed",
+    "frame_lens": "frame lens (frames of some clips)",
+    "frame_profile": "frame lens (tenths of a clip)",
+    "frame_focus": "frame lens (how many frames decide)",
+    "heads": "attention heads",
+    "head_logits": "attention heads, by class",
+}
 
 SYNTHETIC = "synthetic speech"
 # what everything else in a run folder is made from, among the files that its own seal stands over
@@ -235,7 +254,11 @@ class FinishedRun:
     def left_out(self) -> dict[str, str]:
         """Why a table of the analysis was left out on purpose, by its stem: what the adapter doesn't allow (its notes tell it too)."""
         reasons = self.analysis.get("left_out") or {}
-        of_measure = {"ranks": ("ranks", "rank_scores"), "spectra": ("spectra", "spectra_summary")}
+        of_measure: dict[str, tuple[str, ...]] = {
+            "ranks": ("ranks", "rank_scores"),
+            "spectra": ("spectra", "spectra_summary"),
+            "frame_lens": ("frame_lens", "frame_profile", "frame_focus"),
+        }
         return {stem: reason for name, reason in reasons.items() for stem in of_measure.get(name, (name,))}
 
     @property

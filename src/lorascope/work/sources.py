@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from ..models.adapters.folder import read_record
 from ..models.adapters.opening import Source, answers, read_source
 from ..models.weights.backbone import Backbone, load_backbone, with_new_head
 from ..models.weights.hub import adapter_folder
+from ..sound.acoustics import acoustics
 from ..sound.context import no_window
 from ..sound.decoding import Clip, load_hashed, prepare_clips
 from ..sound.functionals import check_opensmile
@@ -50,12 +51,7 @@ def open_inputs(
         check_opensmile()
     for method in experiment.conditions.values():
         check_fits(method, backbone.model)
-    pieces = {name: (path, start, end) for name, path, start, end in _pieces(corpus)}
     clips = processes.first_before_others(lambda: prepare(corpus, backbone, say))
-
-    def samples(clip: str) -> np.ndarray:
-        path, start, end = pieces[clip]
-        return load_hashed(path, clips[clip].hash, start, end)
 
     inputs = Inputs(
         clips=clips,
@@ -63,7 +59,7 @@ def open_inputs(
         speakers={str(clip): speaker for clip, speaker in corpus.clips["speaker"].items()},
         load=load,
         device=device(),
-        samples=samples,
+        samples=samples_of(corpus, clips),
     )
     return inputs, backbone
 
@@ -73,6 +69,31 @@ def prepare(corpus: Corpus, backbone: Backbone, say: Say = lambda _: None) -> di
     table = corpus.clips
     say(f"corpus {corpus.name}: {len(table)} clips of {table['speaker'].nunique()} speakers")
     return prepare_clips(_pieces(corpus), backbone.features)
+
+
+def samples_of(corpus: Corpus, clips: Mapping[str, Clip]) -> Callable[[str], np.ndarray]:
+    """What gives the 16 kHz mono samples of a clip of a corpus, of the bytes that were hashed."""
+    pieces = {name: (path, start, end) for name, path, start, end in _pieces(corpus)}
+
+    def samples(clip: str) -> np.ndarray:
+        path, start, end = pieces[clip]
+        return load_hashed(path, clips[clip].hash, start, end)
+
+    return samples
+
+
+def with_acoustics(
+    sample: pd.DataFrame,
+    config: AnalysisConfig,
+    clips: Mapping[str, Clip],
+    samples: Callable[[str], np.ndarray] | None,
+) -> pd.DataFrame:
+    """The clips to analyse, with what they sound like where the probes ask for it and openSMILE is installed."""
+    if "probes" not in config.measures or samples is None:
+        return sample
+    names = [str(clip) for clip in sample["clip"]]
+    found = acoustics(names, {name: clips[name].hash for name in names}, samples)
+    return sample if found is None else sample.assign(**{str(name): found[name].to_numpy() for name in found})
 
 
 def _pieces(corpus: Corpus) -> list[tuple[str, str, float | None, float | None]]:

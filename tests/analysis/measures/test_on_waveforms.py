@@ -16,6 +16,7 @@ from lorascope.analysis.measures import MEASURES
 from lorascope.analysis.one_pass import trace
 from lorascope.analysis.states import ModelStates
 from lorascope.analysis.study import study_of
+from lorascope.experiment.config import MEASURES as DEFAULT
 from lorascope.models.families.known import parts_of
 from lorascope.models.weights.backbone import load_backbone
 
@@ -65,7 +66,7 @@ def analysed(request, tmp_path_factory):
     states = ModelStates(parts_of(peft), head, ("gaussian",))
     study = study_of(states, clips, CLASSES, seed=42, draws=20)
     # the rank space costs most, and is no other in the two layouts
-    measures = {name: m(study) for name, m in MEASURES.items() if name != "ranks" or layout == "large"}
+    measures = {name: MEASURES[name](study) for name in DEFAULT if name != "ranks" or layout == "large"}
     trace(
         states,
         batches_of(clips, window, CONTEXTS, BatchLimits(5), pools_valid=True, windowed=False),

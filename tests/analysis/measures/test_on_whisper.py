@@ -1,4 +1,4 @@
-"""All measures in one traced pass over a small random Whisper, against what plain hooks and autograd
+"""All default measures in one traced pass over a small random Whisper, against what plain hooks and autograd
 give for the same clips.
 
 Nothing of tracing or of the measures is used to make the reference: PyTorch hooks on the PEFT
@@ -19,6 +19,7 @@ from lorascope.analysis.measures import MEASURES
 from lorascope.analysis.one_pass import trace
 from lorascope.analysis.states import ModelStates
 from lorascope.analysis.study import study_of
+from lorascope.experiment.config import MEASURES as DEFAULT
 from lorascope.models.families.whisper import WhisperClassifier, WhisperParts
 
 from ...tiny import CLASSES, mels, plain_adapter, tiny_whisper
@@ -52,7 +53,7 @@ def analysed(tmp_path_factory):
     }
     states = ModelStates(WhisperParts(peft), head, ("gaussian", "peft-init"))
     study = study_of(states, clips, CLASSES, seed=42, draws=20)
-    measures = {name: measure(study) for name, measure in MEASURES.items()}
+    measures = {name: MEASURES[name](study) for name in DEFAULT}
     batches = batches_of(clips, lambda clip, _: features[clip], CONTEXTS, BatchLimits(5), pools_valid=True)
     trace(states, batches, list(measures.values()))
     tables = {stem: table for measure in measures.values() for stem, table in measure.compute().items()}

@@ -14,6 +14,7 @@ from lorascope.errors import LorascopeError
 from lorascope.models.adapters.folder import Record, load_adapter, save_adapter
 from lorascope.models.families.known import parts_of
 from lorascope.models.families.waveform import samples_of
+from lorascope.models.interventions import Intervention, answer
 from lorascope.models.weights.backbone import hub_id, load_backbone
 from lorascope.sound.features import WaveformSettings
 
@@ -89,7 +90,7 @@ def test_running_from_a_layer_on_gives_the_models_logits(kind):
     with torch.no_grad():
         expected = peft(features, valid=valid).logits
         handle.remove()
-        assert torch.allclose(parts.run_from(1, kept[0], valid), expected, atol=1e-5)
+        assert torch.allclose(answer(parts, 1, kept[0], valid, Intervention()), expected, atol=1e-5)
 
 
 def test_every_adapted_layer_counts(kind):

@@ -83,6 +83,8 @@ class Cka:
     fewer than eight clips, give NaN and a note.
     """
 
+    needs = frozenset({"pairs"})
+
     def __init__(self, study: Study, flattened: Collection[str] = ("trained", "gaussian")) -> None:
         self._study = study
         self._flattened = frozenset(flattened)

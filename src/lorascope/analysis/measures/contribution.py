@@ -78,7 +78,7 @@ class Contribution:
         own = self._reduce()
         same = {
             layer: own[layer] if layer < replay.shared else self._products_of(replay.block(layer, stream)._asdict())
-            for layer, stream in enumerate(replay.reference)
+            for layer, stream in enumerate(replay.reference[:-1])
         }
         self._keep(replay.model, True, same, replay.batch)
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 import pandas as pd
-from scipy.special import log_softmax
-from torch import Tensor
 
-from ...statistics import stats
-from ...statistics.intervals import LeftOut, clips_in_a_recall
-from ..measure import Batch, Part, Replay, Study
-from ..per_clip import PerClip
+from ...models.interventions import Intervention
+from ..answers import Answers
+from ..measure import Part, Replay, Study
 
 METRICS = ("accuracy", "uar", "loss", "confidence")
+#: The setting in which nothing is skipped.
+INTACT = ("none", -1)
 WITH_INTERVAL = ("accuracy", "uar", "delta_accuracy", "delta_uar", "delta_loss")
 
 COLUMNS = ["model", "layer", "mode", *METRICS, *(f"delta_{name}" for name in METRICS)]
@@ -34,9 +32,11 @@ class Erasure:
     Costs about `layers` forwards of the encoder a batch.
     """
 
+    needs = frozenset({"head"})
+
     def __init__(self, study: Study) -> None:
         self._study = study
-        self._logits: dict[tuple[str, str, int], PerClip] = {}
+        self._answers: dict[str, Answers] = {}
 
     def parts(self, model: str) -> frozenset[str]:
         """The logits of the intact model."""
@@ -49,65 +49,27 @@ class Erasure:
 
     def update(self, part: Part) -> None:
         """Keep the intact model's logits."""
-        self._keep(part.model, "none", -1, part.tensor, part.batch)
+        self._of(part.model).put(INTACT, part.tensor, part.batch)
 
     def replay(self, replay: Replay) -> None:
-        """Run the model from behind each skipped block."""
-        embedding = replay.resid_pre[0]
-        for layer, stream in enumerate(replay.resid_pre):
-            # a skipped block's output is its input, also at the depths that a head sums over
-            single = replay.from_layer(layer + 1, stream, replay.resid_pre[: layer + 1])
-            skipped = [embedding] * (layer + 1)
-            progressive = replay.from_layer(layer + 1, embedding, skipped) if layer else single
-            for mode, logits in (("single", single), ("progressive", progressive)):
-                self._keep(replay.model, mode, layer, logits, replay.batch)
+        """Run the model with each block skipped, and with all blocks up to it."""
+        answers = self._of(replay.model)
+        for layer in range(self._study.layers):
+            single = replay.answer(Intervention(skipped=frozenset({layer})))
+            up_to = replay.answer(Intervention(skipped=frozenset(range(layer + 1)))) if layer else single
+            for mode, logits in (("single", single), ("progressive", up_to)):
+                answers.put((mode, layer), logits, replay.batch)
 
     def compute(self) -> dict[str, pd.DataFrame]:
         """The table `erasure`."""
-        study = self._study
-        left_out = LeftOut(study.clips["speaker"].to_numpy(), study.labels)
-        return {"erasure": pd.DataFrame(self._rows(left_out), columns=COLUMNS)}
+        return {"erasure": pd.DataFrame(self._rows(), columns=COLUMNS)}
 
-    def _keep(self, model: str, mode: str, layer: int, logits: Tensor, batch: Batch) -> None:
-        self._logits.setdefault((model, mode, layer), PerClip(self._study)).put(batch, logits)
+    def _of(self, model: str) -> Answers:
+        return self._answers.setdefault(model, Answers(self._study, f"model {model}, erasure"))
 
-    def _rows(self, left_out: LeftOut) -> Iterator[dict[str, object]]:
-        labels = self._study.labels
-        # the first row counts every clip once: the estimate itself
-        weights = np.vstack([np.ones(len(labels)), left_out.weights])
-        clips = {"accuracy": float(len(labels)), "uar": clips_in_a_recall(labels)}
-        metrics = {
-            (model, mode, layer): self._metrics(
-                kept.compute(f"logits of model {model}, erasure {mode} {layer}"), weights
-            )
-            for (model, mode, layer), kept in self._logits.items()
-        }
-        about = {"interval_of": left_out.of, "clips": len(labels)}
-        for (model, mode, layer), found in metrics.items():
-            intact = metrics[model, "none", -1]
-            found = found | {f"delta_{name}": found[name] - intact[name] for name in METRICS}
-            ends: dict[str, float] = {}
-            for name in WITH_INTERVAL:
-                value, without = float(found[name][0]), found[name][1:]
-                share = name in clips
-                interval = (
-                    left_out.share_interval(value, without, clips[name]) if share else left_out.interval(value, without)
-                )
-                ends |= dict(zip((f"{name}_low", f"{name}_high"), interval, strict=True))
-            values = {name: float(draws[0]) for name, draws in found.items()}
-            yield {"model": model, "layer": layer, "mode": mode, **values, **ends} | about
-
-    def _metrics(self, logits: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Every metric for each row of `weights` [rows, clips], [rows]."""
-        labels = self._study.labels
-        log_p = log_softmax(logits, axis=1)
-        predicted = log_p.argmax(axis=1)
-        per_clip = {
-            "accuracy": (predicted == labels).astype(float),
-            "loss": -log_p[np.arange(len(labels)), labels],
-            "confidence": np.exp(log_p.max(axis=1)),
-        }
-        totals = weights.sum(axis=1)
-        totals = np.where(totals > 0, totals, np.nan)
-        found = {name: weights @ values / totals for name, values in per_clip.items()}
-        return found | {"uar": stats.weighted_recall(labels, predicted, weights, logits.shape[1])}
+    def _rows(self) -> Iterator[dict[str, object]]:
+        names = (*METRICS, *(f"delta_{name}" for name in METRICS))
+        for model, answers in self._answers.items():
+            for mode, layer in answers.settings:
+                answer = answers.answer((mode, layer), INTACT)
+                yield {"model": model, "layer": layer, "mode": mode, **answers.row(answer, names, WITH_INTERVAL)}

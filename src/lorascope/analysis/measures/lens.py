@@ -11,6 +11,7 @@ from scipy.special import log_softmax
 from torch import Tensor
 
 from ...statistics import stats
+from ...statistics.information import kl_divergence
 from ...statistics.intervals import LOG, LeftOut
 from ..measure import Part, Replay, Study
 from ..per_clip import PerClip
@@ -44,6 +45,8 @@ class Lens:
     speak of (`intervals.LeftOut`); chance_overlap, the overlap if the lens's classes had nothing to do with the final ones, Σ_c p_l(c) p_L(c); top_class, clips, and a
     warning where one class takes 95 % of the clips or more. Models without a trained head (`Study.headless`) are left out.
     """
+
+    needs = frozenset({"head"})
 
     def __init__(self, study: Study) -> None:
         self._study = study
@@ -172,8 +175,3 @@ class Lens:
             "clips": n,
             "warning": warning,
         }
-
-
-def kl_divergence(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
-    """KL(p ‖ q) = Σ p (log p - log q) in nats, of log probabilities [..., classes], [...]."""
-    return (np.exp(log_p) * (log_p - log_q)).sum(axis=-1)

@@ -48,6 +48,8 @@ class Ranks:
     see `Separation`). Only A is looked at: B-out is a linear image of it.
     """
 
+    needs = frozenset({"pairs"})
+
     def __init__(self, study: Study, flattened: Collection[str] = ("trained", "gaussian")) -> None:
         self._study = study
         self._layers = frozenset(int(depth) for depth in np.linspace(0, study.layers - 1, DEPTHS))

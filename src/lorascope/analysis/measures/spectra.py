@@ -20,13 +20,11 @@ from torch import Tensor
 
 from ...machine.environment import one_thread
 from ...statistics import stats
+from ...statistics.directions import NEGLIGIBLE, directions
 from ...statistics.grams import Gram, power_spectra
 from ...statistics.intervals import LOG, LeftOut
 from ..measure import Factors, Part, Replay, Study
 from ..per_clip import PerClip
-
-#: A direction of ΔW below this share of its largest singular value is rounding of float32 factors: the balanced gauge leaves it out.
-NEGLIGIBLE = 1e-6
 
 #: Places whose spectra a GPU takes together.
 PLACES_AT_ONCE = 256
@@ -71,6 +69,8 @@ class Spectra:
 
     Memory: 2 width² + rank² float64 and 2 rank² float32 a clip, for each model, layer and module.
     """
+
+    needs = frozenset({"pairs"})
 
     def __init__(self, study: Study) -> None:
         self._study = study
@@ -237,14 +237,11 @@ def balanced_gauge(factors: Factors) -> tuple[np.ndarray, np.ndarray]:
     """The change to the balanced gauge: (M, B_bal) with A_bal·x = M·(A·x), [k, rank], and B_bal [width_out, k].
 
     With ΔW = BA = UΣVᵀ: A_bal = Σ^½Vᵀ, B_bal = UΣ^½, so M = Σ^-½ Uᵀ B. k counts ΔW's singular values above `NEGLIGIBLE`
-    of the largest, 0 where ΔW = 0. The SVD is taken of the small core R_B R_Aᵀ, with B = Q_B R_B and Aᵀ = Q_A R_A.
+    of the largest, 0 where ΔW = 0.
     """
-    q_b, r_b = np.linalg.qr(factors.b.numpy())
-    r_a = np.linalg.qr(factors.a.numpy().T).R
-    u, sigma, _ = np.linalg.svd(r_b @ r_a.T, full_matrices=False)
-    kept = sigma > NEGLIGIBLE * sigma[0]
-    u, root = u[:, kept], np.sqrt(sigma[kept])
-    return (u.T @ r_b) / root[:, None], q_b @ u * root
+    found = directions(factors.a.numpy(), factors.b.numpy())
+    root = np.sqrt(found.sigma)
+    return found.left.T @ factors.b.numpy() / root[:, None], found.left * root
 
 
 def _balanced_views(rank: int, power: Mapping[str, np.ndarray], zero: str) -> list[_View]:

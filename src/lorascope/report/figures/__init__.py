@@ -10,7 +10,22 @@ import matplotlib
 from ...store.finished import FinishedRun
 from ..interval_words import interval_words
 from ..unit_words import units_words
-from . import confusion, contribution, erasure, lens, rank_space, spectra, style
+from . import (
+    confusion,
+    contribution,
+    dial,
+    erasure,
+    frames,
+    heads,
+    lens,
+    patching,
+    probes,
+    rank_dial,
+    rank_space,
+    spectra,
+    style,
+    weights,
+)
 
 #: The modules in the order of the figures, and the tables whose intervals each shows.
 _MODULES = {
@@ -19,6 +34,13 @@ _MODULES = {
     rank_space: ("rank_scores",),
     spectra: ("cka",),
     erasure: ("erasure",),
+    dial: ("dial",),
+    rank_dial: ("rank_dial",),
+    patching: ("patching",),
+    weights: (),
+    probes: ("probes",),
+    frames: ("frame_profile",),
+    heads: ("heads",),
     confusion: (),
 }
 
@@ -26,8 +48,8 @@ _MODULES = {
 def draw(folder: FinishedRun, into: Path, formats: Sequence[str] = tuple(style.FORMATS)) -> list[Path]:
     """Write <stem>.{pdf,svg,png} for all that a run folder holds; return the paths in the order of the figures.
 
-    Stems: fig1, fig2a, fig2b, fig3 of the paper, fig4 (erasure), confusion; a second variant or adapted module adds its name
-    (fig2b-released, fig3-q_proj). A figure whose table is missing is not drawn: `FinishedRun.missing` says which.
+    Stems: fig1, fig2a, fig2b, fig3 of the paper, fig4 (erasure), fig5 to fig11 (dials, ranks, patching, weights, probes, frames, heads), confusion;
+    a second variant or adapted module adds its name (fig2b-released, fig3-q_proj). A figure whose table is missing is not drawn: `FinishedRun.missing` says which.
     """
     marks = folder.marks
     files = []

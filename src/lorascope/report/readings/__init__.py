@@ -7,13 +7,29 @@ the intervals do not touch. Every sentence is computed from the tables that the 
 from __future__ import annotations
 
 from .adapter import cka_reading, ranks_reading, spectra_reading
+from .causes import (
+    dial_reading,
+    frames_reading,
+    heads_reading,
+    patching_reading,
+    probes_reading,
+    rank_dial_reading,
+    weights_reading,
+)
 from .encoder import contribution_reading, erasure_reading, lens_reading
 
 __all__ = [
     "cka_reading",
     "contribution_reading",
+    "dial_reading",
     "erasure_reading",
+    "frames_reading",
+    "heads_reading",
     "lens_reading",
+    "patching_reading",
+    "probes_reading",
+    "rank_dial_reading",
     "ranks_reading",
     "spectra_reading",
+    "weights_reading",
 ]

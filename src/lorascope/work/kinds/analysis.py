@@ -16,7 +16,7 @@ from ...models.adapters.folder import load_frozen_head
 from ...models.weights.backbone import Backbone
 from ...store.folder import RunFolder
 from ...training.inputs import Inputs
-from ..sources import Say
+from ..sources import Say, with_acoustics
 
 
 def compute_analysis(
@@ -40,7 +40,7 @@ def compute_analysis(
     analysis = analyse(
         model=adapted(unit.main),
         frozen_head=load_frozen_head(adapter(unit.frozen), backbone) if unit.frozen else None,
-        clips=sample,
+        clips=with_acoustics(sample, unit.config, inputs.clips, inputs.samples),
         features=inputs.clips,
         classes=unit.main.classes,
         context=context,

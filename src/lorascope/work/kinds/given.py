@@ -23,7 +23,17 @@ from ...sound.context import no_window
 from ...store import seals
 from ...store.folder import RunFolder, digest, write_text
 from ..manifest import base_manifest
-from ..sources import Say, choose, corpus_section, default_context, in_order, open_backbone, prepare
+from ..sources import (
+    Say,
+    choose,
+    corpus_section,
+    default_context,
+    in_order,
+    open_backbone,
+    prepare,
+    samples_of,
+    with_acoustics,
+)
 from .analysis import about_of
 
 TRUSTED = "That the adapter has not heard these speakers in its training was said, and cannot be seen here."
@@ -84,8 +94,9 @@ def analyse_given(
     else:
         say(f"analysis of {adapter}: {len(sample)} clips, context {chosen_context}")
         built = folder.analyses.begin(unit)
+        described = with_acoustics(sample, settings, features, samples_of(kept, features))
         analysis = analyse(
-            adapted.model, head, sample, features, classes, chosen_context, settings, has_head=adapted.has_head
+            adapted.model, head, described, features, classes, chosen_context, settings, has_head=adapted.has_head
         )
         for stem, table in analysis.tables.items():
             table.to_parquet(built / f"{stem}.parquet", index=False)

@@ -1,0 +1,177 @@
+"""What the update ΔW is as a matrix, beside the weight W that it changes; no clip is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ...statistics import stats
+from ...statistics.directions import Directions, directions
+from ...statistics.updates import (
+    Decomposed,
+    decomposed,
+    mean_squared_cosine,
+    nearest_cosines,
+    random_update,
+    shares_within,
+    stable_rank,
+)
+from ..measure import Part, Replay, Study
+
+#: Leading singular vectors of W + ΔW that are looked at for intruders (Shuttleworth et al. 2024), and the curve of ε.
+LEADING = 10
+EPSILONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+#: The ε whose count stands in the table of matrices.
+EPSILON = 0.5
+#: Random updates of equal norm and rank.
+DRAWS = 5
+#: Pairs of random subspaces for the null of angles between layers.
+SUBSPACES = 100
+#: No decomposition of W where its shorter side is longer.
+WIDEST = 2048
+
+KEYS = ["layer", "module"]
+COLUMNS = [*KEYS, "width_out", "width_in", "nominal_rank", "rank", "norm", "relative_norm", "spectral_norm"]
+COLUMNS += ["relative_spectral", "stable_rank", "entropy_rank", "participation", "k", "left_share", "left_null"]
+COLUMNS += ["left_null_high", "right_share", "right_null", "right_null_high", "intruders", "intruders_null", "note"]
+INTRUDERS = [*KEYS, "leading", "epsilon", "count", "null", "null_low", "null_high"]
+ANGLES = ["module", "layer", "other", "mean_cos2", "null", "null_high", "largest_cos", "largest_null", "dimensions"]
+
+
+class Weights:
+    """Norms, ranks, subspaces and intruder dimensions of every adapted matrix of the trained adapter.
+
+    ΔW = s·BA = U Σ Vᵀ (directions below 1e-6 of the largest are rounding and left out). Every number is of ΔW, so none
+    depends on the gauge of A and B.
+
+    `compute` gives four tables. `weights`: layer, module, widths, nominal_rank, rank (directions that are no
+    rounding), norm |ΔW| and relative_norm |ΔW|/|W| (Frobenius), spectral_norm σ₁ and relative_spectral σ₁(ΔW)/σ₁(W),
+    stable_rank Σσ²/σ₁², entropy_rank and participation of σ²; left_share (right_share): the share of |ΔW|² within the
+    span of W's first `k` left (right) singular vectors, k = nominal rank; intruders at ε = .5; `*_null`: the mean of
+    random updates of equal norm and rank, `*_null_high` the largest of the five. `weight_spectra`: layer, module,
+    index (from 1), sigma. `intruders`: how many of the first 10 left singular vectors of W + ΔW have max |cos| < ε to
+    all of W's own (count), by ε, and the same of the random updates (null: mean, lowest, highest). `weight_angles`:
+    of two layers' input directions V, of one kind of module: mean cos² of their principal angles and their largest
+    cosine, beside random subspaces (mean and 97.5th percentile): is the same direction learnt again?
+
+    A matrix is no sample of anything, so these numbers have no interval: what varies is the training, and that is
+    told by other folds and seeds. Costs no forward; for each matrix seven decompositions of its shorter side.
+    """
+
+    needs = frozenset({"pairs"})
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+
+    def parts(self, model: str) -> frozenset[str]:
+        """None: the factors are known."""
+        return frozenset()
+
+    def replays(self, model: str) -> frozenset[str]:
+        """Never."""
+        return frozenset()
+
+    def update(self, part: Part) -> None:
+        """Nothing comes."""
+
+    def replay(self, replay: Replay) -> None:
+        """Nothing to do."""
+
+    def compute(self) -> dict[str, pd.DataFrame]:
+        """The tables `weights`, `weight_spectra`, `intruders` and `weight_angles`."""
+        factors = self._study.factors.get("trained", {})
+        found = {key: directions(each.a.numpy(), each.b.numpy(), each.scale) for key, each in factors.items()}
+        rows, curves = [], []
+        random = np.random.default_rng(self._study.seed)
+        for key, update in found.items():
+            row, curve = self._matrix(key, update, len(factors[key].a), random)
+            rows.append(row)
+            curves += curve
+        spectra = [
+            {"layer": layer, "module": module, "index": index, "sigma": float(sigma)}
+            for (layer, module), update in found.items()
+            for index, sigma in enumerate(update.sigma, 1)
+        ]
+        return {
+            "weights": pd.DataFrame(rows, columns=COLUMNS),
+            "weight_spectra": pd.DataFrame(spectra, columns=[*KEYS, "index", "sigma"]),
+            "intruders": pd.DataFrame(curves, columns=INTRUDERS),
+            "weight_angles": pd.DataFrame(_angles(found, random), columns=ANGLES),
+        }
+
+    def _matrix(
+        self, key: tuple[int, str], update: Directions, rank: int, random: np.random.Generator
+    ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """The row of one matrix and its curve of intruders."""
+        weight = self._study.weights[key].detach().double().cpu().numpy()
+        power = update.sigma**2
+        norm = float(np.sqrt(power.sum()))
+        row: dict[str, Any] = dict(zip(KEYS, key, strict=True))
+        row |= {"width_out": weight.shape[0], "width_in": weight.shape[1], "nominal_rank": rank, "k": rank}
+        row |= {"rank": len(update.sigma), "norm": norm, "relative_norm": norm / float(np.linalg.norm(weight))}
+        row |= {"spectral_norm": float(update.sigma[0]) if len(update.sigma) else 0.0}
+        row |= {"stable_rank": stable_rank(update.sigma)}
+        some = power if len(power) else np.zeros(1)
+        row |= {"entropy_rank": float(stats.entropy_rank(some))}
+        row |= {"participation": float(stats.participation_ratio(some)), "note": ""}
+        if not len(power):
+            return row | {"note": "ΔW is 0, so it has no directions"}, []
+        if min(weight.shape) > WIDEST:
+            return row | {"note": f"W is wider than {WIDEST}: not decomposed"}, []
+        whole = decomposed(weight)
+        row["relative_spectral"] = row["spectral_norm"] / float(whole.sigma[0])
+        nulls = [random_update(update, len(update.sigma), random) for _ in range(DRAWS)]
+        own = shares_within(update, whole, rank)
+        chance = np.array([shares_within(directions(a, b), whole, rank) for b, a in nulls])
+        for number, side in enumerate(("left", "right")):
+            row |= {f"{side}_share": own[number], f"{side}_null": float(chance[:, number].mean())}
+            row[f"{side}_null_high"] = float(chance[:, number].max())
+        known = _known(whole, weight, (update.left * update.sigma) @ update.right)
+        of_random = [_known(whole, weight, b @ a) for b, a in nulls]
+        curve = []
+        for epsilon in EPSILONS:
+            counts = [int((cosines < epsilon).sum()) for cosines in of_random]
+            count = int((known < epsilon).sum())
+            point = {"leading": len(known), "epsilon": epsilon, "count": count, "null": float(np.mean(counts))}
+            curve.append(
+                dict(zip(KEYS, key, strict=True)) | point | {"null_low": min(counts), "null_high": max(counts)}
+            )
+            if epsilon == EPSILON:
+                row |= {"intruders": count, "intruders_null": float(np.mean(counts))}
+        return row, curve
+
+
+def _known(whole: Decomposed, weight: np.ndarray, update: np.ndarray) -> np.ndarray:
+    """How known each leading left singular vector of W + ΔW is to W, [leading]."""
+    return nearest_cosines(whole, decomposed(weight + update, LEADING).left)
+
+
+def _angles(found: dict[tuple[int, str], Directions], random: np.random.Generator) -> Iterator[dict[str, Any]]:
+    """Every two layers of one kind of module."""
+    nulls: dict[tuple[int, int, int], np.ndarray] = {}
+    keys = list(found)
+    for place, one in enumerate(keys):
+        for other in keys[place + 1 :]:
+            left, right = found[one].right, found[other].right
+            if one[1] != other[1] or not len(left) or not len(right):
+                continue
+            shape = (len(left), len(right), left.shape[1])
+            if shape not in nulls:
+                nulls[shape] = np.array([mean_squared_cosine(*_subspaces(shape, random)) for _ in range(SUBSPACES)])
+            mean, largest = mean_squared_cosine(left, right)
+            null = nulls[shape]
+            yield {
+                **{"module": one[1], "layer": one[0], "other": other[0], "mean_cos2": mean, "largest_cos": largest},
+                **{"null": float(null[:, 0].mean()), "null_high": float(np.quantile(null[:, 0], 0.975))},
+                **{"largest_null": float(np.quantile(null[:, 1], 0.975)), "dimensions": min(shape[:2])},
+            }
+
+
+def _subspaces(shape: tuple[int, int, int], random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Orthonormal rows of two random subspaces, [k, width] and [m, width]."""
+    k, m, width = shape
+    one, other = (np.linalg.qr(random.standard_normal((width, size)))[0].T for size in (k, m))
+    return one, other

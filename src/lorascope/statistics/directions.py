@@ -1,0 +1,39 @@
+"""The directions of a low-rank update ΔW = s B A: its singular vectors, from small cores, whatever the gauge."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+#: A direction of ΔW below this share of its largest singular value is rounding of float32 factors and left out.
+NEGLIGIBLE = 1e-6
+
+
+class Directions(NamedTuple):
+    """ΔW = U Σ Vᵀ: `left` [width_out, k], `sigma` [k] falling, `right` [k, width_in]; k = 0 where ΔW = 0."""
+
+    left: np.ndarray
+    sigma: np.ndarray
+    right: np.ndarray
+
+
+def directions(a: np.ndarray, b: np.ndarray, scale: float = 1.0) -> Directions:
+    """Those of `scale` · b @ a, with a [rank, width_in] and b [width_out, rank], that are no rounding (`NEGLIGIBLE`).
+
+    The SVD is taken of the core R_B R_Aᵀ [rank, rank], with B = Q_B R_B and Aᵀ = Q_A R_A, so nothing of the width of
+    the layer squared is made. (RA, BR⁻¹) has the same directions for any invertible R.
+    """
+    q_b, r_b = np.linalg.qr(b)
+    q_a, r_a = np.linalg.qr(a.T)
+    u, sigma, v = np.linalg.svd(scale * r_b @ r_a.T, full_matrices=False)
+    kept = (sigma > NEGLIGIBLE * sigma[0]) & (sigma > 0) if len(sigma) else np.zeros(0, dtype=bool)
+    return Directions(q_b @ u[:, kept], sigma[kept], v[kept] @ q_a.T)
+
+
+def balanced(found: Directions, chosen: np.ndarray, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """A [k, width_in] and B [width_out, k] of the `chosen` directions (indices, or a mask) in the balanced gauge,
+    such that scale · B A is their part of ΔW.
+    """
+    root = np.sqrt(found.sigma[chosen] / scale)
+    return root[:, None] * found.right[chosen], found.left[:, chosen] * root

@@ -12,7 +12,7 @@ LOWEST ?= constraints-lowest.txt
 LOWEST_PYTHON ?= python3.11
 LOWEST_TESTS ?= tests src
 
-.PHONY: demo test test-cluster test-lowest lint bench clean
+.PHONY: demo test test-cluster test-slow test-lowest lint bench clean
 # those of the benchmarks that are there, in this order
 BENCHMARKS := $(wildcard $(patsubst %,benchmarks/%.py,analysis_cost against_plain half_precision memory training frozen features sizes))
 GOALS ?= runs/bench.jsonl
@@ -21,7 +21,11 @@ demo: $(VENV)/.ready
 	$(BIN)/lorascope run configs/demo.yaml --out $(OUT)
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not cluster'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not cluster and not slow'
+
+# every sickness planted, everything that PEFT can write: a minute or two
+test-slow: $(VENV)/.ready
+	$(BIN)/python -m pytest -n 2 -m slow
 
 # a Ray cluster of two nodes on loopback; one to two minutes, so it is not among the others (CI runs it where time is left)
 test-cluster: $(VENV)/.ready

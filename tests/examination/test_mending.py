@@ -32,6 +32,7 @@ def mended(ill, out, labelled=False):
     return mend(examined, examine(examined), out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "family", "kind"), CASES)
 def test_mended_gives_what_the_adapter_gave(name, family, kind, sick, made, tmp_path):
     plant = next(plant for plant in sicknesses.PLANTS if plant.name == name)

@@ -18,6 +18,7 @@ ONCE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("plant", "family", "kind"), ONCE, ids=[f"{p.name}-{f}-{k}" for p, f, k in ONCE])
 def test_a_planted_sickness_is_named(plant, family, kind, sick):
     assert plant.code in codes(look(sick(plant, family, kind), plant.labelled))

@@ -188,6 +188,7 @@ def sweep(backbone, root):
             yield "layouts of the file", f"{words}, .{suffix}", outcome(backbone, folder)
 
 
+@pytest.mark.slow
 def test_everything_is_measured_or_refused_in_a_line(backbone, tmp_path):
     found = list(sweep(backbone, tmp_path))
     counts = Counter((group, told) for group, _, told in found)

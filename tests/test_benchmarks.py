@@ -137,6 +137,7 @@ def test_cells_are_dealt_to_machines(program):
     assert shared([4.0, 3.0, 2.0, 1.0], 2) == 5.0
 
 
+@pytest.mark.slow
 def test_coverage_tells_a_share_of_every_number(program, monkeypatch, capsys, tmp_path):
     kept = tmp_path / "goals.jsonl"
     monkeypatch.setenv("LORASCOPE_BENCH_JSON", str(kept))

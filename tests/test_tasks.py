@@ -38,7 +38,7 @@ def packed(page: str) -> str:
     return "\n".join((gzip.decompress(data) if kind == "application/gzip" else data).decode() for kind, data in raw)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", ["keyword", pytest.param("dysarthria", marks=pytest.mark.slow)])
 def test_a_task_runs_to_a_report_without_a_word_of_emotion(tmp_path: Path, backbone_folder: Path, task: str) -> None:
     manifest = manifest_of(tmp_path, TASKS[task])
     settings = settings_of(manifest, backbone_folder, folds={"only": ["ann"]})

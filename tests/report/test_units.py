@@ -106,6 +106,7 @@ def test_readings_go_by_the_mean_over_folds(run: Path) -> None:
     assert "95 % intervals speak of folds" in page
 
 
+@pytest.mark.slow
 def test_the_report_of_the_same_folder_has_the_same_bytes(run: Path) -> None:
     files = [file for file in run.rglob("*") if file.suffix in (".html", ".svg", ".parquet")]
     before = {file: file.read_bytes() for file in files}

@@ -49,7 +49,8 @@ def print_plan(description: dict[str, Any]) -> None:
     _print_analyses(terminal, description, folds)
     for reason in dict.fromkeys(reason for cell in description["cells"] for reason in cell["optimistic"]):
         terminal.print(f"optimistic: {reason}")
-    _print_ahead(terminal, description["ahead"])
+    if "ahead" in description:
+        _print_ahead(terminal, description["ahead"])
 
 
 def _print_ahead(terminal: Any, ahead: dict[str, Any]) -> None:

@@ -65,7 +65,7 @@ class Case:
     def replay(self, counted=None):
         """The replay that tracing offers; `counted` takes the number of every block that is run."""
 
-        def run(layer, hidden, change):
+        def run(layer, hidden, change, _=None):
             if counted is not None:
                 counted.extend(number for number in range(layer, LAYERS) if number not in change.skipped)
             with torch.no_grad():

@@ -1,0 +1,20 @@
+"""What lorascope does, in a few sentences each: compute (`work`), then tell (`findings`, `report`). The command
+line says the same in words.
+"""
+
+from __future__ import annotations
+
+from .adapters import analyze, analyze_folds, analyze_several, name_each
+from .examination import doctor, examinations
+from .experiments import run, run_sweep
+
+__all__ = [
+    "analyze",
+    "analyze_folds",
+    "analyze_several",
+    "doctor",
+    "examinations",
+    "name_each",
+    "run",
+    "run_sweep",
+]

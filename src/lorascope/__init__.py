@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import analyze, analyze_folds, analyze_several, doctor, run, run_sweep
+    from .api import analyze, analyze_folds, analyze_several, doctor, prune, prune_adapter, run, run_sweep
     from .corpora import Corpus, load_corpus, make_folds
     from .errors import LorascopeError
     from .experiment.config import Experiment, load_experiment
@@ -26,6 +26,8 @@ _HOMES = {
     "analyze_folds": "api",
     "analyze_several": "api",
     "doctor": "api",
+    "prune": "api",
+    "prune_adapter": "api",
     "Experiment": "experiment.config",
     "load_experiment": "experiment.config",
     "Corpus": "corpora",
@@ -56,6 +58,8 @@ __all__ = [
     "load_sweep",
     "make_folds",
     "plan",
+    "prune",
+    "prune_adapter",
     "run",
     "run_sweep",
 ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 from .adapters import analyze, analyze_folds, analyze_several, name_each
 from .examination import doctor, examinations
 from .experiments import run, run_sweep
+from .pruning import prune, prune_adapter
 
 __all__ = [
     "analyze",
@@ -15,6 +16,8 @@ __all__ = [
     "doctor",
     "examinations",
     "name_each",
+    "prune",
+    "prune_adapter",
     "run",
     "run_sweep",
 ]

@@ -10,6 +10,7 @@ from .. import __version__
 from .adapters import analyze_command, doctor_command
 from .corpora import corpora_app
 from .experiments import plan_command, run_command, sweep_command
+from .pruning import prune_command
 from .results import report_command
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ for verb, command in (
     ("plan", plan_command),
     ("analyze", analyze_command),
     ("doctor", doctor_command),
+    ("prune", prune_command),
     ("report", report_command),
     ("sweep", sweep_command),
 ):

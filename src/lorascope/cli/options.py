@@ -49,3 +49,8 @@ def show(results: Any) -> None:
     if len(results.table1):
         print_table1(results.folder.root, terminal)
     terminal.print(f"report: {results.report}", soft_wrap=True)
+
+
+def names_in(text: str | None) -> list[str]:
+    """Names that are separated by commas."""
+    return [name.strip() for name in (text or "").split(",") if name.strip()]

@@ -52,9 +52,9 @@ class Keep(NamedTuple):
     def words(self) -> str:
         """What is kept, in words."""
         if self.first is not None:
-            return f"each matrix' first {self.first} directions"
+            return f"each matrix' first {self.first}"
         if self.share is not None:
-            return f"the {self.share:.4g} of the rank with the largest σ of all matrices"
+            return f"those with the largest σ of all matrices, {self.share:.4g} of the rank"
         return "the least share that is as good on the validation speakers"
 
 

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from .experiment.config import Experiment, load_experiment
     from .experiment.grid import load_sweep
     from .experiment.planning import plan
+    from .findings.advice import advise
     from .models.weights.backbone import load_backbone
     from .store.results import Results
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "advise": "findings.advice",
     "analyze": "api",
     "analyze_folds": "api",
     "analyze_several": "api",
@@ -48,6 +50,7 @@ __all__ = [
     "LorascopeError",
     "Results",
     "__version__",
+    "advise",
     "analyze",
     "analyze_folds",
     "analyze_several",

@@ -1,7 +1,8 @@
-"""The verbs of finished folders: report."""
+"""The verbs of finished folders: report, advise."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -22,3 +23,15 @@ def report_command(
         print(f"{folder / fault.name}: {fault.what}; made again", file=sys.stderr)
     write_all(folder)
     show(Results(folder))
+
+
+def advise_command(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A folder that run or analyze wrote.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Tell which layers, modules and rank the next adapter needs, with the evidence, as lines for PEFT's LoraConfig."""
+    from ..findings.advice import advise
+
+    found = advise(run)
+    print(json.dumps(found.as_json(), indent=2, ensure_ascii=False) if as_json else found)

@@ -37,3 +37,14 @@ def balanced(found: Directions, chosen: np.ndarray, scale: float = 1.0) -> tuple
     """
     root = np.sqrt(found.sigma[chosen] / scale)
     return root[:, None] * found.right[chosen], found.left[:, chosen] * root
+
+
+def cosine(one: Directions, other: Directions) -> float:
+    """⟨ΔW, ΔW'⟩ / (|ΔW| |ΔW'|), Frobenius: 1 where two updates of one matrix are the same but for their size; NaN where
+    one of them is 0.
+    """
+    if not len(one.sigma) or not len(other.sigma):
+        return float("nan")
+    left = one.left.T @ other.left * one.sigma[:, None] * other.sigma
+    norms = np.linalg.norm(one.sigma) * np.linalg.norm(other.sigma)
+    return float((left * (one.right @ other.right.T)).sum() / norms)

@@ -28,6 +28,23 @@ def own_cache(tmp_path_factory):
     patch.undo()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_figures(request):
+    """Reports draw two kinds of figures alone, the cheapest, since drawing takes most of a small run's time; all of
+    them where a module is marked so (`pytestmark = pytest.mark.figures`), in `finished`, and in other processes.
+    """
+    if request.node.get_closest_marker("figures"):
+        yield
+        return
+    from lorascope.report import figures
+
+    patch = pytest.MonkeyPatch()
+    drawn = {figures.contribution: ("contribution",), figures.confusion: ()}
+    patch.setattr(figures, "_MODULES", drawn)
+    yield
+    patch.undo()
+
+
 def make_corpus(folder: Path, clips_per_class: int = 3) -> Path:
     """A manifest of tones whose pitch tells the emotion, roughly."""
     rows = []

@@ -19,6 +19,8 @@ from lorascope.experiment.planning import plan
 from .conftest import settings_of
 from .tiny import CLASSES, enlarged, plain_adapter, tiny_config, tiny_waveform_config, tiny_whisper
 
+pytestmark = pytest.mark.figures
+
 QUICK = AnalysisConfig(draws=50, clips_per_class=2)
 #: Tables of a whole analysis that need the loss or an answer.
 OF_THE_HEAD = {"lens", "erasure"}

@@ -110,3 +110,19 @@ def test_a_folder_without_analyses_has_no_findings_and_loses_old_ones(tmp_path: 
     del manifest["analyses"]
     (folder / "manifest.json").write_text(json.dumps(manifest))
     assert write_findings(folder) == [] and not (folder / "findings").exists()
+
+
+def test_columns_that_a_measure_declares_tell_its_rows_apart_and_all_other_numbers_have_a_mean(tmp_path: Path) -> None:
+    folder = make_units(tmp_path / "run", control=False)
+    for number, unit in enumerate(FinishedRun(folder).analyses):
+        rows = [(0.1, number, 0.5, ""), (0.2, number + 1, 0.25, "as it is")]
+        table = pd.DataFrame(rows, columns=["epsilon", "count", "null_low", "note"])
+        table.to_parquet(unit.path / "intruders.parquet")
+        about = unit.path / "about.json"
+        about.write_text(json.dumps(json.loads(about.read_text()) | {"keys": {"intruders": ["epsilon"]}}))
+    write_findings(folder)
+    found = pd.read_parquet(folder / "findings" / "intruders.parquet")
+    mean = np.mean(range(len(FinishedRun(folder).analyses)))
+    assert list(found["epsilon"]) == [0.1, 0.2] and list(found["note"]) == ["", "as it is"]
+    assert list(found["count"]) == [mean, mean + 1] and list(found["null_low"]) == [0.5, 0.25]
+    assert (found["count_low"] < found["count"]).all() and "epsilon_low" not in found

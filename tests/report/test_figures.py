@@ -20,6 +20,8 @@ from .conftest import OPTIMISTIC
 from .folders import make_analysis
 from .recipe import Recipe
 
+pytestmark = pytest.mark.figures
+
 STEMS = {"fig1", "fig2a", "fig2b", "fig2b-released", "fig3", "fig4", "confusion"}
 MAGIC = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
 

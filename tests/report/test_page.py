@@ -21,6 +21,8 @@ from .conftest import HOSTILE, OPTIMISTIC
 from .folders import make_analysis
 from .recipe import Recipe
 
+pytestmark = pytest.mark.figures
+
 #: Attributes that make a browser fetch something.
 LOADING = {"src", "href", "xlink:href", "srcset", "poster", "data", "action", "formaction", "background", "ping"}
 SIZE_LIMIT = 6_000_000

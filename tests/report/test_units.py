@@ -16,6 +16,8 @@ from lorascope.store.finished import FinishedRun
 
 from .folders import make_units
 
+pytestmark = pytest.mark.figures
+
 ONE = "One adapter, one fold: how others would come out is unknown."
 
 

@@ -13,6 +13,8 @@ import pytest
 from lorascope.report import write_all
 from lorascope.store.results import Results
 
+pytestmark = pytest.mark.figures
+
 EARLIER = Path(__file__).parent / "run-0.1.0"
 
 

@@ -31,7 +31,7 @@ def settings(tmp_path, backbone_folder):
     return settings_of(manifest, backbone_folder, folds={"only": ["ann"]}, methods=METHODS)
 
 
-@pytest.mark.parametrize("umask", [0o002, 0o027, 0o077])
+@pytest.mark.parametrize("umask", [0o027, *(pytest.param(umask, marks=pytest.mark.slow) for umask in (0o002, 0o077))])
 def test_every_file_has_the_mode_that_the_umask_gives(settings, tmp_path, umask):
     settings["analysis"] = {"draws": 50, "measures": ["contribution"], "clips_per_class": 1}
     (tmp_path / "experiment.yaml").write_text(yaml.safe_dump(settings))

@@ -17,6 +17,8 @@ from lorascope.work.sources import read_clip_ids
 
 from ..tiny import tiny_config
 
+pytestmark = pytest.mark.figures
+
 #: Another order and other names than lorascope's own.
 LABELS = ("neu", "Sad", "angry", "hap")
 MEANING = ("neutrality", "sadness", "anger", "happiness")

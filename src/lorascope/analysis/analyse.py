@@ -33,7 +33,9 @@ from .study import study_of
 
 @dataclass
 class Analysis:
-    """Tables by the stem of their file, the clips that they were computed on, the measures that could not be had and why, and notes for the reader."""
+    """Tables by the stem of their file, the clips that they were computed on, the measures that could not be had and
+    why, notes for the reader, and which columns tell the rows of a table apart, where its measure says so.
+    """
 
     tables: dict[str, pd.DataFrame]
     clips: pd.DataFrame
@@ -41,6 +43,7 @@ class Analysis:
     left_out: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    keys: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def analyse(
@@ -101,6 +104,7 @@ def analyse(
         left_out=left_out,
         notes=[*_left_out_notes(left_out, measures, has_head), *_notes(states, table, classes, has_head)],
         seconds=time.perf_counter() - start,
+        keys={stem: keys for measure in measures.values() for stem, keys in getattr(measure, "keys", {}).items()},
     )
 
 

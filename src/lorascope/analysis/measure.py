@@ -263,7 +263,9 @@ class Replay:
 class Measure(Protocol):
     """An accumulator over batches. Constructed with the `Study`.
 
-    A class may say with `needs` what an adapter must have for it: "pairs" (plain low-rank pairs), "head" (a trained head).
+    A class may say with `needs` what an adapter must have for it: "pairs" (plain low-rank pairs), "head" (a trained
+    head); and with `keys` which columns tell the rows of each of its tables apart, over all folds and seeds. Every other
+    column of numbers has a mean there. Without it these are the columns that hold no floats.
     """
 
     def parts(self, model: str) -> frozenset[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,9 @@ VERSION = 1
 class AnalysisUnit:
     """One analysis: `main` is the cell whose adapter is measured, `frozen` the baseline's of the same fold and seed,
     whose head the frozen encoder gets (None where there is none), `ranks` are cells of other ranks, for the rank space
-    alone. `clips` are columns clip, speaker, emotion; `per_class` tells how many there were and were taken,
-    `clips_from` whose they are ("test" or "test+validation").
+    alone. With `epoch` it is of the adapter as it was at that moment of its training. `clips` are columns clip,
+    speaker, emotion; `per_class` tells how many there were and were taken, `clips_from` whose they are ("test" or
+    "test+validation").
     """
 
     main: Cell
@@ -42,6 +43,7 @@ class AnalysisUnit:
     clips: pd.DataFrame
     per_class: pd.DataFrame
     clips_from: str
+    epoch: float | None = None
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -56,13 +58,16 @@ class AnalysisUnit:
     @property
     def words(self) -> str:
         """The analysis in words."""
-        return f"analysis of {self.main.label}, {self.main.where}"
+        moment = "" if self.epoch is None else f", epoch {self.epoch:g}"
+        return f"analysis of {self.main.label}, {self.main.where}{moment}"
 
     @property
     def names(self) -> dict[str, Any]:
         """What it is called in its experiment; none of it changes a number."""
         main = self.main
         told = {"name": main.name, "label": main.label, "control": main.method.control}
+        if self.epoch is not None:
+            told["epoch"] = self.epoch
         return told | {"fold": main.fold.name, "seed": main.of_seed, "clips_from": self.clips_from}
 
     @property
@@ -84,8 +89,12 @@ class AnalysisUnit:
     def _digest(self, name: Callable[[Cell], str], told: Callable[[Sequence[str]], Any]) -> str:
         parts = [name(self.main), self.frozen and name(self.frozen), [name(cell) for cell in self.ranks]]
         clips = told([str(clip) for clip in self.clips["clip"]])
+        moment = [] if self.epoch is None else [self.epoch]
         return digest(
-            ["analysis", VERSION, self.versions["measures"], self.config.settings, parts, clips, self.main.context]
+            [
+                *["analysis", VERSION, self.versions["measures"], self.config.settings, parts, clips],
+                *[self.main.context, *moment],
+            ]
         )
 
 
@@ -111,7 +120,10 @@ def plan_analyses(experiment: Experiment, corpus: Corpus, cells: Sequence[Cell])
                 # the rank space is the analysed method's own
                 others = tuple(cell for cell in own if cell.method in ranks) if name == main else ()
                 chosen = next(cell for cell in own if cell.name == name and cell.role == "table1")
-                units.append(AnalysisUnit(chosen, frozen, others, config, clips, per_class, clips_from))
+                whole = AnalysisUnit(chosen, frozen, others, config, clips, per_class, clips_from)
+                units.append(whole)
+                for epoch in chosen.moments:
+                    units.append(replace(whole, ranks=(), config=config.along, epoch=epoch))
     return units
 
 

@@ -16,7 +16,18 @@ from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_va
 from ..errors import LorascopeError
 from .measuring import MEASURES as MEASURES
 from .measuring import AnalysisConfig, Seed, hint
-from .methods import KINDS, LORA_KINDS, UNADAPTED, Count, Method, Methods, Section, analysed_method, with_defaults
+from .methods import (
+    KINDS,
+    LORA_KINDS,
+    UNADAPTED,
+    WHOLE,
+    Count,
+    Method,
+    Methods,
+    Section,
+    analysed_method,
+    with_defaults,
+)
 from .trainer import TrainerConfig
 
 
@@ -100,6 +111,17 @@ class FoldsConfig(Section):
         return tuple(str(name) for name in only) if isinstance(only, (list, tuple)) else only
 
 
+def _check_trajectory(name: str, method: Method, epochs: Sequence[float]) -> None:
+    if method.kind in WHOLE:
+        raise ValueError(
+            f"analysis.trajectory: {name} ({method.words}) leaves a whole model behind, and none is kept along the "
+            "training; take the trajectory out, or name an adapter with analysis.method"
+        )
+    longest = getattr(method, "epochs", None)
+    if longest is not None and epochs[-1] > longest:
+        raise ValueError(f"analysis.trajectory: {epochs[-1]:g} is after the last epoch of {name}, {longest}")
+
+
 class Experiment(Section):
     """A whole experiment: corpus, backbone, methods, folds, analysis.
 
@@ -163,6 +185,8 @@ class Experiment(Section):
                 f"analysis.ranks: {name} ({self.conditions[name].words}) has no rank space; take the ranks out, "
                 "or name a LoRA with analysis.method"
             )
+        if name is not None and config.trajectory:
+            _check_trajectory(name, self.conditions[name], config.trajectory)
         return self
 
     @property

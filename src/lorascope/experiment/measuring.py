@@ -14,6 +14,8 @@ from .methods import Count, Section
 Baseline = Literal["gaussian", "peft-init", "norm-matched", "permuted"]
 #: The measures that are taken unless the config names its own; it may name any file of analysis/measures.
 MEASURES = ("contribution", "lens", "ranks", "spectra", "cka", "erasure")
+#: What is measured along a training: all that needs neither an intervention nor a random adapter beside it.
+ALONG = ("contribution", "lens", "spectra", "weights")
 
 
 def _known_measure(name: str) -> str:
@@ -24,6 +26,7 @@ def _known_measure(name: str) -> str:
 
 
 MeasureName = Annotated[str, AfterValidator(_known_measure)]
+Epoch = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 # numpy's and Hugging Face's seeds end here
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
 
@@ -39,15 +42,16 @@ class AnalysisConfig(Section):
     their held-out speakers: with `clips_from` "test" of the test speakers, with "test+validation" of those too on whom
     the epoch was chosen; by default the first where they have half of `clips_per_class` of every class.
 
-    `method` names the method that is analysed: by default the first LoRA (LoRA, rsLoRA, PiSSA, AdaLoRA), else the
-    first that changes the encoder; its controls are analysed alike. `ranks` are trained beside it for the rank space
-    (at the same scale), in the analysed folds. `draws` counts the shuffles of a null. `baselines` are the random
-    adapters beside the trained one (each costs as much as it does). A batch holds `batch_size` clips, or as many as
-    have `batch_frames` frames of 20 ms where these are fewer: where they aren't given, 8 clips and two windows of 30 s
-    on a CPU (more of them take more memory, and no less time), and on a GPU what its memory has room for. A clip's
-    numbers don't depend on its batch. With `precision` bf16 the models run under autocast, as trainings do, and the
-    measures in float32; docs/performance.md says which numbers that moves. Past `memory_mib` MiB the frames that the
-    flattened variants of ranks and CKA need are kept in a temporary file.
+    `method` names the method that is analysed: by default the first LoRA (LoRA, rsLoRA, PiSSA, AdaLoRA), else the first
+    that changes the encoder; its controls are analysed alike. `ranks` are trained beside it for the rank space (at the
+    same scale), in the analysed folds. `trajectory` names moments of the training, in epochs (0: before the first
+    step), at which the adapter is kept and measured by what `ALONG` names. `draws` counts the shuffles of a null.
+    `baselines` are the random adapters beside the trained one (each costs as much as it does). A batch holds
+    `batch_size` clips, or as many as have `batch_frames` frames of 20 ms where these are fewer: where they aren't
+    given, 8 clips and two windows of 30 s on a CPU (more of them take more memory, and no less time), and on a GPU what
+    its memory has room for. A clip's numbers don't depend on its batch. With `precision` bf16 the models run under
+    autocast, as trainings do, and the measures in float32; docs/performance.md says which numbers that moves. Past
+    `memory_mib` MiB the frames that the flattened variants of ranks and CKA need are kept in a temporary file.
     """
 
     measures: Annotated[tuple[MeasureName, ...], Field(min_length=1)] = MEASURES
@@ -57,6 +61,7 @@ class AnalysisConfig(Section):
     clips_per_class: Count = 25
     clips_from: Literal["test", "test+validation"] | None = None
     ranks: tuple[Count, ...] = ()
+    trajectory: tuple[Epoch, ...] = ()
     batch_size: Count | None = None
     batch_frames: Count | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -70,7 +75,12 @@ class AnalysisConfig(Section):
     def _in_their_order(cls, baselines: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(name for name in get_args(Baseline) if name in baselines)
 
-    @field_validator("measures", "ranks")
+    @field_validator("trajectory")
+    @classmethod
+    def _as_they_come(cls, epochs: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(sorted(epochs))
+
+    @field_validator("measures", "ranks", "trajectory")
     @classmethod
     def _once(cls, several: tuple[Any, ...]) -> tuple[Any, ...]:
         if len(set(several)) != len(several):
@@ -97,3 +107,8 @@ class AnalysisConfig(Section):
     def settings(self) -> dict[str, Any]:
         """What of this decides an analysis' numbers, given its cells and clips, as plain data."""
         return self.model_dump(mode="json", include={"measures", "draws", "baselines", "precision", "seed"})
+
+    @property
+    def along(self) -> AnalysisConfig:
+        """What of this is measured at one moment of a training."""
+        return self.model_copy(update={"measures": ALONG, "baselines": ()})

@@ -290,6 +290,8 @@ KINDS: dict[str, Any] = {method.model_fields["kind"].default: method for method 
 LORA_KINDS = ("lora", "rslora", "pissa", "adalora")
 #: Kinds that leave the encoder as it is.
 UNADAPTED = ("frozen", "classic")
+#: Methods that train the encoder's own parameters.
+WHOLE = ("full", "bitfit")
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 Methods = dict[Name, Annotated[Method, Field(discriminator="kind")] | None]

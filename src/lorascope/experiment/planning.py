@@ -18,7 +18,7 @@ from ..sound.context import refuse_full
 from ..sound.decoding import Clip
 from ..store.folder import digest
 from .config import CorpusConfig, Experiment
-from .methods import LORA_KINDS, FrozenConfig, Method, is_shallow, same_words
+from .methods import LORA_KINDS, FrozenConfig, Method, controls_of, is_shallow, same_words
 from .trainer import PLAIN, TrainerConfig
 
 #: Since which release a training gives what it gives today. To be raised, to the release that is being made, when a
@@ -34,7 +34,9 @@ class Cell:
     comes from (None: the same). `role` is "table1" (a condition of Table 1) or "rank-space" (trained for the rank
     ablation of the analysed folds). `name` is the method's name in the experiment, `ambiguous` says that another method
     there has the same words. The role and both names say what a result is called and don't change it; of `trainer` only
-    some arguments do. `corpora` say where its clips come from, by which `key` tells it from cells of other corpora.
+    some arguments do. `moments` are the epochs at which the adapter is kept while it is trained: its result doesn't
+    depend on them, but what lies in its folder does. `corpora` say where its clips come from, by which `key` tells it
+    from cells of other corpora.
     """
 
     method: Method
@@ -51,6 +53,7 @@ class Cell:
     trainer: TrainerConfig = PLAIN
     corpora: tuple[CorpusConfig | None, ...] = ()
     named_seed: int | None = None
+    moments: tuple[float, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -94,6 +97,8 @@ class Cell:
         changing = self.trainer.changing(blocks=not isinstance(self.method, FrozenConfig))
         if changing and not is_shallow(self.method):
             settings["trainer"] = changing
+        if self.moments:
+            settings["moments"] = self.moments
         return settings
 
     @property
@@ -195,6 +200,15 @@ def plan(experiment: Experiment, corpus: Corpus | None = None) -> list[Cell]:
         if method.control:
             _check_control(name, corpus, folds)
 
+    main = experiment.analysed
+    analysed = {fold.name for fold in analysed_folds(experiment, folds)}
+
+    def moments(name: str, fold: Fold) -> tuple[float, ...]:
+        config = experiment.analysis
+        if config is None or main is None or fold.name not in analysed:
+            return ()
+        return config.trajectory if name in (main, *controls_of(main, methods)) else ()
+
     def cell(name: str, method: Method, fold: Fold, seed: int, role: str = "table1") -> Cell:
         return Cell(
             method=method,
@@ -211,14 +225,13 @@ def plan(experiment: Experiment, corpus: Corpus | None = None) -> list[Cell]:
             trainer=experiment.trainer,
             corpora=(experiment.corpus, experiment.test_corpus),
             named_seed=seed,
+            moments=moments(name, fold) if role == "table1" else (),
         )
 
     seeds = experiment.seeds or (experiment.seed,)
     cells = []
-    main = experiment.analysed
     # a rank that is a method of its own is trained once
     others = [method for method in other_ranks(experiment) if method not in methods.values()]
-    analysed = {fold.name for fold in analysed_folds(experiment, folds)}
     for fold in folds:
         for seed in seeds:
             cells += [cell(name, method, fold, seed) for name, method in methods.items()]

@@ -294,4 +294,19 @@ SECTIONS = (
         (readings.heads_reading,),
         asked=True,
     ),
+    Section(
+        "trajectory",
+        "Figure 12: along the training",
+        "fig12",
+        "Size and direction of the update, what each layer's adapter adds and the lens, over epochs, a line a layer.",
+        ("trajectory_half",),
+        (readings.trajectory_reading,),
+        tables=lambda folder: _of_table(
+            folder,
+            "trajectory_half",
+            "The epoch at which each number was half way to its last value",
+            ["quantity", "layer", "module", "half", "half_low", "half_high", "folds", "seeds"],
+        ),
+        asked=True,
+    ),
 )

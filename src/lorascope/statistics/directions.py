@@ -67,3 +67,14 @@ def of_all(found: Mapping[K, Directions], chosen: np.ndarray) -> dict[K, np.ndar
 def rounded_up(number: float) -> int:
     """The next whole number; one that is whole but for rounding stays what it is."""
     return int(np.ceil(number - 1e-9))
+
+
+def cosine(one: Directions, other: Directions) -> float:
+    """⟨ΔW, ΔW'⟩ / (|ΔW| |ΔW'|), Frobenius: 1 where two updates of one matrix are the same but for their size; NaN where
+    one of them is 0.
+    """
+    if not len(one.sigma) or not len(other.sigma):
+        return float("nan")
+    left = one.left.T @ other.left * one.sigma[:, None] * other.sigma
+    norms = np.linalg.norm(one.sigma) * np.linalg.norm(other.sigma)
+    return float((left * (one.right @ other.right.T)).sum() / norms)

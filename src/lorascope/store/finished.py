@@ -48,6 +48,12 @@ ASKED_TABLES = {
     "frame_focus": "frame lens (how many frames decide)",
     "heads": "attention heads",
     "head_logits": "attention heads, by class",
+    "trajectory_half": "when each number was half way to its last value",
+    "trajectory_weights": "weights of the update along the training",
+    "trajectory_direction": "direction of the update along the training",
+    "trajectory_contribution": "layer contribution along the training",
+    "trajectory_lens": "logit lens along the training",
+    "trajectory_spectra_summary": "spectra along the training",
 }
 
 SYNTHETIC = "synthetic speech"
@@ -68,7 +74,7 @@ class FinishedCell:
 @dataclass(frozen=True)
 class FinishedAnalysis:
     """One analysis of one trained adapter: its folder, the method's `name` and `label` and its `control` (None for what
-    is trained on the true labels), its fold and its seed.
+    is trained on the true labels), its fold and its seed; with `epoch`, of the adapter at that moment of its training.
     """
 
     path: Path
@@ -78,6 +84,7 @@ class FinishedAnalysis:
     control: str | None
     fold: str
     seed: int
+    epoch: float | None = None
 
     @cached_property
     def about(self) -> dict[str, Any]:
@@ -174,15 +181,26 @@ class FinishedRun:
         """The test clips of a cell: clip, speaker, emotion, predicted, fold and a logit a class."""
         return _read_parquet(self.path / "cells" / cell.hash / "predictions.parquet")
 
-    @cached_property
+    @property
     def analyses(self) -> list[FinishedAnalysis]:
-        """The manifest's analyses that are there, in its order; none of a folder of before there were several."""
+        """The manifest's analyses of trained adapters that are there, in its order; none of a folder of before there
+        were several.
+        """
+        return [unit for unit in self._units if unit.epoch is None]
+
+    @property
+    def moments(self) -> list[FinishedAnalysis]:
+        """The analyses of adapters on their way, as `analyses`; none where no trajectory was asked for."""
+        return [unit for unit in self._units if unit.epoch is not None]
+
+    @cached_property
+    def _units(self) -> list[FinishedAnalysis]:
         found = []
         for listed in self.manifest.get("analyses") or []:
             folder = self.path / "analyses" / listed["hash"]
             if (folder / "about.json").is_file():
                 names = (listed[key] for key in ("hash", "name", "label", "control", "fold", "seed"))
-                found.append(FinishedAnalysis(folder, *names))
+                found.append(FinishedAnalysis(folder, *names, epoch=listed.get("epoch")))
         return found
 
     @cached_property
@@ -203,15 +221,18 @@ class FinishedRun:
     def table(self, stem: str) -> pd.DataFrame | None:
         """A table of what was analysed, by its stem: of several analyses their means with the intervals over folds, but
         the first one's where a mean has no meaning (positions of clips). None where it was not computed or holds no row.
+
+        Those along a training (`trajectory_...`) are of all its folds and seeds, and of no single analysis.
         """
+        along = stem.startswith("trajectory_")
         if self.only is not None:
-            return self.shown[0].table(stem)
-        if len(self.shown) > 1:
+            return None if along else self.shown[0].table(stem)
+        if along or len(self.shown) > 1:
             table = _table(self.path / "findings" / f"{stem}.parquet")
             if table is not None:
                 own = table[table["method"] == self.shown[0].name].drop(columns=["method", "control"])
                 return None if own.empty else own.reset_index(drop=True)
-        return _table(self.path / "analysis" / f"{stem}.parquet")
+        return None if along else _table(self.path / "analysis" / f"{stem}.parquet")
 
     def curves(self, stem: str) -> pd.DataFrame | None:
         """As `table`, with a column `unit`: "" for the rows of `table`, and below them the rows of every analysis that

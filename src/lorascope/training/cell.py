@@ -29,6 +29,7 @@ from ..models.weights.backbone import Backbone
 from ..statistics.stats import unweighted_average_recall
 from ..store import seals
 from ..store.folder import read_json, write_json
+from . import moments
 from .allocation import RankAllocation
 from .controls import labels_for
 from .data import ClipDataset, PooledDataset
@@ -61,7 +62,8 @@ def train_and_test(cell: Cell, inputs: Inputs, folder: Path, say: Callable[[str]
 
 def _test(cell: Cell, inputs: Inputs, folder: Path, decide: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Metrics and predictions of the test clips by the adapter that `decide` leaves in the cell's folder; it returns what of the metrics was decided there."""
-    shutil.rmtree(folder / "adapter", ignore_errors=True)
+    for place in ("adapter", moments.FOLDER):
+        shutil.rmtree(folder / place, ignore_errors=True)
     decided = decide()
     logits = _test_logits(cell, inputs, folder / "adapter")
     metrics = _metrics(cell, inputs, logits, decided)
@@ -102,7 +104,9 @@ def _choose(cell: Cell, fits: Sequence[Fit], folder: Path) -> dict[str, Any]:
     with (folder / "train.log").open("w", encoding="utf-8") as log:
         for number in range(len(fits)):
             log.write((folder / f"candidate-{number}" / "log.jsonl").read_text(encoding="utf-8"))
-    shutil.copytree(folder / f"candidate-{chosen}" / "adapter", folder / "adapter")
+    kept = ("adapter", moments.FOLDER) if cell.moments else ("adapter",)
+    for place in kept:
+        shutil.copytree(folder / f"candidate-{chosen}" / place, folder / place)
     best = fits[chosen]
     candidates = [
         {
@@ -158,6 +162,10 @@ def _train_candidate(
     initialise_head(backbone.model, cell.seed)
     model = adapt(backbone.model, method, cell.seed)
     labels = labels_for(cell, inputs)
+
+    def save(place: Path) -> None:
+        save_trained(model, place, _record(cell, backbone), backbone.features, inputs.load)
+
     train, held_out = (ClipDataset(ids, labels, inputs.clips, cell.context) for ids in (cell.fold.train, selection))
     result = fit(
         model,
@@ -172,10 +180,9 @@ def _train_candidate(
         log,
         RankAllocation(model) if cell.kind == "adalora" else None,
         cell.trainer,
+        moments.Moments(cell.moments, folder / moments.FOLDER, save) if cell.moments else None,
     )
-    return result, lambda: save_trained(
-        model, folder / "adapter", _record(cell, backbone), backbone.features, inputs.load
-    )
+    return result, lambda: save(folder / "adapter")
 
 
 def _train_head(

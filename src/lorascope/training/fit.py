@@ -25,6 +25,7 @@ from .allocation import RankAllocation
 from .arguments import compiled, training_arguments
 from .checkpoints import Checkpoints, Log, last_whole
 from .data import LengthBatches, ShareLoader, ShareOfBatches, Weighted, collate
+from .moments import Moments
 
 
 @dataclass(frozen=True)
@@ -120,11 +121,12 @@ def fit(
     log: Path,
     allocation: RankAllocation | None = None,
     trainer: TrainerConfig = PLAIN,
+    moments: Moments | None = None,
 ) -> Fit:
     """Train in place and leave the model with the weights of its best epoch on the selection clips.
 
     The best epoch has the highest UAR, ties broken by the lower loss; with `allocation` (AdaLoRA) only epochs that have the final rank count. Checkpoints go to `folder`; a run that was interrupted continues from its
-    last whole one. Every log entry is appended to `log` as a JSON line. `precision` is "fp32", "bf16" or "fp16" (autocast); `trainer` adds to Trainer's arguments. To be called by all processes of
+    last whole one. Every log entry is appended to `log` as a JSON line. `moments` keeps what is trained on the way. `precision` is "fp32", "bf16" or "fp16" (autocast); `trainer` adds to Trainer's arguments. To be called by all processes of
     a run; all end with the same.
     """
 
@@ -152,7 +154,12 @@ def fit(
         train_dataset=train,
         eval_dataset=selection,
         compute_metrics=metrics,
-        callbacks=[_OwnDraws(), Log(log), *([allocation] if allocation else []), Checkpoints(folder)],
+        callbacks=[
+            _OwnDraws(),
+            Log(log),
+            *(each for each in (allocation, moments) if each is not None),
+            Checkpoints(folder),
+        ],
         batch_size=optimiser.batch_size,
     )
     training.remove_callback(PrinterCallback)

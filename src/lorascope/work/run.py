@@ -42,7 +42,8 @@ def compute(
     """Train and test every cell of an experiment and measure those that are analysed, as soon as they are whole.
     Processes of one launcher call this together.
 
-    `first` is called when the first analysis was computed, with a manifest of what there is until then. Raises
+    `first` is called when the first analysis was computed and others, or cells, are to come, with a manifest of what
+    there is until then. Raises
     `LorascopeError` for bad input before anything is written.
     """
     start, created = time.perf_counter(), moment()
@@ -88,7 +89,8 @@ def compute(
                     lambda unit=unit, count=count: _analyse(unit, addresses, inputs, backbone, folder, count, say)
                 )
                 analyses[unit.key] = about
-                if new and first is not None and len(analyses) == 1:
+                more_to_come = number < len(cells) or len(units) > 1
+                if new and first is not None and len(analyses) == 1 and more_to_come:
                     told = base | _results(done, units, analyses)
                     processes.on_first(lambda told=told, first=first: first(told))
     manifest = base | _results(done, units, analyses)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score
 
-from lorascope.analysis.measures.dial import Dial, half_way
+from lorascope.analysis.measures.dial import Dial
+from lorascope.statistics.curves import half_way
 
 from ...waveforms import KINDS
 from ..small import LAYERS, Small

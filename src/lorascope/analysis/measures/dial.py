@@ -5,12 +5,13 @@ kind.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from ...models.interventions import Intervention, Key
+from ...statistics.curves import half_way
 from ..answers import Answer, Answers
 from ..measure import Part, Replay, Study
 
@@ -59,6 +60,7 @@ class Dial:
     """
 
     needs = frozenset({"pairs", "head"})
+    keys: ClassVar = {"dial": ("dial", "at", "module", "alpha"), "dial_depth": ("quantity", "from")}
 
     def __init__(self, study: Study) -> None:
         self._study = study
@@ -145,18 +147,3 @@ class Dial:
                 last = float(len(curve) - 1)
                 row |= {"blocks": float(depths[0]), "blocks_low": max(low, 0.0), "blocks_high": min(high, last)}
             yield row
-
-
-def half_way(curve: np.ndarray) -> np.ndarray:
-    """Where each column of [steps, columns] first reaches the middle between its first and last value, [columns].
-
-    Linear between steps; NaN where first and last value are alike.
-    """
-    first, last = curve[0], curve[-1]
-    span = np.where(last == first, np.nan, last - first)
-    progress = (curve - first) / span
-    step = np.argmax(progress >= 0.5, axis=0)
-    columns = np.arange(curve.shape[1])
-    # where nothing is NaN the first value is 0, so the step that reaches the middle has one below it
-    below, above = progress[np.maximum(step - 1, 0), columns], progress[step, columns]
-    return np.where(np.isnan(span), np.nan, step - 1 + (0.5 - below) / np.where(above > below, above - below, 1.0))

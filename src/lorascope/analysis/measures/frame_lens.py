@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -47,6 +47,7 @@ class FrameLens:
     """
 
     needs = frozenset({"head"})
+    keys: ClassVar = {"frame_profile": ("model", "depth", "bin"), "frame_focus": ("model", "depth")}
 
     def __init__(self, study: Study) -> None:
         self._study = study

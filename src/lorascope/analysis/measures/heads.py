@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -37,6 +37,8 @@ class Heads:
 
     Costs two forwards a batch for each model.
     """
+
+    keys: ClassVar = {"heads": ("model", "layer", "head"), "head_logits": ("model", "layer", "head", "class")}
 
     def __init__(self, study: Study) -> None:
         self._study = study

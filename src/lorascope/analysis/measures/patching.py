@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -41,6 +41,7 @@ class Patching:
     """
 
     needs = frozenset({"head"})
+    keys: ClassVar = {"patching": ("receiver", "part", "layer")}
 
     def __init__(self, study: Study) -> None:
         self._study = study

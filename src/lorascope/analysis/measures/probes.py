@@ -5,7 +5,7 @@ and adapted.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -78,6 +78,8 @@ class Probes:
 
     A probe says what can be read off linearly, not what the model uses. Costs no forward beyond the pass.
     """
+
+    keys: ClassVar = {"probes": ("target", "model", "depth", "metric"), "probe_reasons": ("target",)}
 
     def __init__(self, study: Study) -> None:
         self._study = study

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -52,6 +52,7 @@ class RankDial:
     """
 
     needs = frozenset({"pairs", "head"})
+    keys: ClassVar = {"rank_dial": ("way", "share", "draw"), "rank_dial_least": ("way",)}
 
     def __init__(self, study: Study) -> None:
         self._study = study

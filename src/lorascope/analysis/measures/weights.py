@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -62,6 +62,12 @@ class Weights:
     """
 
     needs = frozenset({"pairs"})
+    keys: ClassVar = {
+        "weights": ("layer", "module"),
+        "weight_spectra": ("layer", "module", "index"),
+        "intruders": ("layer", "module", "epsilon"),
+        "weight_angles": ("module", "layer", "other"),
+    }
 
     def __init__(self, study: Study) -> None:
         self._study = study

@@ -30,9 +30,6 @@ from .folder import attach
 from .reading import HEAD
 from .record import RECORD, Record, save_adapter
 
-#: Kinds that train the model's own parameters.
-WHOLE = ("full", "bitfit")
-
 
 def adapt(model: SpeechClassifier, method: methods.Method, seed: int) -> PeftModel | SpeechClassifier:
     """The model with all that the method trains, and nothing else, requiring gradients; its
@@ -192,7 +189,7 @@ def load_trained(backbone: Backbone, folder: Path, kind: str) -> PeftModel | Spe
     """What `save_trained` wrote, in eval mode; `backbone` may be changed, or left unused where the
     folder holds a whole model.
     """
-    if kind in WHOLE:
+    if kind in methods.WHOLE:
         return load_backbone(str(folder)).model
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -189,7 +189,8 @@ def save(
     with matplotlib.rc_context(RC):
         # Laid out and measured once for all formats: either costs as much as drawing.
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")
+        # none at all: with any, even an empty one, every format is drawn twice
+        figure.set_layout_engine(None)
         box = figure.get_tightbbox().padded(0.04)
         for suffix in formats:
             file = folder / f"{stem}.{suffix}"

@@ -17,6 +17,7 @@ from .causes import (
     weights_reading,
 )
 from .encoder import contribution_reading, erasure_reading, lens_reading
+from .training import trajectory_reading
 
 __all__ = [
     "cka_reading",
@@ -31,5 +32,6 @@ __all__ = [
     "rank_dial_reading",
     "ranks_reading",
     "spectra_reading",
+    "trajectory_reading",
     "weights_reading",
 ]

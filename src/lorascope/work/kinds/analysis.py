@@ -8,13 +8,16 @@ from typing import Any
 
 import pandas as pd
 
+from ...analysis.along import KEYS, directions_to
 from ...analysis.analyse import Analysis, analyse, open_adapter
 from ...experiment.analyses import AnalysisUnit
 from ...experiment.config import AnalysisConfig
 from ...experiment.planning import Cell
 from ...models.adapters.folder import load_frozen_head
+from ...models.families.known import parts_of
 from ...models.weights.backbone import Backbone
 from ...store.folder import RunFolder
+from ...training import moments
 from ...training.inputs import Inputs
 from ..sources import Say, with_acoustics
 
@@ -29,16 +32,18 @@ def compute_analysis(
     sample, context, fold = unit.clips, unit.main.context, unit.fold
     first = inputs.clips[sample["clip"].iloc[0]].features
 
-    def adapter(cell: Cell) -> Path:
-        return folder.cell(cells[cell.key]) / "adapter"
+    def adapter(cell: Cell, epoch: float | None = None) -> Path:
+        place = folder.cell(cells[cell.key])
+        return place / "adapter" if epoch is None else place / moments.FOLDER / moments.name_of(epoch)
 
-    def adapted(cell: Cell) -> Any:
-        return open_adapter(inputs.load(), adapter(cell), first, context, inputs.device).model
+    def adapted(cell: Cell, epoch: float | None = None) -> Any:
+        return open_adapter(inputs.load(), adapter(cell, epoch), first, context, inputs.device).model
 
     say(f"{unit.words}: {len(sample)} clips, {', '.join(unit.config.measures)}")
     built = folder.analyses.begin(name)
+    model = adapted(unit.main, unit.epoch)
     analysis = analyse(
-        model=adapted(unit.main),
+        model=model,
         frozen_head=load_frozen_head(adapter(unit.frozen), backbone) if unit.frozen else None,
         clips=with_acoustics(sample, unit.config, inputs.clips, inputs.samples),
         features=inputs.clips,
@@ -47,6 +52,10 @@ def compute_analysis(
         config=unit.config,
         other_ranks=[adapted(cell) for cell in unit.ranks],
     )
+    if unit.epoch is not None:
+        end = adapted(unit.main, unit.main.moments[-1])
+        analysis.tables["direction"] = directions_to(parts_of(model), parts_of(end))
+        analysis.keys["direction"] = KEYS
     for stem, table in analysis.tables.items():
         table.to_parquet(built / f"{stem}.parquet", index=False)
     speakers = {"test": list(fold.test_speakers), "validation": list(fold.validation_speakers)}
@@ -87,6 +96,7 @@ def about_of(
         "per_class": counts.to_dict(orient="records"),
         "models": list(analysis.models),
         "draws": config.draws,
+        "keys": analysis.keys,
         "left_out": analysis.left_out,
         "notes": list(notes),
         "seconds": analysis.seconds,

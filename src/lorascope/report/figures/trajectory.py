@@ -1,0 +1,74 @@
+"""Figure 12: the adapter along its training: its size, its direction, what its layers add, and the lens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ...store.finished import FinishedRun
+from .style import INK, MARKERS, TWO_COLUMNS, letter, new_figure
+
+#: Of each panel: its table, the rows of it, the column, and its words.
+PANELS: Mapping[str, tuple[str, Mapping[str, str], str, str]] = {
+    "a": ("weights", {}, "relative_norm", "|ΔW| / |W|"),
+    "b": ("direction", {}, "cosine", "cos(ΔW, ΔW at the end)"),
+    "c": (
+        "contribution",
+        {"model": "difference", "component": "block", "variant": "same-input", "frames": "valid"},
+        "ratio",
+        "what the layer's adapter adds, |a+m| / |h|",
+    ),
+    "d": ("lens", {"model": "trained", "variant": "corrected"}, "uar", "UAR of the head on the layer"),
+}
+
+
+def figures(folder: FinishedRun) -> dict[str, Figure]:
+    """Figure 12 by its stem; empty where no trajectory was asked for."""
+    tables = {name: _rows(folder, *PANELS[name][:2]) for name in PANELS}
+    if tables["c"].empty:
+        return {}
+    figure, body = new_figure(TWO_COLUMNS, 4.4)
+    for axes, (name, (_, _, column, words)) in zip(body.subplots(2, 2, sharex=True).flat, PANELS.items(), strict=True):
+        letter(axes, name, words)
+        _draw(axes, tables[name], column)
+        if name in "cd":
+            axes.set_xlabel("epoch")
+    handles, labels = _longest(body.axes)
+    body.legend(handles, labels, loc="outside lower center", ncols=8, title="layer", handlelength=2.0)
+    return {"fig12": figure}
+
+
+def _rows(folder: FinishedRun, stem: str, wanted: Mapping[str, str]) -> pd.DataFrame:
+    table = folder.table(f"trajectory_{stem}")
+    if table is None:
+        return pd.DataFrame(columns=["epoch", "layer"])
+    for name, value in wanted.items():
+        table = table[table[name] == value]
+    return table
+
+
+def _draw(axes: Axes, table: pd.DataFrame, column: str) -> None:
+    """A line a layer, from dark (the first) to light; modules of a layer are averaged."""
+    if table.empty:
+        axes.text(0.5, 0.5, "not to be had for this adapter", transform=axes.transAxes, ha="center", color=INK)
+        return
+    layers = sorted(table["layer"].unique())
+    colours = matplotlib.colormaps["viridis"]
+    for place, layer in enumerate(layers):
+        mean = table[table["layer"] == layer].groupby("epoch")[column].mean()
+        axes.plot(
+            mean.index,
+            mean.to_numpy(),
+            color=colours(0.9 * place / max(len(layers) - 1, 1)),
+            marker=MARKERS[place % len(MARKERS)],
+            linewidth=1.3,
+            label=str(layer),
+        )
+
+
+def _longest(panels: list[Axes]) -> tuple[list, list]:
+    return max((axes.get_legend_handles_labels() for axes in panels), key=lambda found: len(found[1]))

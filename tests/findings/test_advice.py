@@ -14,7 +14,8 @@ from peft import LoraConfig, get_peft_model
 import lorascope
 from lorascope.cli import main
 from lorascope.errors import LorascopeError
-from lorascope.store.finished import ANALYSIS_TABLES
+from lorascope.findings.over_units import write_findings
+from lorascope.store.finished import ANALYSIS_TABLES, FinishedRun
 
 from ..report.folders import make_analysis, make_run, make_units
 from ..report.recipe import Recipe
@@ -248,6 +249,21 @@ def test_a_gain_that_is_not_clear_or_has_no_interval_cannot_be_told(tmp_path):
     assert none["rank"].answer is None and "no interval" in none["rank"].evidence[0]
 
 
+def test_an_adapter_at_chance_tells_nothing(tmp_path):
+    """Of an answer that is none, every part is as good as all."""
+    modules = {"v_proj": (0.0, 0.0), "fc1": (0.0, 0.0)}
+    flat = {"last": (0.0,) * 5, "first": (0.0,) * 5, "modules": modules}
+    tables = {"dial": dial(**flat), "rank_dial": rank_dial(least=0.0)}
+    for name in tables:
+        tables[name][["uar", "uar_low", "uar_high"]] = 0.3, 0.2, 0.4
+    found = answers(run_of(tmp_path / "run", tables))
+    for question in ("layers", "modules", "rank"):
+        assert found[question].answer is None
+        assert found[question].evidence == (
+            "the whole adapter is not clearly better than chance (0.250): UAR 0.300 [0.200, 0.400]",
+        )
+
+
 def test_neither_end_can_be_spared(tmp_path):
     both = (-0.5, -0.4, -0.3, -0.2, 0.0)
     found = answers(run_of(tmp_path / "run", {"dial": dial(last=both, first=both)}))["layers"]
@@ -269,6 +285,24 @@ def test_of_several_units_the_means_are_read_and_the_control_is_told(tmp_path):
     found = answers(run)
     assert found["layers"].answer == "blocks 2, 3"
     assert "with shuffled labels −0.100 [−0.150, −0.050]" in found["it"].evidence[0]
+
+
+def test_what_findings_make_of_units_can_be_read(tmp_path):
+    """The tables of a run's own aggregation: a block is needed in every fold, or the mean doesn't show it."""
+    run = make_units(tmp_path / "run", folds=3, seeds=(1,), control=False)
+    keys = {"dial": ["dial", "at", "module", "alpha"], "rank_dial": ["way", "share", "draw"]}
+    for number, unit in enumerate(FinishedRun(run).analyses):
+        for file in unit.path.glob("*.parquet"):
+            file.unlink()
+        last = (-0.5 - 0.01 * number, -0.2 - 0.01 * number, 0.0, 0.0, 0.0)
+        plant(unit.path, {"dial": dial(last=last), "rank_dial": rank_dial()})
+        about = json.loads((unit.path / "about.json").read_text())
+        (unit.path / "about.json").write_text(json.dumps(about | {"keys": keys}))
+    write_findings(run)
+    found = answers(run)
+    assert found["layers"].answer == "blocks 2, 3"
+    assert "The last 1: change −0.210 [" in " ".join(found["layers"].evidence)
+    assert "6 of 32 directions" in found["rank"].evidence[0] and found["rank"].answer == "0.2 of what it has"
 
 
 def test_marks_stand_above_the_numbers(tmp_path):

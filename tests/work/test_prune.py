@@ -158,6 +158,13 @@ def test_an_adapter_from_elsewhere_gives_what_its_run_gives(small, alone, corpus
     assert (tmp_path / "out" / "adapter_model.safetensors").is_file()
 
 
+def test_an_adapter_at_chance_is_told_as_that(finished, small, tmp_path):
+    _, results = finished
+    found = lorascope.prune(results.folder.root, tmp_path / "out")
+    assert found.table["note"].str.contains("not clearly better than chance (0.250): UAR 0.250", regex=False).all()
+    assert (small.table["note"] == "").all()
+
+
 def test_without_a_corpus_weights_are_enough(alone, backbone_folder, tmp_path):
     found = lorascope.prune_adapter(str(backbone_folder), alone, tmp_path / "out", keep=1)
     assert "uar" not in found.table and found.table["directions"].iloc[0] == 3

@@ -24,7 +24,7 @@ def prune_command(
         ),
     ],
     run: Annotated[
-        Path | None, typer.Argument(metavar="[RUN]", help="A run: all its LoRA adapters, each on its own fold.")
+        Path | None, typer.Argument(metavar="RUN", help="A run: all its LoRA adapters, each on its own fold.")
     ] = None,
     adapter: Annotated[
         str | None, typer.Option("--adapter", help="Instead of a run: folder or hub id of a PEFT adapter.")

@@ -57,7 +57,7 @@ class Pruned:
     @property
     def lines(self) -> list[str]:
         """A sentence for each adapter, and for each mean over folds."""
-        rows = [_line(row) for row in _rows(self.table)]
+        rows = [_line(row) + (f" ({row['note']})" if row["note"] else "") for row in _rows(self.table)]
         means = [
             f"{row['label']}, mean of {row['uar_folds']} folds: UAR {_interval(row, 'uar')} (whole "
             f"{row['whole_uar']:.3f}), change {_interval(row, 'delta_uar', '+.3f')} over folds"
@@ -110,11 +110,14 @@ def _prune_one(adapter: Prunable, keep: Keep, out: Path, say: Say) -> tuple[dict
         small = _opened(adapter, out)
         row |= _tested(adapter, whole, _predict(small, adapter, adapter.test))
         lines.append(f"Tested on {_people(adapter, adapter.test)}{_measured(row)}.")
-    row["note"] = adapter.note
-    lines += [adapter.note] if adapter.note else []
+    notes = [note for note in (adapter.note, "" if dial is None else _at_chance(adapter, dial)) if note]
+    row["note"] = "; ".join(notes)
+    lines += notes
     with (out / "README.md").open("a", encoding="utf-8") as card:
         card.write("".join(f"- {line}\n" for line in lines))
     say(_line(row))
+    for note in notes:
+        say(f"note: {note}")
     return row, dial
 
 
@@ -243,6 +246,18 @@ def _chosen_words(adapter: Prunable, dial: pd.DataFrame, chosen: Keep) -> str:
     return (
         f"The share was chosen on {_people(adapter, adapter.validation)}, {row['clips']} clips, as the least that is as "
         f"good there: change of UAR {_interval(row, 'delta_uar', '+.3f')}"
+    )
+
+
+def _at_chance(adapter: Prunable, dial: pd.DataFrame) -> str:
+    """Of an answer that is none, every part is as good as all."""
+    (whole,) = _rows(dial[dial["share"] == SHARES[0]])
+    chance = 1 / len(adapter.classes)
+    if whole["uar_low"] > chance:
+        return ""
+    return (
+        f"On the validation speakers the whole adapter is not clearly better than chance ({chance:.3f}): UAR "
+        f"{_interval(whole, 'uar')}, so that any share is as good"
     )
 
 

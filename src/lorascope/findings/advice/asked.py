@@ -14,6 +14,7 @@ import pandas as pd
 import yaml
 
 from ...store.finished import FinishedRun
+from .answer import interval
 
 #: Names of linear layers here, and by what PEFT finds them where an encoder calls them otherwise.
 PEFT_NAMES = {"fc1": ("fc1", "intermediate_dense"), "fc2": ("fc2", "output_dense")}
@@ -79,6 +80,15 @@ class Asked:
     def why_left_out(self, measure: str) -> str | None:
         """Why a measure was left out on purpose, where it was."""
         return (self.run.analysis.get("left_out") or {}).get(measure)
+
+    def at_chance(self, whole: Any) -> str | None:
+        """What is to be said where the whole adapter, of which a row tells, is not clearly better than chance; then
+        anything is as good as it.
+        """
+        chance = 1 / len((self.run.manifest.get("corpus") or {})["classes"])
+        if whole["uar_low"] > chance:
+            return None
+        return f"the whole adapter is not clearly better than chance ({chance:.3f}): UAR {interval(whole, 'uar')}"
 
     def measuring(self, *measures: str, more: Sequence[str] = ()) -> tuple[str, ...]:
         """Lines that have these measures taken beside those that were, with `more` lines of the section analysis."""

@@ -19,6 +19,8 @@ def layers(asked: Asked) -> Answer:
         return _untaken(asked, LAYERS)
     off = _row(table, dial="whole", alpha=0.0)
     whole = _row(table, dial="whole", alpha=1.0)
+    if (chance := asked.at_chance(whole)) is not None:
+        return Answer(LAYERS, None, (chance,), asked.more_clips())
     told = (
         f"All blocks on: UAR {interval(whole, 'uar')}; all off, under the same head: change {change(off, 'delta_uar')}"
     )
@@ -53,6 +55,8 @@ def modules(asked: Asked) -> Answer:
     alone, without = table[table["dial"] == "module-alone"], table[table["dial"] == "module"]
     if without.empty:
         return _one_kind(asked)
+    if (chance := asked.at_chance(_row(table, dial="whole", alpha=1.0))) is not None:
+        return Answer(KINDS, None, (chance,), asked.more_clips())
     names = [name for name in MODULES if name in set(without["module"])]
     evidence = [f"Without {row['module']}: change {change(row, 'delta_uar')}" for row in _in_order(without, names)]
     evidence += [f"{row['module']} alone: change {change(row, 'delta_uar')}" for row in _in_order(alone, names)]

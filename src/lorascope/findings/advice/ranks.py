@@ -25,6 +25,9 @@ def rank(asked: Asked) -> Answer:
         return Answer(RANK, None, ("the rank dial was not taken",), asked.measuring("rank_dial", "weights"))
     if not table["of"].max():
         return Answer(RANK, None, ("the adapter changes nothing: all its directions are 0",))
+    largest = table[table["way"] == "global"].sort_values("share").iloc[-1]
+    if (chance := asked.at_chance(largest)) is not None:
+        return Answer(RANK, None, (chance,), asked.more_clips())
     found = least(table[table["way"] == "global"], "share")
     if found is None:
         return Answer(RANK, None, ("the change of UAR has no interval on these clips",), asked.more_clips())

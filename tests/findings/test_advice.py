@@ -215,6 +215,9 @@ def test_a_run_without_the_measures_can_tell_nothing(tmp_path):
     run = run_of(tmp_path / "run", {})
     for answer in lorascope.advise(run).answers:
         assert answer.answer is None and answer.evidence and answer.lacking
+    as_trained = 'target_modules=["v_proj"],  # as trained; others can\'t be told'
+    cannot = [f"# {name}: can't tell from this run" for name in ("layers_to_transform", "r, rank_pattern")]
+    assert lorascope.advise(run).lines == [cannot[0], as_trained, cannot[1]]
     assert "measures: [lens, rank_dial, weights]" in str(lorascope.advise(run))
 
 

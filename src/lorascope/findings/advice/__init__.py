@@ -5,13 +5,14 @@ evidence, or with what would make it tellable.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from ...errors import LorascopeError
 from ...store.finished import FinishedRun
-from .answer import Advice, Answer
+from .answer import CANNOT, Advice, Answer
 from .asked import Asked
 from .contents import contents
 from .places import layers, modules
@@ -39,7 +40,13 @@ def advise(folder: str | Path) -> Advice:
     if not run.analysis:
         raise LorascopeError(f"{folder}: nothing was analysed, so there is nothing to advise from; add `analysis`")
     asked = Asked(run)
-    return Advice(_about(run), (layers(asked), modules(asked), rank(asked), contents(asked)))
+    settled = {"layers_to_transform": layers(asked), "target_modules": modules(asked), "r, rank_pattern": rank(asked)}
+    return Advice(_about(run), (*(_settled(name, answer) for name, answer in settled.items()), contents(asked)))
+
+
+def _settled(name: str, answer: Answer) -> Answer:
+    """An answer that at least says that the lines have none."""
+    return answer if answer.lines else replace(answer, lines=(f"# {name}: {answer.answer or CANNOT}",))
 
 
 def _about(run: FinishedRun) -> tuple[str, ...]:

@@ -54,8 +54,7 @@ class Advice:
 
     def __str__(self) -> str:
         told = [line for answer in self.answers for line in [*answer.told, ""]]
-        lines = self.lines or ["# nothing could be told"]
-        return "\n".join([*self.about, "", *told, "For peft.LoraConfig:", "", *(f"    {line}" for line in lines)])
+        return "\n".join([*self.about, "", *told, "For peft.LoraConfig:", "", *(f"    {line}" for line in self.lines)])
 
 
 def interval(row: Any, name: str, form: str = ".3f") -> str:

@@ -44,8 +44,8 @@ def rank(asked: Asked) -> Answer:
     nominal = _nominal(asked)
     if own is not None and nominal:
         evidence.append(
-            f"Each matrix' own first {rounded_up(float(own['share']) * nominal)} of {nominal}: change of UAR "
-            f"{change(own, 'delta_uar')}"
+            f"Each matrix' own first {rounded_up(float(own['share']) * nominal)} of {nominal} "
+            f"({own['directions']:.0f} directions): change of UAR {change(own, 'delta_uar')}"
         )
     return _with_lines(asked, found, own, nominal, evidence)
 
@@ -93,7 +93,7 @@ def _random(table: pd.DataFrame, share: float) -> list[str]:
     good = int(as_good(draws).sum())
     return [
         f"{good} of {len(draws)} random draws of as many are as good (mean UAR {draws['uar'].mean():.3f})"
-        + (": which directions are kept hardly matters" if 2 * good > len(draws) else "")
+        + (": that it is these is not clearly what matters" if 2 * good > len(draws) else "")
     ]
 
 

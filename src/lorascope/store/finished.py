@@ -56,6 +56,8 @@ ASKED_TABLES = {
     "trajectory_spectra_summary": "spectra along the training",
 }
 
+# the measure of a table that isn't called after it
+_MEASURES = {"rank_scores": "ranks", "spectra_summary": "spectra"}
 SYNTHETIC = "synthetic speech"
 # what everything else in a run folder is made from, among the files that its own seal stands over
 SOURCES = (seals.SEAL, "manifest.json", "config.yaml")
@@ -282,6 +284,11 @@ class FinishedRun:
         }
         return {stem: reason for name, reason in reasons.items() for stem in of_measure.get(name, (name,))}
 
+    def asked_for(self, stem: str) -> bool:
+        """Whether the analysis was to have one of `ANALYSIS_TABLES`; of every one where it doesn't tell."""
+        measures = self.analysis.get("settings", {}).get("measures")
+        return measures is None or _MEASURES.get(stem, stem) in measures
+
     @property
     def missing(self) -> list[str]:
         """One sentence for each piece that a whole run would have and this folder has not."""
@@ -298,7 +305,7 @@ class FinishedRun:
         if not self.analysis:
             return [*lost, "No analysis was run, hence no figures 1 to 3"]
         for stem, words in ANALYSIS_TABLES.items():
-            if self.table(stem) is None and stem not in self.left_out:
+            if self.asked_for(stem) and self.table(stem) is None and stem not in self.left_out:
                 lost.append(f"analysis/{stem}.parquet ({words}) is not there or empty")
         if "frozen" not in self.analysis["models"]:
             lost.append("No frozen model was analysed, so nothing is shown as a change from it")

@@ -1,7 +1,7 @@
 """Reads a run folder: the only door between the report and the rest of lorascope.
 
-A report is made from files alone, so that it can be made again from any folder, on a machine that has neither the corpus
-nor the models. What a folder lacks is told by `missing`, never invented.
+A report is made from files alone, so that it can be made again from any folder, on a machine that has neither the
+corpus nor the models. What a folder lacks is told by `missing`, never invented.
 """
 
 from __future__ import annotations
@@ -222,7 +222,8 @@ class FinishedRun:
 
     def table(self, stem: str) -> pd.DataFrame | None:
         """A table of what was analysed, by its stem: of several analyses their means with the intervals over folds, but
-        the first one's where a mean has no meaning (positions of clips). None where it was not computed or holds no row.
+        the first one's where a mean has no meaning (positions of clips). None where it was not computed or holds no
+        row.
 
         Those along a training (`trajectory_...`) are of all its folds and seeds, and of no single analysis.
         """
@@ -275,7 +276,9 @@ class FinishedRun:
 
     @property
     def left_out(self) -> dict[str, str]:
-        """Why a table of the analysis was left out on purpose, by its stem: what the adapter doesn't allow (its notes tell it too)."""
+        """Why a table of the analysis was left out on purpose, by its stem: what the adapter doesn't allow (its notes
+        tell it too).
+        """
         reasons = self.analysis.get("left_out") or {}
         of_measure: dict[str, tuple[str, ...]] = {
             "ranks": ("ranks", "rank_scores"),

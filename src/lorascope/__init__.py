@@ -10,22 +10,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import analyze, analyze_folds, analyze_several, doctor, run, run_sweep
+    from .api import analyze, analyze_folds, analyze_several, doctor, prune, prune_adapter, run, run_sweep
     from .corpora import Corpus, load_corpus, make_folds
     from .errors import LorascopeError
     from .experiment.config import Experiment, load_experiment
     from .experiment.grid import load_sweep
     from .experiment.planning import plan
+    from .findings.advice import advise
     from .models.weights.backbone import load_backbone
     from .store.results import Results
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "advise": "findings.advice",
     "analyze": "api",
     "analyze_folds": "api",
     "analyze_several": "api",
     "doctor": "api",
+    "prune": "api",
+    "prune_adapter": "api",
     "Experiment": "experiment.config",
     "load_experiment": "experiment.config",
     "Corpus": "corpora",
@@ -46,6 +50,7 @@ __all__ = [
     "LorascopeError",
     "Results",
     "__version__",
+    "advise",
     "analyze",
     "analyze_folds",
     "analyze_several",
@@ -56,6 +61,8 @@ __all__ = [
     "load_sweep",
     "make_folds",
     "plan",
+    "prune",
+    "prune_adapter",
     "run",
     "run_sweep",
 ]

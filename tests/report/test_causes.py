@@ -47,6 +47,14 @@ def test_every_figure_and_section_is_there(asked: Path) -> None:
         assert f'<section id="{name}">' in page
 
 
+def test_no_column_is_called_as_what_tells_units_apart(asked: Path) -> None:
+    """`findings` writes these over a table's own: the probes' control task once was the method's control there."""
+    for file in (asked / "analysis").glob("*.parquet"):
+        assert not {"method", "control", "fold", "seed", "trained_on", "tested_on"} & set(pd.read_parquet(file)), (
+            file.stem
+        )
+
+
 def test_a_run_that_did_not_ask_has_none_of_it(plain: Path) -> None:
     page = (plain / "report.html").read_text()
     assert not STEMS & {file.stem for file in (plain / "figures").iterdir()}

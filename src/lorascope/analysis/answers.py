@@ -15,6 +15,7 @@ import numpy as np
 from scipy.special import log_softmax
 from torch import Tensor
 
+from ..errors import LorascopeError
 from ..statistics import stats
 from ..statistics.information import kl_divergence
 from ..statistics.intervals import LOG, LeftOut, clips_in_a_recall
@@ -56,6 +57,16 @@ class Answers:
     def put(self, setting: Hashable, logits: Tensor, batch: Batch) -> None:
         """Keep one batch's logits [clips, classes]."""
         self._logits.setdefault(setting, PerClip(self._study)).put(batch, logits)
+
+    def give(self, setting: Hashable, logits: np.ndarray) -> None:
+        """Keep all clips' logits at once, [clips, classes] in the study's order. Raises LorascopeError where a clip's
+        are not finite.
+        """
+        finite = np.isfinite(logits).all(axis=1)
+        if not finite.all():
+            clip = self._study.clips["clip"].iloc[int(np.argmin(finite))]
+            raise LorascopeError(f"logits of {self._what}, {setting}: not finite for clip '{clip}'; leave the clip out")
+        self._known[setting] = logits.astype(np.float64)
 
     @property
     def settings(self) -> list[Any]:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft.utils.other import get_pattern_key
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from ..errors import LorascopeError
 from ..models.adapters.conversion import PREFIX, principal
-from ..store.modes import as_umask_says
+from ..models.adapters.rewriting import refuse_filled, write_changed
 from .examined import Examined, is_of_head
 from .finding import Unavailable
 from .names import module_of
@@ -33,8 +30,7 @@ def mend(examined: Examined, result: Any, out: Path) -> str:
     """
     from .examine import examine
 
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise LorascopeError(f"--out {out}: is not empty; give a new folder")
+    refuse_filled(out)
     codes = {finding.code for finding in result.findings}
     told = {finding.code: finding for finding in result.findings}
     if not codes & set(MENDABLE):
@@ -159,17 +155,6 @@ def _reorder(examined: Examined, tensors: dict[str, Tensor], names: list[str], d
 
 
 def _write(examined: Examined, tensors: dict[str, Tensor], config: dict[str, Any], done: list[str], out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
     peft = examined.patient.kind == "peft"
-    for file in examined.patient.folder.iterdir():
-        if file.is_file() and file.suffix in (".json", ".md", ".txt") and not file.name.endswith(".index.json"):
-            shutil.copyfile(file, out / file.name)
-    own = out / ("adapter_config.json" if peft else "config.json")
-    own.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    weights = out / ("adapter_model.safetensors" if peft else "model.safetensors")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, weights, {"format": "pt"})
-    card = out / "README.md"
-    before = card.read_text(encoding="utf-8") if card.is_file() else f"# {examined.patient.folder.name}\n"
-    changes = "".join(f"- {text}\n" for text in done)
-    card.write_text(f"{before.rstrip()}\n\n## Mended by lorascope doctor\n\n{changes}", encoding="utf-8")
-    as_umask_says(out)
+    names = ("adapter_config.json", "adapter_model.safetensors") if peft else ("config.json", "model.safetensors")
+    write_changed(examined.patient.folder, out, names, config, tensors, "Mended by lorascope doctor", done)

@@ -12,8 +12,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
+from ..statistics.directions import Directions, balanced
 from .classifier import masked_mean
 from .parts import EncoderParts
 
@@ -54,6 +57,17 @@ class Intervention:
         on = [layer for layer, module in adapted if self.gains.get((layer, module)) != 0]
         others = [at for at, _ in (*self.factors, *self.streams)]
         return min((*on, *others, *self.skipped), default=max((at for at, _ in adapted), default=-1) + 1)
+
+
+def cut(found: Mapping[Key, Directions], masks: Mapping[Key, np.ndarray], scales: Mapping[Key, float]) -> Intervention:
+    """The adapter with some of its directions alone; matrices that keep none are off, and those that keep all stay."""
+    gains = {key: 0.0 for key, mask in masks.items() if not mask.any() and len(mask)}
+    factors = {}
+    for key, mask in masks.items():
+        if mask.any() and not mask.all():
+            a, b = balanced(found[key], mask, scales[key])
+            factors[key] = torch.from_numpy(a), torch.from_numpy(b)
+    return Intervention(gains=gains, factors=factors)
 
 
 @contextmanager

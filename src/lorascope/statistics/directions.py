@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Hashable, Mapping
+from typing import NamedTuple, TypeVar
 
 import numpy as np
+
+K = TypeVar("K", bound=Hashable)
 
 #: A direction of ΔW below this share of its largest singular value is rounding of float32 factors and left out.
 NEGLIGIBLE = 1e-6
@@ -37,6 +40,33 @@ def balanced(found: Directions, chosen: np.ndarray, scale: float = 1.0) -> tuple
     """
     root = np.sqrt(found.sigma[chosen] / scale)
     return root[:, None] * found.right[chosen], found.left[:, chosen] * root
+
+
+def largest(found: Mapping[K, Directions], share: float, nominal: Mapping[K, int]) -> dict[K, np.ndarray]:
+    """The directions with the largest σ over all matrices together, as masks [k] bool: a share of the nominal ranks,
+    rounded up.
+    """
+    sigma = np.concatenate([each.sigma for each in found.values()]) if found else np.zeros(0)
+    count = rounded_up(share * sum(nominal.values()))
+    return of_all(found, np.argsort(-sigma, kind="stable")[:count])
+
+
+def first(found: Mapping[K, Directions], counts: Mapping[K, float]) -> dict[K, np.ndarray]:
+    """Each matrix' own first directions, as masks [k] bool: as many as `counts` says, rounded up."""
+    return {key: np.arange(len(each.sigma)) < rounded_up(counts[key]) for key, each in found.items()}
+
+
+def of_all(found: Mapping[K, Directions], chosen: np.ndarray) -> dict[K, np.ndarray]:
+    """Indices into all directions, matrix after matrix, as a mask for each matrix."""
+    sizes = [len(each.sigma) for each in found.values()]
+    mask = np.zeros(sum(sizes), dtype=bool)
+    mask[chosen] = True
+    return dict(zip(found, np.split(mask, np.cumsum(sizes)[:-1]), strict=True)) if sizes else {}
+
+
+def rounded_up(number: float) -> int:
+    """The next whole number; one that is whole but for rounding stays what it is."""
+    return int(np.ceil(number - 1e-9))
 
 
 def cosine(one: Directions, other: Directions) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..corpora import DEFAULT_CLASSES, READERS, Corpus
+from ..corpora import DEFAULT_CLASSES, READERS, Corpus, load_corpus
 from ..corpora.folds.folds import sample_from
 from ..corpora.labels import SYNONYMS, match_classes, taken_classes
 from ..errors import LorascopeError
@@ -185,6 +185,27 @@ def corpus_section(corpus: str | CorpusConfig, root: str | Path | None, classes:
     own = {name: name for name in classes if name not in SYNONYMS and name not in (section.label_map or {}).values()}
     changes: dict[str, Any] = {"classes": tuple(classes), "label_map": {**own, **(section.label_map or {})} or None}
     return section.model_copy(update=changes | ({} if root is None else {"root": str(root)}))
+
+
+def load_section(section: CorpusConfig) -> Corpus:
+    """The corpus of a section. Raises `LorascopeError` as `load_corpus` does."""
+    return load_corpus(
+        section.reader,
+        root=section.root,
+        classes=section.classes,
+        label_map=section.label_map,
+        exclude=section.exclude,
+        **section.options,
+    )
+
+
+def of_speakers(clips: Corpus, speakers: Sequence[str], what: str) -> Corpus:
+    """The clips of some speakers. Raises `LorascopeError`, which begins with `what`, for one that the corpus has not."""
+    there = set(clips.clips["speaker"])
+    for speaker in speakers:
+        if speaker not in there:
+            raise LorascopeError(f"{what}: no speaker {speaker!r} among {', '.join(sorted(there))}; mend the name")
+    return replace(clips, clips=clips.clips[clips.clips["speaker"].isin(list(speakers))])
 
 
 def default_context(opened: Opened, backbone: str) -> str:

@@ -60,7 +60,7 @@ def test_what_is_planted_is_read_and_the_control_is_not(column):
     found = rows(made(**{column: 6.0}), name)
     planted, frozen = found.loc[("trained", 1)], found.loc[("frozen", 1)]
     assert planted["score"] > 0.85 and planted["score_low"] <= planted["score"] <= planted["score_high"]
-    assert planted["control"] < planted["chance"] + 0.25 and planted["selectivity"] > 0.5
+    assert planted["control_task"] < planted["chance"] + 0.25 and planted["selectivity"] > 0.5
     assert frozen["score"] < 0.6
     difference = found.loc[("difference", 1)]
     assert difference["score"] == pytest.approx(planted["score"] - frozen["score"])
@@ -73,7 +73,7 @@ def test_a_target_that_is_not_there_scores_at_its_control():
     scores = [rows(made(seed=seed), "emotion").loc[("trained", 0)] for seed in range(6)]
     selectivity = np.array([row["selectivity"] for row in scores])
     assert abs(selectivity.mean()) < 2.5 * selectivity.std() / np.sqrt(len(selectivity))
-    assert np.mean([row["control"] for row in scores]) == pytest.approx(0.25, abs=0.05)
+    assert np.mean([row["control_task"] for row in scores]) == pytest.approx(0.25, abs=0.05)
 
 
 def test_what_is_held_out_and_what_intervals_speak_of():

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from lorascope.analysis.measures.rank_dial import cut, cuts, first, largest
-from lorascope.models.interventions import intervened
-from lorascope.statistics.directions import balanced, directions
+from lorascope.analysis.measures.rank_dial import cuts
+from lorascope.models.interventions import cut, intervened
+from lorascope.statistics.directions import balanced, directions, first, largest
 
 from ..small import LAYERS, RANK, Small
 from .test_dial import by_hand, rotated

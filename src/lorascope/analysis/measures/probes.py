@@ -17,12 +17,24 @@ from ...statistics.shuffles import clip_orders, shuffled_labels
 from ..measure import Part, Replay, Study
 from ..per_clip import PerClip
 
+#: From 2 on the control task's score has a name that no table of several units takes for its own.
+VERSION = 2
 #: Shuffled labelings of a control task.
 CONTROLS = 10
 #: Fewer clips than these of a target say nothing.
 FEWEST = 12
 
-COLUMNS = ["target", "model", "depth", "metric", "score", "score_low", "score_high", "control", "control_high"]
+COLUMNS = [
+    "target",
+    "model",
+    "depth",
+    "metric",
+    "score",
+    "score_low",
+    "score_high",
+    "control_task",
+    "control_task_high",
+]
 COLUMNS += ["selectivity", "selectivity_low", "selectivity_high", "chance", "classes", "held_out", "groups"]
 COLUMNS += ["clips", "interval_of"]
 REASONS = ["target", "reason"]
@@ -60,9 +72,9 @@ class Probes:
     within the groups (10 draws), or between them where every group has one label.
 
     `compute` gives `probes`: target, model (frozen, trained, difference: trained less frozen, paired by clip), depth,
-    metric (uar, r2), score, control (mean over draws) and control_high (their 95th percentile), selectivity = score
-    less control, 95 % intervals (the probes' answers and the control held fixed) and what they speak of, chance,
-    classes, what was held out, groups and clips. And `probe_reasons`: targets that could not be had, and why.
+    metric (uar, r2), score, control_task (mean over draws) and control_task_high (their 95th percentile), selectivity
+    = score less control, 95 % intervals (the probes' answers and the control held fixed) and what they speak of,
+    chance, classes, what was held out, groups and clips. And `probe_reasons`: targets that could not be had, and why.
 
     A probe says what can be read off linearly, not what the model uses. Costs no forward beyond the pass.
     """
@@ -206,6 +218,6 @@ class _Probe:
 
 def _with_control(value: float, low: float, high: float, controls: np.ndarray) -> dict[str, float]:
     mean = float(controls.mean())
-    row = {"score": value, "score_low": low, "score_high": high, "control": mean}
-    row |= {"control_high": float(np.quantile(controls, 0.95)), "selectivity": value - mean}
+    row = {"score": value, "score_low": low, "score_high": high, "control_task": mean}
+    row |= {"control_task_high": float(np.quantile(controls, 0.95)), "selectivity": value - mean}
     return row | {"selectivity_low": low - mean, "selectivity_high": high - mean}

@@ -7,19 +7,16 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 
-from ...models.interventions import Intervention, Key
-from ...statistics.directions import Directions, balanced, directions
+from ...models.interventions import Key, cut
+from ...statistics.directions import Directions, directions, first, largest, of_all
+from ...statistics.sufficiency import as_good, least
 from ..answers import Answers
 from ..measure import Part, Replay, Study
 
 #: Shares of the directions that are kept, and how often as many are drawn at random.
 SHARES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.0)
 DRAWS = 5
-#: A smaller adapter is as good as the whole one if the paired interval of its UAR's change holds 0 and the change is no
-#: larger than this.
-LOSS = 0.02
 
 METRICS = ("uar", "accuracy", "loss", "kl", "flipped", "delta_uar", "delta_accuracy", "delta_loss")
 COLUMNS = ["way", "share", "draw", "directions", "of", "energy", *METRICS]
@@ -105,28 +102,23 @@ class RankDial:
         about = {"interval_of": self._answers.left_out.of, "clips": len(self._study.labels)}
         random = table[table["way"] == "random"]
         for way in ("global", "local"):
-            rows = table[table["way"] == way].sort_values("share", ascending=False)
+            rows = table[table["way"] == way]
             if rows.empty:
                 continue
             if not rows["of"].iloc[0]:
                 note = "the adapter changes nothing: all its directions are 0"
                 yield dict.fromkeys(LEAST, float("nan")) | {"way": way, "note": note} | about
                 continue
-            good = as_good(rows).to_numpy()
-            least = rows.iloc[int(np.argmin(good)) - 1 if not good.all() else len(rows) - 1]
-            chance = random[random["share"] == least["share"]]
-            found = {name: least[name] for name in LEAST[1:7]}
+            smallest = least(rows, "share")
+            if smallest is None:
+                note = "the change of UAR has no interval on these clips"
+                yield dict.fromkeys(LEAST, float("nan")) | {"way": way, "note": note} | about
+                continue
+            chance = random[random["share"] == smallest["share"]]
+            found = {name: smallest[name] for name in LEAST[1:7]}
             found |= {"random_uar": chance["uar"].mean(), "random_as_good": int(as_good(chance).sum())}
-            note = "" if least["share"] else "even none of the directions is as good: what is good here is the head"
+            note = "" if smallest["share"] else "even none of the directions is as good: what is good here is the head"
             yield {"way": way, **found, "draws": len(chance), "note": note} | about
-
-
-def as_good(rows: pd.DataFrame) -> pd.Series:
-    """Which rows' UAR is not below the whole adapter's: its paired interval reaches 0, and the loss is at most
-    `LOSS`.
-    """
-    # what is exactly the allowed loss must not fail by rounding
-    return (rows["delta_uar_high"] >= -1e-9) & (rows["delta_uar"] >= -LOSS - 1e-9)
 
 
 def cuts(
@@ -141,40 +133,4 @@ def cuts(
         count = sum(int(mask.sum()) for mask in kept.values())
         total = sum(len(each.sigma) for each in found.values())
         for draw in range(DRAWS if 0 < count < total else 0):
-            yield Setting("random", share, draw), _of_all(found, random.permutation(total)[:count])
-
-
-def largest(found: Mapping[Key, Directions], share: float, nominal: Mapping[Key, int]) -> dict[Key, np.ndarray]:
-    """The directions with the largest σ over all matrices together: a share of the nominal ranks, rounded up."""
-    sigma = np.concatenate([each.sigma for each in found.values()]) if found else np.zeros(0)
-    count = _ceil(share * sum(nominal.values()))
-    return _of_all(found, np.argsort(-sigma, kind="stable")[:count])
-
-
-def first(found: Mapping[Key, Directions], counts: Mapping[Key, float]) -> dict[Key, np.ndarray]:
-    """Each matrix' own first directions, as many as `counts` says, rounded up."""
-    return {key: np.arange(len(each.sigma)) < _ceil(counts[key]) for key, each in found.items()}
-
-
-def cut(found: Mapping[Key, Directions], masks: Mapping[Key, np.ndarray], scales: Mapping[Key, float]) -> Intervention:
-    """The adapter with those directions alone; matrices that keep none are off, and those that keep all stay."""
-    gains = {key: 0.0 for key, mask in masks.items() if not mask.any() and len(mask)}
-    factors = {}
-    for key, mask in masks.items():
-        if mask.any() and not mask.all():
-            a, b = balanced(found[key], mask, scales[key])
-            factors[key] = torch.from_numpy(a), torch.from_numpy(b)
-    return Intervention(gains=gains, factors=factors)
-
-
-def _ceil(number: float) -> int:
-    # a share of a count that is a whole number must not be pushed to the next by rounding
-    return int(np.ceil(number - 1e-9))
-
-
-def _of_all(found: Mapping[Key, Directions], chosen: np.ndarray) -> dict[Key, np.ndarray]:
-    """Indices into all directions, matrix after matrix, as a mask for each matrix."""
-    sizes = [len(each.sigma) for each in found.values()]
-    mask = np.zeros(sum(sizes), dtype=bool)
-    mask[chosen] = True
-    return dict(zip(found, np.split(mask, np.cumsum(sizes)[:-1]), strict=True)) if sizes else {}
+            yield Setting("random", share, draw), of_all(found, random.permutation(total)[:count])

@@ -52,7 +52,7 @@ def map_lora(config: LoraConfig, tensors: Mapping[str, Tensor], modules: Collect
 
     Ranks are those of the factors; alpha is the configuration's, by its `alpha_pattern` where that names the module.
     """
-    names = _Names(modules)
+    names = ModuleNames(modules)
     mapped: dict[str, Tensor] = {}
     ranks: dict[str, int] = {}
     alphas: dict[str, float] = {}
@@ -94,7 +94,7 @@ def _place(path: str) -> str | None:
     return next((words for piece, words in PLACES.items() if piece in pieces), None)
 
 
-class _Names:
+class ModuleNames:
     """Finds a module by the end that its name shares with another class' name for it."""
 
     def __init__(self, modules: Collection[str]) -> None:
@@ -103,6 +103,7 @@ class _Names:
         self._by_end = {end: module for module in self._modules for end in _ends(module) if ends[end] == 1}
 
     def find(self, path: str) -> str | None:
+        """The module that another class calls `path`; None where it is none of them, or may be several."""
         for end in _ends(path):
             if end in self._modules:
                 return end

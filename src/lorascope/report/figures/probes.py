@@ -41,7 +41,11 @@ def figures(folder: FinishedRun) -> dict[str, Figure]:
             marker = "o" if model == "trained" else "s"
             banded(axes, lines, "score", {**MODELS[model], "marker": marker}, model)
             axes.plot(
-                lines["layer"], lines["control"], color=MODELS[model]["color"], linestyle=":", label=f"{model}: control"
+                lines["layer"],
+                lines["control_task"],
+                color=MODELS[model]["color"],
+                linestyle=":",
+                label=f"{model}: control",
             )
         layer_axis(axes, depths, "depth")
         metric = table.loc[table["target"] == target, "metric"].iloc[0]

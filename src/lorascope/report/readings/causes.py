@@ -137,7 +137,10 @@ def probes_reading(folder: FinishedRun) -> list[str]:
         verdict = "no clear change" if change["score_low"] <= 0 <= change["score_high"] else signed(change, "score")
         metric = "UAR" if trained["metric"] == "uar" else "R²"
         text = f"{capital(WORDS[target])} at the top, {metric}: frozen {frozen['score']:.2f}, "
-        text += f"trained {trained['score']:.2f} (control {trained['control']:.2f})".replace("-", "−") + f": {verdict}."
+        text += (
+            f"trained {trained['score']:.2f} (control {trained['control_task']:.2f})".replace("-", "−")
+            + f": {verdict}."
+        )
         sentences.append(text)
     reasons = folder.table("probe_reasons")
     for row in records(reasons) if reasons is not None else []:

@@ -12,7 +12,6 @@ from typing import Any
 import yaml
 
 from ...analysis.analyse import analyse, cannot_be_had, open_adapter
-from ...corpora import Corpus, load_corpus
 from ...errors import LorascopeError
 from ...experiment.analyses import versions_of
 from ...experiment.config import AnalysisConfig, CorpusConfig
@@ -29,6 +28,8 @@ from ..sources import (
     corpus_section,
     default_context,
     in_order,
+    load_section,
+    of_speakers,
     open_backbone,
     prepare,
     samples_of,
@@ -74,8 +75,8 @@ def analyse_given(
     elif frozen is not None:
         notes.append("The frozen baseline's head is left aside, since the adapter has none to compare it with.")
     section = corpus_section(corpus, root, classes)
-    clips = _load(section)
-    heard = clips if test_speakers is None else _of_speakers(clips, test_speakers, adapter)
+    clips = load_section(section)
+    heard = clips if test_speakers is None else of_speakers(clips, test_speakers, f"--test-speakers of {adapter}")
     sample, counts = choose(heard, clip_ids, settings)
     kept = replace(clips, clips=clips.clips.loc[list(sample["clip"])])
     features = prepare(kept, base, say)
@@ -127,28 +128,6 @@ def analyse_given(
     }
 
 
-def _load(section: CorpusConfig) -> Corpus:
-    return load_corpus(
-        section.reader,
-        root=section.root,
-        classes=section.classes,
-        label_map=section.label_map,
-        exclude=section.exclude,
-        **section.options,
-    )
-
-
-def _of_speakers(clips: Corpus, speakers: Sequence[str], adapter: str | Path) -> Corpus:
-    """The clips of an adapter's test speakers. Raises `LorascopeError` for one that the corpus has not."""
-    there = set(clips.clips["speaker"])
-    for speaker in speakers:
-        if speaker not in there:
-            raise LorascopeError(
-                f"--test-speakers of {adapter}: no speaker {speaker!r} among {', '.join(sorted(there))}; mend the name"
-            )
-    return replace(clips, clips=clips.clips[clips.clips["speaker"].isin(list(speakers))])
-
-
 def analyse_folds(
     backbone: str,
     adapters: Mapping[str, str | Path],
@@ -174,9 +153,9 @@ def analyse_folds(
     _refuse_shared(dict(zip(adapters, test_speakers, strict=True)))
     # before anything is measured
     classes = open_backbone(backbone, next(iter(adapters.values())), labels).classes
-    clips = _load(corpus_section(corpus, root, classes))
+    clips = load_section(corpus_section(corpus, root, classes))
     for adapter, speakers in zip(adapters.values(), test_speakers, strict=True):
-        _of_speakers(clips, speakers, adapter)
+        of_speakers(clips, speakers, f"--test-speakers of {adapter}")
     manifests: list[dict[str, Any]] = []
     for number, (name, adapter) in enumerate(adapters.items()):
         baseline = frozen[number] if frozen else None

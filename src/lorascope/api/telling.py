@@ -1,0 +1,20 @@
+"""The end of every verb that computes: what it found, told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..store.folder import RunFolder
+from ..store.results import Results
+
+Say = Callable[[str], None]
+
+
+def report(folder: RunFolder, say: Say) -> Results:
+    """Tables, figures and report of what is computed."""
+    from ..report import write_all
+
+    page = write_all(folder.root)
+    folder.tidy()
+    say(f"report: {page}")
+    return Results(folder.root)

@@ -1,4 +1,6 @@
-"""`lorascope analyze` on adapters of more kinds: without a head, no low-rank pairs, whole and merged checkpoints, of Whisper and of waveform encoders."""
+"""`lorascope analyze` on adapters of more kinds: without a head, no low-rank pairs, whole and merged checkpoints, of
+Whisper and of waveform encoders.
+"""
 
 import pandas as pd
 import pytest

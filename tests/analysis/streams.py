@@ -1,7 +1,8 @@
 """A two-layer toy encoder in plain torch that drives a measure by hand, part by part, as tracing does.
 
-It has what the formulas speak of (pre-LN blocks, LoRA on v_proj, a final LayerNorm, a pooled linear head, autograd gradients) and nothing
-else. `drive` also keeps every part, so that a test can compute the same number from all of the data at once.
+It has what the formulas speak of (pre-LN blocks, LoRA on v_proj, a final LayerNorm, a pooled linear head, autograd
+gradients) and nothing else. `drive` also keeps every part, so that a test can compute the same number from all of the
+data at once.
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ class ToyModel(nn.Module):
 
 @dataclass
 class Stored:
-    """All parts of all clips: `parts[model, name, layer]` is a list, in row order, of [frames, width] (or [classes])."""
+    """All parts of all clips: `parts[model, name, layer]` is a list, in row order, of [frames, width] (or
+    [classes]).
+    """
 
     parts: dict[tuple[str, str, int], list[np.ndarray]]
 

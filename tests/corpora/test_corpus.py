@@ -297,5 +297,8 @@ def test_roots_may_start_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_corpora_need_no_torch() -> None:
-    code = "import sys, lorascope.corpora, lorascope.sound.decoding, lorascope.experiment.config; sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, lorascope.corpora, lorascope.sound.decoding, lorascope.experiment.config; sys.exit('torch' in "
+        "sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

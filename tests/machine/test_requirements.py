@@ -1,4 +1,6 @@
-"""A package that is too old is told in a line, before it is imported; every package that lorascope declares is asked for."""
+"""A package that is too old is told in a line, before it is imported; every package that lorascope declares is asked
+for.
+"""
 
 import ast
 import subprocess

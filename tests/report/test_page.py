@@ -1,4 +1,6 @@
-"""The page: one file that loads nothing, escapes everything, names what is missing and shows the numbers of the tables."""
+"""The page: one file that loads nothing, escapes everything, names what is missing and shows the numbers of the
+tables.
+"""
 
 from __future__ import annotations
 

@@ -76,7 +76,18 @@ def test_channels_are_averaged(tmp_path: Path, channels: int) -> None:
     np.testing.assert_allclose(load_audio(tmp_path / "many.wav"), sound.mean(axis=1), atol=1e-6)
 
 
-@pytest.mark.parametrize(("name", "subtype"), [("a.wav", "PCM_16"), ("a.wav", "PCM_24"), ("a.wav", "FLOAT"), ("a.flac", "PCM_16"), ("a.aiff", "PCM_16"), ("a.ogg", "VORBIS"), ("a.mp3", "MPEG_LAYER_III")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "subtype"),
+    [
+        ("a.wav", "PCM_16"),
+        ("a.wav", "PCM_24"),
+        ("a.wav", "FLOAT"),
+        ("a.flac", "PCM_16"),
+        ("a.aiff", "PCM_16"),
+        ("a.ogg", "VORBIS"),
+        ("a.mp3", "MPEG_LAYER_III"),
+    ],
+)
 def test_any_format_that_soundfile_reads(tmp_path: Path, name: str, subtype: str) -> None:
     soundfile.write(tmp_path / name, tone(300, 1, 16_000), SAMPLE_RATE, subtype=subtype)
     assert strongest(load_audio(tmp_path / name)) == pytest.approx(300, abs=2)

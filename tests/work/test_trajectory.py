@@ -102,6 +102,8 @@ def test_the_report_shows_the_way_and_the_single_analysis_stays_first(followed):
     page = followed.report.read_text()
     assert "Figure 12: along the training" in page and "Half way to its last value" in page
     assert (followed.folder.root / "figures" / "fig12.png").is_file()
+    # what wasn't asked for isn't missed
+    assert "Figure 2a" not in page and "lens.parquet" not in page
     half = followed.findings("trajectory_half")
     assert set(half["quantity"]) == {"norm", "direction", "contribution", "lens"}
     assert half["half"].dropna().between(0, 1).all() and half.query("quantity == 'norm'")["half"].notna().all()

@@ -1,4 +1,6 @@
-"""The five analyses and the erasure on one adapted model: choose clips, trace, compute, and say what could not be done."""
+"""The five analyses and the erasure on one adapted model: choose clips, trace, compute, and say what could not be
+done.
+"""
 
 from __future__ import annotations
 
@@ -59,9 +61,10 @@ def analyse(
 ) -> Analysis:
     """Measure one adapted model against its frozen self and the random baselines.
 
-    `clips` has columns `clip`, `speaker`, `emotion`; `features` their log-mels by id. `frozen_head` is the frozen baseline's head
-    (None: what needs it is left out). `other_ranks` are adapters of other ranks, for the rank space alone.
-    Without `has_head`, and for an adapter that is not low-rank pairs, what cannot be had is left out with a note.
+    `clips` has columns `clip`, `speaker`, `emotion`; `features` their log-mels by id. `frozen_head` is the frozen
+    baseline's head (None: what needs it is left out). `other_ranks` are adapters of other ranks, for the rank space
+    alone. Without `has_head`, and for an adapter that is not low-rank pairs, what cannot be had is left out with a
+    note.
     """
     start = time.perf_counter()
     labels = {name: index for index, name in enumerate(classes)}
@@ -124,7 +127,8 @@ def open_adapter(backbone: Backbone, adapter: Source | Path, clip: Features, con
 
 
 def cannot_be_had(measures: Sequence[str], pairs: bool, has_head: bool) -> dict[str, str]:
-    """Which of these measures an adapter doesn't allow, and why: without a trained head, or where it is not low-rank pairs.
+    """Which of these measures an adapter doesn't allow, and why: without a trained head, or where it is not low-rank
+    pairs.
 
     Raises `LorascopeError` where nothing remains.
     """
@@ -146,7 +150,9 @@ def cannot_be_had(measures: Sequence[str], pairs: bool, has_head: bool) -> dict[
 
 
 def _left_out_notes(left_out: Mapping[str, str], measures: Collection[str], has_head: bool) -> list[str]:
-    """A sentence for each reason why measures are left out, and one for the gradients of those that run without a head."""
+    """A sentence for each reason why measures are left out, and one for the gradients of those that run without a
+    head.
+    """
     by_reason: dict[str, list[str]] = {}
     for name, reason in left_out.items():
         by_reason.setdefault(reason, []).append(name)
@@ -163,7 +169,8 @@ def _notes(states: ModelStates, table: pd.DataFrame, classes: Sequence[str], has
     if weights is not None and has_head:
         told = ", ".join(f"{depth}: {weight:.2f}" for depth, weight in enumerate(weights.tolist()))
         notes.append(
-            f"The head reads a weighted sum of all depths (0: the embedding), which weigh {told}. The corrected lens is the head on the sum up to a depth."
+            f"The head reads a weighted sum of all depths (0: the embedding), which weigh {told}. The corrected lens "
+            "is the head on the sum up to a depth."
         )
     if "frozen" in states.headless and has_head:
         notes.append(

@@ -15,7 +15,8 @@ from .measure import Batch
 
 #: What a batch holds on a CPU: two windows of 30 s, since more take more memory and no less time.
 ON_CPU = (8, 3000)
-#: What it holds at most on a GPU, where small batches take as long as large ones: 16 windows of 30 s are as fast as more.
+#: What it holds at most on a GPU, where small batches take as long as large ones: 16 windows of 30 s are as fast as
+#: more.
 ON_GPU = (64, 24_000)
 #: The part of a GPU's free memory that a batch may take.
 OF_MEMORY = 0.4
@@ -60,10 +61,12 @@ def batches_of(
     device: torch.device | str = "cpu",
     windowed: bool = True,
 ) -> Iterator[Batch]:
-    """Batches of clips of one context length, shortest first, within `limits`; those of one length are as even as may be.
+    """Batches of clips of one context length, shortest first, within `limits`; those of one length are as even as may
+    be.
 
-    `clips` has columns `clip`, `label`, `frames` (one row a clip); `window(clip, frames)` gives a clip's features cut or padded to so many frames; `contexts` the frames
-    that each clip's encoder input has. `windowed` says whether the encoder sees padding (`Batch.windowed`).
+    `clips` has columns `clip`, `label`, `frames` (one row a clip); `window(clip, frames)` gives a clip's features cut
+    or padded to so many frames; `contexts` the frames that each clip's encoder input has. `windowed` says whether the
+    encoder sees padding (`Batch.windowed`).
     """
     lengths = clips["clip"].map(contexts)
     for frames in sorted(lengths.unique()):

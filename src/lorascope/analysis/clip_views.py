@@ -1,4 +1,6 @@
-"""What measures that compare clips keep of a part: every clip's mean over its valid frames, and of some models all frames."""
+"""What measures that compare clips keep of a part: every clip's mean over its valid frames, and of some models all
+frames.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ class ClipViews:
             frames.add(part.batch, part.raw)
 
     def means(self, place: Place) -> Tensor:
-        """[clips, width] float64, on the device where they were made. Raises LorascopeError where a clip's is not finite."""
+        """[clips, width] float64, on the device where they were made. Raises LorascopeError where a clip's is not
+        finite.
+        """
         model, layer, module, name = place
         return self._means[place].gathered(f"{name} of model {model}, layer {layer}, {module}").double()
 

@@ -1,7 +1,8 @@
-"""Frames of clips that a measure can't reduce at once: kept on the GPU and in memory up to a budget each, past that in a temporary file.
+"""Frames of clips that a measure can't reduce at once: kept on the GPU and in memory up to a budget each, past that in
+a temporary file.
 
-Only the flattened variants need this (a clip as its frames × width values, as the paper has it): their kernels pair every clip with every
-other, frame by frame. No measure keeps frames for its `corrected` variant.
+Only the flattened variants need this (a clip as its frames × width values, as the paper has it): their kernels pair
+every clip with every other, frame by frame. No measure keeps frames for its `corrected` variant.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ class Spilled:
 
 
 class Space:
-    """Room for arrays: memory for the first `budget` bytes, then a file in a temporary folder, removed with this object.
+    """Room for arrays: memory for the first `budget` bytes, then a file in a temporary folder, removed with this
+    object.
 
     What is made on a GPU stays there for the first `on_device` bytes.
     """
@@ -83,7 +85,9 @@ class Space:
 
 
 class KeptFrames:
-    """All frames of all clips at one place of one model, clips of different lengths; as precise as they came, float32 at most."""
+    """All frames of all clips at one place of one model, clips of different lengths; as precise as they came, float32
+    at most.
+    """
 
     def __init__(self, clips: int, space: Space) -> None:
         self.clips = clips
@@ -128,7 +132,9 @@ class KeptFrames:
         self._blocks.append((rows, self._space.keep(tensor.numpy().copy())))
 
     def pieces(self) -> Iterator[Tensor]:
-        """Runs of frames of all clips, [clips, some frames, width] float32 on the device where they were made, shorter clips padded with 0 to the longest."""
+        """Runs of frames of all clips, [clips, some frames, width] float32 on the device where they were made, shorter
+        clips padded with 0 to the longest.
+        """
         self._arrive()
         step = max(1, PIECE[self._device.type] // (self.clips * self.width))
         for start in range(0, self.longest, step):

@@ -55,15 +55,15 @@ class Factors:
 class Study:
     """What is analysed: the clips in a fixed order, the models, and the shape of their encoder.
 
-    `clips` has one row a clip: `clip` (id), `speaker`, `emotion` (class name), `label` (index into `classes`),
-    `frames` (frames that hold speech). `models` are the names under which parts arrive, e.g. "frozen", "trained", "gaussian",
-    "peft-init", "norm-matched", "permuted". `modules` are the adapted linear layers of a block, e.g. ("v_proj",). `post_norm` says that the encoder's LayerNorms lie on the
-    residual stream, after attention and MLP. `depth_weights` [layers + 1] are what each depth weighs in a head that
-    sums over them (None: it reads the last); `sums_normed` says whether the last of them comes after the final LayerNorm.
-    `factors[model][layer, module]` are the adapter's factors; "frozen" has none. `weights` are the frozen weights
-    [width_out, width_in] of the adapted layers, as the model holds them. `headless` names models with no trained head.
-    `draws` is the number of shuffles of a null. `space` has room for the frames that measures cannot reduce at once.
-    `threads` of the host may be used for what comes after the pass.
+    `clips` has one row a clip: `clip` (id), `speaker`, `emotion` (class name), `label` (index into `classes`), `frames`
+    (frames that hold speech). `models` are the names under which parts arrive, e.g. "frozen", "trained", "gaussian",
+    "peft-init", "norm-matched", "permuted". `modules` are the adapted linear layers of a block, e.g. ("v_proj",).
+    `post_norm` says that the encoder's LayerNorms lie on the residual stream, after attention and MLP. `depth_weights`
+    [layers + 1] are what each depth weighs in a head that sums over them (None: it reads the last); `sums_normed` says
+    whether the last of them comes after the final LayerNorm. `factors[model][layer, module]` are the adapter's factors;
+    "frozen" has none. `weights` are the frozen weights [width_out, width_in] of the adapted layers, as the model holds
+    them. `headless` names models with no trained head. `draws` is the number of shuffles of a null. `space` has room
+    for the frames that measures cannot reduce at once. `threads` of the host may be used for what comes after the pass.
     """
 
     clips: pd.DataFrame
@@ -93,9 +93,11 @@ class Study:
 class Batch:
     """Some clips of one length.
 
-    `rows` [clips] are their rows in `Study.clips`; `features` what the encoder takes (log-mels [clips, mels, 2 * frames] or samples [clips, samples]); `frames` of the
-    encoder's output; `valid` [clips] counts those that hold speech; `labels` [clips]. `windowed` says whether padding is a part of what the encoder sees (Whisper attends to it); where it isn't, all frames
-    are the valid ones. `pools_valid` says whether the head pools over the valid frames or over all.
+    `rows` [clips] are their rows in `Study.clips`; `features` what the encoder takes (log-mels [clips, mels, 2 *
+    frames] or samples [clips, samples]); `frames` of the encoder's output; `valid` [clips] counts those that hold
+    speech; `labels` [clips]. `windowed` says whether padding is a part of what the encoder sees (Whisper attends to
+    it); where it isn't, all frames are the valid ones. `pools_valid` says whether the head pools over the valid frames
+    or over all.
     """
 
     rows: Tensor
@@ -153,7 +155,9 @@ class Batch:
         return self._shares[dtype]
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same on a device; on its way there, if it is a GPU, while the host goes on, and nothing that the host knows is asked of the device."""
+        """The same on a device; on its way there, if it is a GPU, while the host goes on, and nothing that the host
+        knows is asked of the device.
+        """
         pinned = torch.device(device).type == "cuda"
         fields = ("rows", "features", "valid", "labels")
         known = ("speech_frames", "padding_frames")
@@ -192,10 +196,11 @@ class Batch:
 class Part:
     """One named tensor of one batch in one model.
 
-    `tensor` is [clips, frames, width] (rank for the A-side), or [clips, classes] for `logits`; detached; float32 or float64. `raw` is the same as the model gave it, which
-    under autocast takes half the memory and loses nothing (`native`, where that is another tensor).
-    `layer` counts blocks from 0; `module` names the adapted linear layer for `lora_*` parts, else it is None. `final_norm(x)` applies the encoder's last
-    LayerNorm and `head(pooled)` the model's own head to [clips, width], giving [clips, classes].
+    `tensor` is [clips, frames, width] (rank for the A-side), or [clips, classes] for `logits`; detached; float32 or
+    float64. `raw` is the same as the model gave it, which under autocast takes half the memory and loses nothing
+    (`native`, where that is another tensor). `layer` counts blocks from 0; `module` names the adapted linear layer for
+    `lora_*` parts, else it is None. `final_norm(x)` applies the encoder's last LayerNorm and `head(pooled)` the model's
+    own head to [clips, width], giving [clips, classes].
     """
 
     model: str
@@ -219,14 +224,14 @@ class Replay:
     """The means to run pieces of one model again on one batch, after its trace.
 
     `resid_pre[l]` [clips, frames, width] are the inputs of its blocks, the last one what the final LayerNorm takes, and
-    `reference` the same of the frozen model: each where `Measure.replays` asked for it. The inputs of the first `shared`
-    blocks are the same in both models (0: the models differ in more than the `adapted` layers of their blocks).
-    `block(l, h)` runs block l on h and gives its parts, `block(l, h, False)` with the adapter off; `run(l, h, change, before)`
-    runs blocks l.. on h with an intervention in place, where `before` are the streams at depths 0 to l - 1 (read by heads
-    that sum over depths), then final LayerNorm, pooling and head, and gives logits [clips, classes] (l = layers: norm and
-    head only). `heads(l, h)` is what each attention head of block l adds on h, and
-    last what none of them does (`models.heads.head_outputs`); `direct(a, h)` what a part of the last stream h adds to the
-    logits (`direct_logits`). All of it without gradients.
+    `reference` the same of the frozen model: each where `Measure.replays` asked for it. The inputs of the first
+    `shared` blocks are the same in both models (0: the models differ in more than the `adapted` layers of their
+    blocks). `block(l, h)` runs block l on h and gives its parts, `block(l, h, False)` with the adapter off; `run(l, h,
+    change, before)` runs blocks l.. on h with an intervention in place, where `before` are the streams at depths 0 to l
+    - 1 (read by heads that sum over depths), then final LayerNorm, pooling and head, and gives logits [clips, classes]
+    (l = layers: norm and head only). `heads(l, h)` is what each attention head of block l adds on h, and last what none
+    of them does (`models.heads.head_outputs`); `direct(a, h)` what a part of the last stream h adds to the logits
+    (`direct_logits`). All of it without gradients.
     """
 
     model: str
@@ -264,8 +269,8 @@ class Measure(Protocol):
     """An accumulator over batches. Constructed with the `Study`.
 
     A class may say with `needs` what an adapter must have for it: "pairs" (plain low-rank pairs), "head" (a trained
-    head); and with `keys` which columns tell the rows of each of its tables apart, over all folds and seeds. Every other
-    column of numbers has a mean there. Without it these are the columns that hold no floats.
+    head); and with `keys` which columns tell the rows of each of its tables apart, over all folds and seeds. Every
+    other column of numbers has a mean there. Without it these are the columns that hold no floats.
     """
 
     def parts(self, model: str) -> frozenset[str]:
@@ -273,7 +278,9 @@ class Measure(Protocol):
         ...
 
     def replays(self, model: str) -> frozenset[str]:
-        """The residual streams that `replay` needs for this model, which are held for it: "own", "frozen"; none where it isn't to be called."""
+        """The residual streams that `replay` needs for this model, which are held for it: "own", "frozen"; none where
+        it isn't to be called.
+        """
         ...
 
     def update(self, part: Part) -> None:

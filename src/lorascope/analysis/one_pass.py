@@ -1,7 +1,8 @@
 """One pass over the clips: every model runs once on every batch, and every measure gets the parts that it asked for.
 
-nnsight traces the models. Measures reduce inside the trace, at the moment when a part is produced, so no more than one part of a batch is
-held beside the autograd graph. Importing nnsight replaces `torch.Tensor.backward`, so it is imported here and only when tracing starts.
+nnsight traces the models. Measures reduce inside the trace, at the moment when a part is produced, so no more than one
+part of a batch is held beside the autograd graph. Importing nnsight replaces `torch.Tensor.backward`, so it is imported
+here and only when tracing starts.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ def trace(
 ) -> None:
     """Run all models over all batches and feed the measures; `total` is the number of batches, for the progress bar.
 
-    One forward for each model and batch, and one backward for those models whose gradients a measure asks for; what lies below the first adapted block is run for the first
-    model and repeated for the others. With `precision` bf16 the models run under autocast; what they give is cast to float32 before any measure sees it.
+    One forward for each model and batch, and one backward for those models whose gradients a measure asks for; what
+    lies below the first adapted block is run for the first model and repeated for the others. With `precision` bf16 the
+    models run under autocast; what they give is cast to float32 before any measure sees it.
     """
     require("nnsight")
     from nnsight import NNsight
@@ -71,7 +73,8 @@ def trace(
 def computed(measures: Mapping[str, Measure]) -> dict[str, pd.DataFrame]:
     """The tables of all measures after a pass.
 
-    Where the pass ran on a GPU, what comes after it is partly that one's, partly the host's, so it is done side by side; on the host alone it would only share its cores.
+    Where the pass ran on a GPU, what comes after it is partly that one's, partly the host's, so it is done side by
+    side; on the host alone it would only share its cores.
     """
     if not has_cuda() or len(measures) < 2:
         found = [measure.compute() for measure in measures.values()]
@@ -82,7 +85,9 @@ def computed(measures: Mapping[str, Measure]) -> dict[str, pd.DataFrame]:
 
 
 class _Plan(NamedTuple):
-    """What is wanted of one model: by whom which parts, all of them, who replays on which streams, and the layers with factors."""
+    """What is wanted of one model: by whom which parts, all of them, who replays on which streams, and the layers with
+    factors.
+    """
 
     listeners: Sequence[tuple[Measure, frozenset[str]]]
     wanted: frozenset[str]
@@ -141,7 +146,8 @@ def _trace_one(run: _Run, model: str, plan: _Plan, batch: Batch, keep: bool) -> 
             return
         raw = tensor.detach()
         if not batch.windowed and name.startswith(("lora", "grad")):
-            # what such an encoder computes on padding is no part of anything: Gram matrices and flattened clips must not see it
+            # what such an encoder computes on padding is no part of anything: Gram matrices and flattened clips must
+            # not see it
             raw = batch.silenced(raw)
         tensor = _single(raw)
         if keep and name == "resid_pre":
@@ -154,7 +160,8 @@ def _trace_one(run: _Run, model: str, plan: _Plan, batch: Batch, keep: bool) -> 
     adapted = plan.adapted
     gradients = bool(wanted & set(GRADIENT_PARTS)) and bool(adapted)
     weights = [parts.factors(*key)[0] for key in adapted]
-    # nothing but A's weights needs a graph: it begins at the first adapted layer, and the frozen encoder below costs no backward
+    # nothing but A's weights needs a graph: it begins at the first adapted layer, and the frozen encoder below costs no
+    # backward
     for weight in weights:
         weight.requires_grad_(gradients)
     adapter = str(parts.peft.active_adapter)

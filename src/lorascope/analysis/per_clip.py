@@ -30,8 +30,8 @@ class PerClip:
     def gathered(self, what: str) -> Tensor:
         """All of them, [clips, ...], where and as they were made.
 
-        Raises LorascopeError, which calls them `what`, where a clip has none or one that isn't finite: numbers made of the other
-        clips would look as if nothing were wrong.
+        Raises LorascopeError, which calls them `what`, where a clip has none or one that isn't finite: numbers made of
+        the other clips would look as if nothing were wrong.
         """
         assert self._parts, what
         shape = self._parts[0][1].shape[1:]

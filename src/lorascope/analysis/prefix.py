@@ -17,10 +17,11 @@ from ..models.parts import EncoderParts
 class SharedPrefix:
     """The blocks below the first one that an adapter touches, and the stem before all blocks.
 
-    Within `shared`, the first forward since `forget` runs them and keeps what they give; later ones are given the same. `depth` is the number of those blocks. Where
-    the models differ in more than an adapter's layers (changed weights, adapted layers outside the blocks) nothing is shared and `depth` is 0. What a block's own
-    modules give is not seen again in a later forward: `kept` is where the caller keeps it, by name and layer. `alike` is the number of blocks whose input is the same in
-    all models: the shared ones, and the one above them.
+    Within `shared`, the first forward since `forget` runs them and keeps what they give; later ones are given the same.
+    `depth` is the number of those blocks. Where the models differ in more than an adapter's layers (changed weights,
+    adapted layers outside the blocks) nothing is shared and `depth` is 0. What a block's own modules give is not seen
+    again in a later forward: `kept` is where the caller keeps it, by name and layer. `alike` is the number of blocks
+    whose input is the same in all models: the shared ones, and the one above them.
     """
 
     def __init__(self, parts: EncoderParts) -> None:
@@ -82,5 +83,7 @@ def _first_adapted(parts: EncoderParts) -> int | None:
 
 
 def _exchanged(model: nn.Module) -> list[nn.Module]:
-    """Modules that compute something else with the adapter on: its layers, and those that it has trained copies of (`modules_to_save`)."""
+    """Modules that compute something else with the adapter on: its layers, and those that it has trained copies of
+    (`modules_to_save`).
+    """
     return [module for module in model.modules() if isinstance(module, (BaseTunerLayer, AuxiliaryTrainingWrapper))]

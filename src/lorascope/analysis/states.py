@@ -26,8 +26,9 @@ Pair = tuple[Tensor, Tensor]
 def random_factors(kind: str, trained: Mapping[Key, Pair], seed: int) -> dict[Key, Pair]:
     """A and B of a random baseline for every adapted layer, in the trained factors' shapes and dtypes, from `seed`.
 
-    `gaussian` (released code): N(0, 0.02²). `peft-init`: A Kaiming uniform with a = √5 as PEFT draws it, B = 0. `norm-matched`:
-    Gaussian scaled to each trained factor's Frobenius norm. `permuted`: each trained factor's entries shuffled.
+    `gaussian` (released code): N(0, 0.02²). `peft-init`: A Kaiming uniform with a = √5 as PEFT draws it, B = 0.
+    `norm-matched`: Gaussian scaled to each trained factor's Frobenius norm. `permuted`: each trained factor's entries
+    shuffled.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -60,8 +61,9 @@ def random_factors(kind: str, trained: Mapping[Key, Pair], seed: int) -> dict[Ke
 class ModelStates:
     """The models of an analysis. `enter(name)` makes one of them current until the block ends.
 
-    `names` are "frozen", "trained" and the baselines asked for (of adapters that are low-rank pairs; for others there are none). "gaussian" has a random head (as released), the other baselines the trained head; "frozen" has
-    the head given as `frozen_head` (`projector.weight`, ... in the stock names), or none: then it is listed in `headless`.
+    `names` are "frozen", "trained" and the baselines asked for (of adapters that are low-rank pairs; for others there
+    are none). "gaussian" has a random head (as released), the other baselines the trained head; "frozen" has the head
+    given as `frozen_head` (`projector.weight`, ... in the stock names), or none: then it is listed in `headless`.
     Without `has_head` the adapter has no trained head, and all are.
     """
 

@@ -18,8 +18,9 @@ OF_MEMORY = 0.3
 def study_of(
     states: ModelStates, clips: pd.DataFrame, classes: Sequence[str], seed: int, draws: int, memory_mib: int = 512
 ) -> Study:
-    """Describe the models and clips of an analysis for the measures; `memory_mib` is what they may keep of frames before they go to a file, beside
-    what has room on a GPU."""
+    """Describe the models and clips of an analysis for the measures; `memory_mib` is what they may keep of frames
+    before they go to a file, beside what has room on a GPU.
+    """
     keys = states.parts.adapted()
     device = next(states.parts.peft.parameters()).device
     on_device = int(torch.cuda.mem_get_info(device)[0] * OF_MEMORY) if device.type == "cuda" else 0

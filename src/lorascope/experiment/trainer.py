@@ -1,6 +1,7 @@
 """The section `trainer` of an experiment: those arguments of Hugging Face's Trainer that lorascope passes on.
 
-Arguments that lorascope decides itself are refused with the reason. This module knows their names and types; torch and transformers are not imported here.
+Arguments that lorascope decides itself are refused with the reason. This module knows their names and types; torch and
+transformers are not imported here.
 """
 
 from __future__ import annotations
@@ -18,8 +19,14 @@ Natural = Annotated[int, Field(ge=0, strict=True)]
 
 _OF_THE_METHOD = "it is a setting of each method: methods.<name>.{}"
 _CHECKPOINTS = "lorascope decides when a training is tested, logged and saved, so that it can be continued"
-_BATCHES = "lorascope deals out the batches itself: each holds clips of one length, and batch_size of them in all processes together"
-_SHARDED = "lorascope saves from the first process, which would hold only a part of the parameters; use deepspeed with ZeRO stage 1 or 2"
+_BATCHES = (
+    "lorascope deals out the batches itself: each holds clips of one length, and batch_size of them in all processes "
+    "together"
+)
+_SHARDED = (
+    "lorascope saves from the first process, which would hold only a part of the parameters; use deepspeed with ZeRO "
+    "stage 1 or 2"
+)
 #: Why an argument is not passed on.
 DECIDED = {
     "learning_rate": _OF_THE_METHOD.format("learning_rate"),
@@ -74,10 +81,12 @@ DECIDED = {
 
 
 class TrainerConfig(Section):
-    """Arguments of Hugging Face's `TrainingArguments`, by their own names; what isn't given is as lorascope or Trainer has it.
+    """Arguments of Hugging Face's `TrainingArguments`, by their own names; what isn't given is as lorascope or Trainer
+    has it.
 
-    Those of `CHANGING` change the result and belong to a cell's identity. The others say where and how fast it is computed (results agree to rounding), so a cell is the same with and without them.
-    `deepspeed` is the path of DeepSpeed's JSON file, or its content.
+    Those of `CHANGING` change the result and belong to a cell's identity. The others say where and how fast it is
+    computed (results agree to rounding), so a cell is the same with and without them. `deepspeed` is the path of
+    DeepSpeed's JSON file, or its content.
     """
 
     optim: str | None = None
@@ -147,7 +156,8 @@ class TrainerConfig(Section):
     def _checkpointing_reaches_the_adapter(self) -> TrainerConfig:
         if (self.gradient_checkpointing_kwargs or {}).get("use_reentrant"):
             raise ValueError(
-                "gradient_checkpointing_kwargs: use_reentrant: true: nothing before an adapter requires gradients, so that "
+                "gradient_checkpointing_kwargs: use_reentrant: true: nothing before an adapter requires gradients, so "
+                "that "
                 "none would reach it and nothing be trained; take it out"
             )
         return self
@@ -162,7 +172,9 @@ class TrainerConfig(Section):
         return self.model_dump(mode="json")
 
     def changing(self, blocks: bool) -> dict[str, Any]:
-        """Those that are given and change what a training ends with; a head alone has no `blocks` that they could concern."""
+        """Those that are given and change what a training ends with; a head alone has no `blocks` that they could
+        concern.
+        """
         named = {name: value for name, value in self.given.items() if name in CHANGING}
         return {name: value for name, value in named.items() if blocks or name not in OF_BLOCKS}
 

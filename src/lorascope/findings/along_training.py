@@ -25,9 +25,9 @@ COLUMNS = ["quantity", "layer", "module", "half"]
 
 
 def half_ways(units: Sequence[FinishedAnalysis]) -> pd.DataFrame:
-    """The moments of one adapter, in any order: quantity (of `FOLLOWED`), layer, module ("" where it has none) and half,
-    the epoch at which the number is first half way from its first to its last value (between two moments it is taken to
-    go straight). NaN where it ends where it began.
+    """The moments of one adapter, in any order: quantity (of `FOLLOWED`), layer, module ("" where it has none) and
+    half, the epoch at which the number is first half way from its first to its last value (between two moments it is
+    taken to go straight). NaN where it ends where it began.
     """
     units = sorted(units, key=lambda unit: unit.epoch or 0.0)
     rows = [row for quantity in FOLLOWED for row in _followed(quantity, units)]

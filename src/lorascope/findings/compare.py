@@ -1,4 +1,6 @@
-"""Several adapters of one backbone side by side: each analysed on the same clips and baselines, then their numbers in one table, figure and page."""
+"""Several adapters of one backbone side by side: each analysed on the same clips and baselines, then their numbers in
+one table, figure and page.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,14 @@ NUMBERS: tuple[tuple[str, str, str, dict[str, str], str, tuple[str, str]], ...] 
         for value in ("ratio", "cosine")
     ),
     *(
-        ("lens", quantity, "lens", {"model": "trained", "variant": "corrected"}, quantity, (f"{quantity}_low", f"{quantity}_high"))
+        (
+            "lens",
+            quantity,
+            "lens",
+            {"model": "trained", "variant": "corrected"},
+            quantity,
+            (f"{quantity}_low", f"{quantity}_high"),
+        )
         for quantity in ("kl", "overlap", "uar")
     ),
     *(
@@ -60,7 +69,9 @@ NUMBERS: tuple[tuple[str, str, str, dict[str, str], str, tuple[str, str]], ...] 
 
 
 def side_by_side(results: Mapping[str, Results]) -> pd.DataFrame:
-    """Every compared number of several analyses with its 95 % interval, one row each; what an adapter doesn't have has no row."""
+    """Every compared number of several analyses with its 95 % interval, one row each; what an adapter doesn't have has
+    no row.
+    """
     rows = []
     for name, result in results.items():
         for measure, quantity, stem, where, value, (low, high) in NUMBERS:

@@ -4,7 +4,8 @@
 
 findings/<table>.parquet has a unit's table's columns, `method` and `control` before them. A number's own column holds
 its mean; `_low` and `_high` are the ends of its 95 % interval over folds; `_same_sign` is the share of units whose
-number has the sign of the mean, `_sd_folds` and `_sd_seeds` are its standard deviations. `folds` and `seeds` count the units.
+number has the sign of the mean, `_sd_folds` and `_sd_seeds` are its standard deviations. `folds` and `seeds` count the
+units.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Table 1 (how well each method does on unseen speakers) and the paired comparison, computed from the cells' files.
 
 This module computes; `tables` writes. METHODS section 1 defines the numbers: UAR is the mean of the classes' recalls,
-WAR the share of clips recognised, mean and standard deviation (ddof = 0) run over folds, and the pooled values take the test
-clips of all folds as one set, with a 95 % interval that speaks of speakers (`intervals.LeftOut`). Where everything was trained
-with several seeds, a fold's value is the mean over its seeds, and the pooled set holds the answers of all of them.
+WAR the share of clips recognised, mean and standard deviation (ddof = 0) run over folds, and the pooled values take the
+test clips of all folds as one set, with a 95 % interval that speaks of speakers (`intervals.LeftOut`). Where everything
+was trained with several seeds, a fold's value is the mean over its seeds, and the pooled set holds the answers of all
+of them.
 """
 
 from __future__ import annotations
@@ -79,9 +80,10 @@ Key = tuple[str, str]
 def summarise(run: Path) -> pd.DataFrame:
     """Table 1: one row a (backbone, label), with the columns of `TABLE1_COLUMNS`.
 
-    `uar_std` and `war_std` are NaN for a single fold, the intervals are NaN with fewer than three test speakers
-    (that of the UAR also where only one has clips of some class): there is no spread to estimate. `chance` is the UAR of guessing, 1 / classes. `optimistic` gives the reasons, empty where there is none. The table is
-    empty where the run trained no cell. Raises `LorascopeError` where two cells claim the same label and fold.
+    `uar_std` and `war_std` are NaN for a single fold, the intervals are NaN with fewer than three test speakers (that
+    of the UAR also where only one has clips of some class): there is no spread to estimate. `chance` is the UAR of
+    guessing, 1 / classes. `optimistic` gives the reasons, empty where there is none. The table is empty where the run
+    trained no cell. Raises `LorascopeError` where two cells claim the same label and fold.
     """
     folder = FinishedRun(run)
     rows = []
@@ -102,7 +104,9 @@ def summarise(run: Path) -> pd.DataFrame:
 
 
 def confusion(run: Path) -> pd.DataFrame:
-    """Pooled confusion of every row of Table 1: backbone, label, emotion, predicted, clips, share (of the emotion's clips)."""
+    """Pooled confusion of every row of Table 1: backbone, label, emotion, predicted, clips, share (of the emotion's
+    clips).
+    """
     folder = FinishedRun(run)
     parts = []
     for (backbone, label), cells in _groups(folder).items():
@@ -157,7 +161,8 @@ def pooled_scores(pooled: pd.DataFrame, classes: Sequence[str]) -> dict[str, flo
 
 
 def pooled_differences(mine: pd.DataFrame, theirs: pd.DataFrame, classes: Sequence[str]) -> dict[str, dict[str, float]]:
-    """By metric, the difference of two methods' answers to the same clips, with its interval where there are three speakers.
+    """By metric, the difference of two methods' answers to the same clips, with its interval where there are three
+    speakers.
 
     Both have the columns of `pooled_scores`, and `fold`, `clip` and, of several, `seed`, by which those that both have
     are paired.
@@ -194,13 +199,16 @@ def _codes(names: pd.Series, classes: Sequence[str]) -> np.ndarray:
 def compare(run: Path) -> pd.DataFrame:
     """Methods of a backbone paired by fold: `difference` = label minus reference, mean over the folds both have.
 
-    Every method that adapts the encoder is held against every baseline (frozen, classic) and every adapted method before it, every baseline against the first one. `main` marks the pairs
-    to be told first: those of adapted methods, with but one baseline, the one that is strongest on the validation speakers; or those of baselines, where nothing is adapted.
+    Every method that adapts the encoder is held against every baseline (frozen, classic) and every adapted method
+    before it, every baseline against the first one. `main` marks the pairs to be told first: those of adapted methods,
+    with but one baseline, the one that is strongest on the validation speakers; or those of baselines, where nothing is
+    adapted.
 
-    Wilcoxon's signed-rank p and Nadeau and Bengio's corrected resampled t (Machine Learning 52, 2003), whose variance is
-    enlarged by test/train clips because the folds share training clips; `low` and `high` are its 95 % interval. Statistics
-    are NaN where fewer than two folds are shared or all differences are equal. `pooled_*` is the difference on all test clips as one set,
-    with its 95 % interval over `speakers` (NaN with fewer than three): of these trained models, on other speakers. Columns: `COMPARISON_COLUMNS`.
+    Wilcoxon's signed-rank p and Nadeau and Bengio's corrected resampled t (Machine Learning 52, 2003), whose variance
+    is enlarged by test/train clips because the folds share training clips; `low` and `high` are its 95 % interval.
+    Statistics are NaN where fewer than two folds are shared or all differences are equal. `pooled_*` is the difference
+    on all test clips as one set, with its 95 % interval over `speakers` (NaN with fewer than three): of these trained
+    models, on other speakers. Columns: `COMPARISON_COLUMNS`.
     """
     folder = FinishedRun(run)
     groups = _groups(folder)

@@ -1,4 +1,6 @@
-"""What a reader must know before the numbers: marks, leaks, too little data, points that say nothing, and what is missing."""
+"""What a reader must know before the numbers: marks, leaks, too little data, points that say nothing, and what is
+missing.
+"""
 
 from __future__ import annotations
 
@@ -110,7 +112,8 @@ def _constant_lens(folder: FinishedRun) -> list[str]:
         classes = ", ".join(sorted(rows["top_class"].unique()))
         alike.setdefault((str(model), classes, at(rows["layer"])), []).append(str(variant))
     return [
-        f"Logit lens, {model} ({', '.join(variants)}): one class ({classes}) takes at least 95 % of the clips at {where}; "
+        f"Logit lens, {model} ({', '.join(variants)}): one class ({classes}) takes at least 95 % of the clips at "
+        f"{where}; "
         "overlap and accuracy say nothing there."
         for (model, classes, where), variants in alike.items()
     ]

@@ -33,7 +33,9 @@ _LINES = ("-", "--", ":", "-.")
 
 
 def write_page(folder: Path, manifests: Mapping[str, dict[str, Any]], table: pd.DataFrame) -> Path:
-    """Draw the figure and write index.html, which links every adapter's own report; return its path. All of it works offline."""
+    """Draw the figure and write index.html, which links every adapter's own report; return its path. All of it works
+    offline.
+    """
     first = next(iter(manifests.values()))
     marks = [SYNTHETIC] if first["corpus"]["synthetic"] else []
     words = interval_words([table])
@@ -54,7 +56,9 @@ def write_page(folder: Path, manifests: Mapping[str, dict[str, Any]], table: pd.
 
 
 def figure(table: pd.DataFrame) -> Figure:
-    """A panel for each quantity that any adapter has, a line an adapter; of several adapted modules the main one is drawn, v_proj where it is there."""
+    """A panel for each quantity that any adapter has, a line an adapter; of several adapted modules the main one is
+    drawn, v_proj where it is there.
+    """
     present = [panel for panel in PANELS if (table["quantity"] == panel[0]).any()]
     rows = -(-len(present) // 3)
     made, body = style.new_figure(style.TWO_COLUMNS, 0.6 + 1.9 * rows)

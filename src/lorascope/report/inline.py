@@ -1,4 +1,6 @@
-"""What makes the page one file: figures as inline SVG, tables as data: links, the plotting library as a compressed blob."""
+"""What makes the page one file: figures as inline SVG, tables as data: links, the plotting library as a compressed
+blob.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from markupsafe import Markup
 
 from .figures.style import GRID, INK, MUTED
 
-#: Up to this size a table is embedded as CSV, up to the next as gzipped CSV; beyond, the page names the file instead. Bytes.
+#: Up to this size a table is embedded as CSV, up to the next as gzipped CSV; beyond, the page names the file instead.
+#: Bytes.
 PLAIN_LIMIT, PACKED_LIMIT = 200_000, 400_000
 
 #: A longer table is past the limits in any case and is not tried.
@@ -25,7 +28,9 @@ _THEME = {INK: "currentColor", MUTED: "var(--muted)", GRID: "var(--grid)"}
 
 
 def svg(file: Path, label: str) -> Markup:
-    """A figure's SVG ready to stand in the page: no prolog, ids of its own, colours that follow the theme, `label` for screen readers."""
+    """A figure's SVG ready to stand in the page: no prolog, ids of its own, colours that follow the theme, `label` for
+    screen readers.
+    """
     text = file.read_text(encoding="utf-8")
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

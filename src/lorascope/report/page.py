@@ -1,4 +1,6 @@
-"""Writes report.html: one file that opens anywhere, without a network, and says what was run, what came out and how far to trust it."""
+"""Writes report.html: one file that opens anywhere, without a network, and says what was run, what came out and how far
+to trust it.
+"""
 
 from __future__ import annotations
 

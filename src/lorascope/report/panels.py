@@ -1,7 +1,7 @@
 """The interactive panels of the page: the figures' tables as plotly traces, with one drop-down of views a panel.
 
-A panel is plain data (JSON): the page's script draws a view when a reader comes to it. Nothing here is needed to read the report, since each
-panel stands below the static figure that shows the same numbers.
+A panel is plain data (JSON): the page's script draws a view when a reader comes to it. Nothing here is needed to read
+the report, since each panel stands below the static figure that shows the same numbers.
 """
 
 from __future__ import annotations
@@ -136,7 +136,8 @@ def _cka(folder: FinishedRun) -> Panel:
             traces = []
             for index, (pair, part) in enumerate(rows.groupby("pair", sort=False)):
                 look = {"color": CYCLE[index % len(CYCLE)], "linestyle": "-" if index < len(CYCLE) else "--"}
-                # Ten bands on top of each other hide everything: the first pair's is drawn, the others' are told on hover.
+                # Ten bands on top of each other hide everything: the first pair's is drawn, the others' are told on
+                # hover.
                 traces += _line(part, "value", str(pair), look, band=index == 0)
             label = f"{variant}, {kernel}, {quantity}s, {module}"
             views.append({"label": label, "traces": traces, "y": "CKA", "x": "layer"})

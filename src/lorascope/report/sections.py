@@ -31,8 +31,10 @@ class Section:
     asked: bool = False
 
     def shown(self, folder: FinishedRun) -> bool:
-        """Whether the page has this section: those that must be `asked` for only where they were."""
-        return not self.asked or any(folder.table(stem) is not None or stem in folder.left_out for stem in self.needs)
+        """Whether the page has this section: only where its measure was asked for."""
+        if any(folder.table(stem) is not None or stem in folder.left_out for stem in self.needs):
+            return True
+        return not self.asked and any(folder.asked_for(stem) for stem in self.needs)
 
 
 def table(frame: pd.DataFrame, caption: str, digits: int = 3) -> Table:

@@ -16,10 +16,11 @@ from .tables import HEADS, formatted, notes
 def write_table(
     axes: Sequence[str], experiments: Mapping[str, Mapping[str, Any]], runs: Mapping[str, Path], folder: Path
 ) -> Path | None:
-    """Write table1.csv and table1.md of a sweep into `folder`, and return the second's path; None where there is no Table 1.
+    """Write table1.csv and table1.md of a sweep into `folder`, and return the second's path; None where there is no
+    Table 1.
 
-    `experiments` are the values of the `axes` by an experiment's name, `runs` the folders of those that are finished. The others
-    are named below the table.
+    `experiments` are the values of the `axes` by an experiment's name, `runs` the folders of those that are finished.
+    The others are named below the table.
     """
     tables, rows, under, lacking = [], [], {}, []
     for name, of_axes in experiments.items():

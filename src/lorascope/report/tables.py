@@ -1,6 +1,7 @@
 """Writes Table 1 and the comparison as files (CSV, Markdown, LaTeX) and prints Table 1 on the terminal.
 
-Numbers come from `scores`; here they only get their form. Marks (synthetic speech, optimistic selection) go wherever numbers go.
+Numbers come from `scores`; here they only get their form. Marks (synthetic speech, optimistic selection) go wherever
+numbers go.
 """
 
 from __future__ import annotations
@@ -101,7 +102,9 @@ def print_table1(run: Path, console: Console) -> None:
 
 
 def formatted(table: pd.DataFrame) -> list[list[str]]:
-    """The cells of Table 1 as text, a list a row, in the order of `HEADS`; an optimistic row's method bears a dagger."""
+    """The cells of Table 1 as text, a list a row, in the order of `HEADS`; an optimistic row's method bears a
+    dagger.
+    """
     return [
         [
             row["backbone"],
@@ -121,14 +124,16 @@ def notes(table: pd.DataFrame, marks: list[str]) -> list[str]:
     """The sentences that belong under Table 1: what the numbers are, chance level, and the marks."""
     first = table.iloc[0]
     lines = [
-        f"Guessing gives a UAR of {first['chance']:.3f}. ± is the standard deviation over folds; intervals speak of speakers, "
+        f"Guessing gives a UAR of {first['chance']:.3f}. ± is the standard deviation over folds; intervals speak of "
+        "speakers, "
         f"by leaving out each of the test speakers ({_range(table['speakers'])}; {_range(table['clips'])} clips)."
     ]
     if table["uar_std"].isna().any():
         lines.append(f"{ABSENT} for a spread: one fold has none.")
     if table["pooled_uar_low"].isna().any():
         lines.append(
-            f"{ABSENT} for an interval: fewer than three speakers have none, nor has a UAR of which one speaker has all clips of a class."
+            f"{ABSENT} for an interval: fewer than three speakers have none, nor has a UAR of which one speaker has "
+            "all clips of a class."
         )
     for mark in marks:
         dagger = "† " if mark.startswith("optimistic") else ""
@@ -156,7 +161,8 @@ def comparison_lines(comparison: pd.DataFrame, only_main: bool = False) -> list[
         lines.append(f"{pair} ({tests}): {verdict}{pooled}.".replace(" -", " −"))
     if not only_main and not comparison["main"].all():
         lines.append(
-            "Of several baselines, the one above has the highest UAR on the validation speakers; comparison.csv has the other pairs."
+            "Of several baselines, the one above has the highest UAR on the validation speakers; comparison.csv has "
+            "the other pairs."
         )
     return lines
 
@@ -187,7 +193,8 @@ def latex(table: pd.DataFrame, marks: list[str], task: str = "emotion") -> str:
             "% Needs \\usepackage{booktabs,graphicx}; table* spans both columns of a two-column page.",
             r"\begin{table*}",
             r"\centering",
-            rf"\caption{{{escape_latex(task.capitalize())} recognition on unseen speakers (mean $\pm$ standard deviation over folds).}}",
+            rf"\caption{{{escape_latex(task.capitalize())} recognition on unseen speakers (mean $\pm$ standard "
+            "deviation over folds).}",
             r"\resizebox{\textwidth}{!}{\begin{tabular}{llrrrrrr}",
             r"\toprule",
             " & ".join(escape_latex(head) for head in HEADS) + r" \\",

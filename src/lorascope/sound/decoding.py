@@ -1,4 +1,6 @@
-"""From a file to an encoder's features: decode, check, resample, Whisper's own feature extractor or the waveform, cache."""
+"""From a file to an encoder's features: decode, check, resample, Whisper's own feature extractor or the waveform,
+cache.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,9 @@ def load_audio(
     """Mono samples of a file at 16 kHz, [samples], float32; `start` and `end` in seconds cut a piece out of it.
     `content` are the file's bytes where they have been read already.
 
-    Any format, rate and channel count that soundfile reads; channels are averaged, soxr (high quality) resamples. Raises `LorascopeError`, naming the file, where it
-    cannot be read, is empty, holds NaN or infinite samples, or nothing but silence, or does not hold the piece (an end may lie a frame, 20 ms, beyond the file's).
+    Any format, rate and channel count that soundfile reads; channels are averaged, soxr (high quality) resamples.
+    Raises `LorascopeError`, naming the file, where it cannot be read, is empty, holds NaN or infinite samples, or
+    nothing but silence, or does not hold the piece (an end may lie a frame, 20 ms, beyond the file's).
     """
     import soxr
 
@@ -72,7 +75,8 @@ def _read(
             within = 0 <= first < last <= length / rate + 1 / FRAMES_PER_SECOND and first * rate < length
             if piece and not within:
                 raise LorascopeError(
-                    f"{path}: no piece{piece} in a file {length / rate:g} s long; mend its start and end, or leave the clip out with `corpus.exclude`"
+                    f"{path}: no piece{piece} in a file {length / rate:g} s long; mend its start and end, or leave the "
+                    "clip out with `corpus.exclude`"
                 )
             file.seek(round(first * rate))
             count = min(round(last * rate), length) - file.tell()

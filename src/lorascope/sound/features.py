@@ -1,4 +1,6 @@
-"""What an encoder takes of a clip: Whisper's log-mel, by Hugging Face's own feature extractor, or the waveform. No files here, see `audio`."""
+"""What an encoder takes of a clip: Whisper's log-mel, by Hugging Face's own feature extractor, or the waveform. No
+files here, see `audio`.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def frames_of(samples: int, longest: int = WINDOW) -> int:
 
 
 class Features(Protocol):
-    """What an encoder takes of one clip. `valid` counts the frames that hold speech; `window(frames)` cuts or pads to so many frames."""
+    """What an encoder takes of one clip. `valid` counts the frames that hold speech; `window(frames)` cuts or pads to
+    so many frames.
+    """
 
     @property
     def valid(self) -> int:
@@ -43,7 +47,9 @@ class Features(Protocol):
 
 
 class FeatureSettings(Protocol):
-    """What decides a clip's features beside its samples; `key` names it in the cache, `arrays` and `restore` are its way into the cache and back."""
+    """What decides a clip's features beside its samples; `key` names it in the cache, `arrays` and `restore` are its
+    way into the cache and back.
+    """
 
     @property
     def longest(self) -> int:
@@ -72,8 +78,8 @@ class FeatureSettings(Protocol):
 class LogMel:
     """Log-mel features of one clip within the encoder's window (30 s), kept without the constant padding.
 
-    `columns` [mels, kept]: from the last kept column on, all columns up to the window's end are equal to it. `valid` counts
-    the frames that hold speech, `longest` those of the window.
+    `columns` [mels, kept]: from the last kept column on, all columns up to the window's end are equal to it. `valid`
+    counts the frames that hold speech, `longest` those of the window.
     """
 
     columns: np.ndarray
@@ -89,7 +95,9 @@ class LogMel:
 
 @dataclass(frozen=True)
 class LogMelSettings:
-    """Whisper's log-mels: 80 mel bins (128 for large-v3) of a window of `longest` frames (1500 in all published sizes)."""
+    """Whisper's log-mels: 80 mel bins (128 for large-v3) of a window of `longest` frames (1500 in all published
+    sizes).
+    """
 
     mels: int = 80
     longest: int = WINDOW
@@ -133,7 +141,8 @@ class LogMelSettings:
 class Waveform:
     """One clip's samples at 16 kHz, cut to whole frames: `first` samples make one frame, every `step` more another.
 
-    The few samples past the last whole frame reach no frame of the encoder, and are dropped so that frames and samples say the same length.
+    The few samples past the last whole frame reach no frame of the encoder, and are dropped so that frames and samples
+    say the same length.
     """
 
     samples: np.ndarray
@@ -159,7 +168,8 @@ class Waveform:
 
 @dataclass(frozen=True)
 class WaveformSettings:
-    """The waveform itself, at most 30 s of it; `normalise` brings it to zero mean and unit variance, as the model's own feature extractor says.
+    """The waveform itself, at most 30 s of it; `normalise` brings it to zero mean and unit variance, as the model's own
+    feature extractor says.
 
     `first` and `step` are the encoder's samples for one frame and for each further one.
     """

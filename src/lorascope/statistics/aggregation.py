@@ -1,4 +1,6 @@
-"""Units (fold x seed) of one number brought together: mean, interval over folds, agreement in sign, and both spreads."""
+"""Units (fold x seed) of one number brought together: mean, interval over folds, agreement in sign, and both
+spreads.
+"""
 
 from __future__ import annotations
 

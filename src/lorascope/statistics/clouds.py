@@ -1,6 +1,8 @@
-"""Clouds of clips examined side by side: a picture and numbers of each, in as many processes as there are cores for them.
+"""Clouds of clips examined side by side: a picture and numbers of each, in as many processes as there are cores for
+them.
 
-A t-SNE of a hundred clips is a thousand small steps that no thread can share, and takes longer than a GPU takes for the whole pass; but clouds have nothing to do with each other.
+A t-SNE of a hundred clips is a thousand small steps that no thread can share, and takes longer than a GPU takes for the
+whole pass; but clouds have nothing to do with each other.
 """
 
 from __future__ import annotations
@@ -30,8 +32,11 @@ class Cloud(NamedTuple):
 
 
 def examined(features: np.ndarray | Products, labels: np.ndarray, speakers: np.ndarray, draws: int, seed: int) -> Cloud:
-    """Picture and numbers of one cloud, its features as `separation.prepared` gives them (see `separation.separation`)."""
-    # what is computed of a hundred clips is small, and threads would wait for each other; sklearn's settings are the same every time
+    """Picture and numbers of one cloud, its features as `separation.prepared` gives them (see
+    `separation.separation`).
+    """
+    # what is computed of a hundred clips is small, and threads would wait for each other; sklearn's settings are the
+    # same every time
     with threadpool_limits(1), config_context(assume_finite=True, skip_parameter_validation=True):
         cloud = standardised(features)
         picture, perplexity, no_picture = embedding_2d(cloud)
@@ -43,7 +48,9 @@ def examined(features: np.ndarray | Products, labels: np.ndarray, speakers: np.n
 def side_by_side(
     function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], clips: int, threads: int
 ) -> Iterable[Any]:
-    """What the function gives for each of the arguments, in their order, in `threads` processes where that is worth while."""
+    """What the function gives for each of the arguments, in their order, in `threads` processes where that is worth
+    while.
+    """
     if threads < FEWEST_THREADS or len(arguments) * clips < FEWEST_CLIPS:
         return [function(*each) for each in arguments]
     from joblib import Parallel, delayed

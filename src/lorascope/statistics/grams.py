@@ -13,14 +13,16 @@ from torch import Tensor
 TOGETHER = 1 << 26
 #: Width from which on a GPU is no faster with several at once.
 LARGE = 256
-#: Cores that are as fast as a GPU at the spectra of large matrices (an H100: 14 ms at width 1280; a core of its host: .26 s).
+#: Cores that are as fast as a GPU at the spectra of large matrices (an H100: 14 ms at width 1280; a core of its host:
+#: .26 s).
 AS_FAST_AS = 16
 
 
 class Gram:
     """Running sum of xᵀx over the rows of every block given, in float64; its memory is constant in the number of rows.
 
-    A block's own product is taken on its device in float32 or more (of half-precision blocks, whose products are exact there, too); only the sum is float64.
+    A block's own product is taken on its device in float32 or more (of half-precision blocks, whose products are exact
+    there, too); only the sum is float64.
     """
 
     def __init__(self) -> None:
@@ -55,7 +57,8 @@ def _product(rows: Tensor) -> Tensor:
 
 
 def power_spectrum(gram: Tensor) -> np.ndarray:
-    """Squared singular values, largest first, of matrices whose Gram matrix is `gram` [..., width, width], computed on its device.
+    """Squared singular values, largest first, of matrices whose Gram matrix is `gram` [..., width, width], computed on
+    its device.
 
     What rounding leaves below zero is set to 0, which is what an exact Gram matrix (positive semi-definite) has there.
     """
@@ -66,8 +69,8 @@ def power_spectrum(gram: Tensor) -> np.ndarray:
 def power_spectra(grams: Sequence[Tensor], threads: int = 1) -> list[np.ndarray]:
     """`power_spectrum` of each of several Gram matrices.
 
-    On a GPU small ones of one shape are taken together, since one alone leaves it idle. Large ones it takes one by one, about as fast as `threads` cores of the host would, so these
-    take their share meanwhile.
+    On a GPU small ones of one shape are taken together, since one alone leaves it idle. Large ones it takes one by one,
+    about as fast as `threads` cores of the host would, so these take their share meanwhile.
     """
     large = [number for number, gram in enumerate(grams) if gram.is_cuda and gram.dim() == 2 and len(gram) >= LARGE]
     hosts = large[: int(len(large) * threads / (threads + AS_FAST_AS))]

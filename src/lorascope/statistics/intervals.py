@@ -1,8 +1,10 @@
-"""95 % intervals by leaving out one speaker, or one clip, at a time: the jackknife, on a scale where the number is symmetric.
+"""95 % intervals by leaving out one speaker, or one clip, at a time: the jackknife, on a scale where the number is
+symmetric.
 
-With three speakers or more the interval speaks of speakers: where the number would lie for other speakers of this kind. With fewer
-nothing can be said of others, and the interval speaks of these clips: where the number would lie for other clips of the same
-speakers. `LeftOut.of` says which. How often both hold the truth is simulated in `benchmarks/coverage.py`.
+With three speakers or more the interval speaks of speakers: where the number would lie for other speakers of this kind.
+With fewer nothing can be said of others, and the interval speaks of these clips: where the number would lie for other
+clips of the same speakers. `LeftOut.of` says which. How often both hold the truth is simulated in
+`benchmarks/coverage.py`.
 """
 
 from __future__ import annotations
@@ -61,11 +63,13 @@ def clips_in_a_recall(gold: np.ndarray) -> float:
 class LeftOut:
     """Every speaker left out in turn, or every clip where there are fewer than three speakers.
 
-    `speakers` [clips] names each clip's speaker, `classes` [clips] its class. A number computed with each row of `weights` is what the
-    methods here take as `replicates` [units], a unit being a speaker or a clip. A replicate that doesn't exist is NaN (a class that only this unit has is lost), and so is the interval then.
+    `speakers` [clips] names each clip's speaker, `classes` [clips] its class. A number computed with each row of
+    `weights` is what the methods here take as `replicates` [units], a unit being a speaker or a clip. A replicate that
+    doesn't exist is NaN (a class that only this unit has is lost), and so is the interval then.
 
-    Units are drawn within strata: clips within one speaker's clips of one class; speakers within a class where every speaker has
-    one class only (language, diagnosis), since the other classes' speakers then say nothing of how this one's differ.
+    Units are drawn within strata: clips within one speaker's clips of one class; speakers within a class where every
+    speaker has one class only (language, diagnosis), since the other classes' speakers then say nothing of how this
+    one's differ.
     """
 
     def __init__(self, speakers: Sequence[str] | np.ndarray, classes: Sequence[object] | np.ndarray) -> None:
@@ -83,7 +87,8 @@ class LeftOut:
 
     @cached_property
     def weights(self) -> np.ndarray:
-        """What each clip counts without each unit, [units, clips]: 0 for the unit's own, n / (n - 1) for those of the other n - 1 in its stratum.
+        """What each clip counts without each unit, [units, clips]: 0 for the unit's own, n / (n - 1) for those of the
+        other n - 1 in its stratum.
 
         So each stratum keeps its share in the whole (the replicate weights of survey statistics, "JKn").
         """
@@ -126,12 +131,14 @@ class LeftOut:
         unbias: bool = False,
         weighted: bool = True,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Both ends [...] of the intervals of `values` [...], whose values without each unit are `replicates` [units, ...]; NaN where one of them is.
+        """Both ends [...] of the intervals of `values` [...], whose values without each unit are `replicates` [units,
+        ...]; NaN where one of them is.
 
-        The jackknife's standard error (Tukey 1958; within strata as in Shao & Tu 1995, section 6.2) on `scale`, times the quantile of
-        t with Satterthwaite's (1946) degrees of freedom, which without strata are units - 1. `unbias` takes off the jackknife's estimate
-        of the bias (Quenouille 1956), for numbers that grow or shrink with the clips. `weighted` says that the replicates were computed with
-        `weights`, else with `left`. An interval always holds its value.
+        The jackknife's standard error (Tukey 1958; within strata as in Shao & Tu 1995, section 6.2) on `scale`, times
+        the quantile of t with Satterthwaite's (1946) degrees of freedom, which without strata are units - 1. `unbias`
+        takes off the jackknife's estimate of the bias (Quenouille 1956), for numbers that grow or shrink with the
+        clips. `weighted` says that the replicates were computed with `weights`, else with `left`. An interval always
+        holds its value.
         """
         known = np.isfinite(replicates).all(axis=0) & np.isfinite(values) & (len(replicates) > 1)
         # what isn't known takes part as 0, and is taken out at the end
@@ -145,7 +152,8 @@ class LeftOut:
             mean = own.mean(axis=0)
             if unbias:
                 centre = centre + (n - 1) * (own_scale - mean)
-            # without weights a unit's influence shows as 1 / (units - 1) of it, with them as 1 / (n - 1) of its stratum's
+            # without weights a unit's influence shows as 1 / (units - 1) of it, with them as 1 / (n - 1) of its
+            # stratum's
             shown = (n - 1) / n if weighted else n / (n - 1) * (1 - 1 / len(changed)) ** 2
             part = shown * ((own - mean) ** 2).sum(axis=0)
             variance, denominator = variance + part, denominator + part**2 / (n - 1)
@@ -164,10 +172,11 @@ class LeftOut:
         return self.share_interval(float(value), np.array(without), clips_in_a_recall(gold))
 
     def share_interval(self, value: float, replicates: np.ndarray, clips: float) -> tuple[float, float]:
-        """`interval` of a share in [0, 1] of `clips` clips (of a mean of recalls: `clips_in_a_recall`), on the logit scale.
+        """`interval` of a share in [0, 1] of `clips` clips (of a mean of recalls: `clips_in_a_recall`), on the logit
+        scale.
 
-        Where all clips are right, or none, nothing varies: the open side is Clopper and Pearson's bound for as many clips, fewer by the
-        ratio of t's squared quantiles because they come by the unit (Korn & Graubard 1998).
+        Where all clips are right, or none, nothing varies: the open side is Clopper and Pearson's bound for as many
+        clips, fewer by the ratio of t's squared quantiles because they come by the unit (Korn & Graubard 1998).
         """
         if min(value, 1 - value) < ROUNDING and np.all(np.abs(replicates - value) < ROUNDING):
             tail = (1 - LEVEL) / 2

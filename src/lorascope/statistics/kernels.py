@@ -1,7 +1,8 @@
 """Kernels over clips and how far two of them agree: HSIC and CKA, without some of the clips, and with clips shuffled.
 
-Everything here is float64: RBF kernels of tiny values break down in less. Arrays and tensors are taken, tensors on their device are returned, and all that is computed of
-kernels can be computed of many pairs of them at once, [..., clips, clips].
+Everything here is float64: RBF kernels of tiny values break down in less. Arrays and tensors are taken, tensors on
+their device are returned, and all that is computed of kernels can be computed of many pairs of them at once, [...,
+clips, clips].
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from .shuffles import clip_orders
 
 Estimator = Literal["biased", "debiased"]
 
-#: Numbers that are held at once where pairs of kernels are many: on a CPU what its caches hold, on a GPU what keeps it busy.
+#: Numbers that are held at once where pairs of kernels are many: on a CPU what its caches hold, on a GPU what keeps it
+#: busy.
 AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 27}
-#: Columns over which a product of features is summed in their own precision; what comes after that is summed in float64.
+#: Columns over which a product of features is summed in their own precision; what comes after that is summed in
+#: float64.
 COLUMNS = 1 << 14
 
 
@@ -38,7 +41,8 @@ def linear_kernel(features: Any) -> Tensor:
 
 
 def linear_kernel_of_pieces(pieces: Iterable[Tensor]) -> Tensor:
-    """Inner products of the rows of wide features that come some columns at a time, [clips, some columns] each, in a frame where the first clip is the origin.
+    """Inner products of the rows of wide features that come some columns at a time, [clips, some columns] each, in a
+    frame where the first clip is the origin.
 
     Products are taken in the features' precision, over few columns; their sum is float64.
     """
@@ -58,13 +62,16 @@ def linear_kernel_of_pieces(pieces: Iterable[Tensor]) -> Tensor:
 
 def centred_columns(features: Tensor) -> Tensor:
     """[clips, columns] less its mean row; a column that is the same in all clips becomes exactly 0."""
-    # The mean of equal numbers is not always that number, and the leftover would pass for a signal once it is normalised.
+    # The mean of equal numbers is not always that number, and the leftover would pass for a signal once it is
+    # normalised.
     low, high = features.aminmax(dim=0)
     return torch.where(high > low, features - features.mean(dim=0), 0.0)
 
 
 def standardised_by(features: Tensor, rows: Any) -> Tensor:
-    """[clips, columns] at mean 0 and variance 1 of the clips `rows`, as scikit-learn's StandardScaler has it: a constant column is left as wide as it is."""
+    """[clips, columns] at mean 0 and variance 1 of the clips `rows`, as scikit-learn's StandardScaler has it: a
+    constant column is left as wide as it is.
+    """
     chosen = features[rows]
     variance, mean = torch.var_mean(chosen, dim=0, correction=0)
     n, epsilon = len(chosen), torch.finfo(features.dtype).eps
@@ -102,8 +109,9 @@ def median_gamma(gram: Any) -> Tensor:
 def centred(kernel: Any, estimator: Estimator) -> Tensor:
     """A kernel [..., clips, clips] centred so that HSIC is an inner product of two such kernels.
 
-    `biased`: HKH (Gretton et al. 2005), HSIC = ⟨K̃, L̃⟩ / (n - 1)². `debiased`: U-centring (Székely & Rizzo 2014), HSIC =
-    ⟨K̃, L̃⟩ / (n (n - 3)), which equals the unbiased estimator HSIC₁ of Song et al. (2012), eq. 5. The latter needs n ≥ 4.
+    `biased`: HKH (Gretton et al. 2005), HSIC = ⟨K̃, L̃⟩ / (n - 1)². `debiased`: U-centring (Székely & Rizzo 2014), HSIC
+    = ⟨K̃, L̃⟩ / (n (n - 3)), which equals the unbiased estimator HSIC₁ of Song et al. (2012), eq. 5. The latter needs n
+    ≥ 4.
     """
     kernel = tensor_of(kernel)
     n = kernel.shape[-1]
@@ -146,7 +154,9 @@ def permutation_null(
     seed: int,
     speakers: Sequence[str] | np.ndarray | None = None,
 ) -> Tensor:
-    """CKA of kernels [..., clips, clips] after shuffling the clips of the second within their speaker, [..., draws]; all pairs after the same shuffles."""
+    """CKA of kernels [..., clips, clips] after shuffling the clips of the second within their speaker, [..., draws];
+    all pairs after the same shuffles.
+    """
     a, b = centred(first, estimator), centred(second, estimator)
     shape, n = a.shape[:-2], a.shape[-1]
     norms = (_norm(a, first) * _norm(b, second)).reshape(-1)
@@ -175,9 +185,11 @@ def permutation_null(
 
 
 def cka_of_subsets(first: Any, second: Any, estimator: Estimator, subsets: np.ndarray) -> Tensor:
-    """CKA of the clips in each subset, [..., subsets], of kernels [..., clips, clips]; `subsets` [subsets, clips] holds 1 for the clips of each.
+    """CKA of the clips in each subset, [..., subsets], of kernels [..., clips, clips]; `subsets` [subsets, clips] holds
+    1 for the clips of each.
 
-    An RBF kernel keeps the γ of all clips. NaN where a subset's clips are all alike on one side, or fewer than the estimator needs.
+    An RBF kernel keeps the γ of all clips. NaN where a subset's clips are all alike on one side, or fewer than the
+    estimator needs.
     """
     # Centring all clips first changes no subset's value, and leaves smaller sums to take from each other.
     a, b = centred(first, estimator), centred(second, estimator)
@@ -202,10 +214,12 @@ def interval_of(replicates: Tensor, level: float = 0.95) -> tuple[Tensor, Tensor
 
 
 def _hsic_of_subsets(first: Tensor, second: Tensor, subsets: Tensor, estimator: Estimator, nan: bool = True) -> Tensor:
-    """HSIC, up to its constant, of the clips in each subset of kernels [pairs, clips, clips], [pairs, subsets]; NaN, if asked for, where it is but rounding.
+    """HSIC, up to its constant, of the clips in each subset of kernels [pairs, clips, clips], [pairs, subsets]; NaN, if
+    asked for, where it is but rounding.
 
-    `subsets` [subsets, clips] holds 1 for the clips of a subset. Both estimators are sums of k_ij l_ij, of k_i l_i and of the two totals, where
-    k_i = Σ_j k_ij; over a subset each of them is a product with `subsets`, so no subset's own kernels are ever made.
+    `subsets` [subsets, clips] holds 1 for the clips of a subset. Both estimators are sums of k_ij l_ij, of k_i l_i and
+    of the two totals, where k_i = Σ_j k_ij; over a subset each of them is a product with `subsets`, so no subset's own
+    kernels are ever made.
     """
     m = subsets.sum(dim=1)
     # with fewer than four clips the debiased constants are 0 or infinite

@@ -1,4 +1,6 @@
-"""How far apart the classes lie in a cloud of clips: a 2-D picture of it, and numbers that don't come from the picture."""
+"""How far apart the classes lie in a cloud of clips: a 2-D picture of it, and numbers that don't come from the
+picture.
+"""
 
 from __future__ import annotations
 
@@ -25,16 +27,18 @@ FOLDS = 5
 LABELINGS_AT_ONCE = 64
 #: The paper's t-SNE: seed, iterations, and the perplexity that fewer clips bring down.
 TSNE_SEED, TSNE_ITERATIONS, TSNE_PERPLEXITY = 42, 1000, 30.0
-#: Norm of t-SNE's gradient, times clips, at which a picture is as good as done: what the Barnes-Hut approximation leaves of it is about .03 (100 clips).
+#: Norm of t-SNE's gradient, times clips, at which a picture is as good as done: what the Barnes-Hut approximation
+#: leaves of it is about .03 (100 clips).
 TSNE_STILL = 0.05
 
 
 class Separation(NamedTuple):
     """How well classes are told apart; every field in its own unit, NaN where it can't be had.
 
-    `silhouette` in [-1, 1] (Rousseeuw 1987); `knn` leave-one-out accuracy of 5 nearest neighbours; `probe_uar` the UAR of a
-    cross-validated linear probe with its 95 % interval, the probes' answers held fixed. `*_null` and `*_null_high` are the mean and the
-    95th percentile with labels shuffled within speakers. The probe's folds share speakers: it tells what is in the space, not how well an unseen speaker would do.
+    `silhouette` in [-1, 1] (Rousseeuw 1987); `knn` leave-one-out accuracy of 5 nearest neighbours; `probe_uar` the UAR
+    of a cross-validated linear probe with its 95 % interval, the probes' answers held fixed. `*_null` and `*_null_high`
+    are the mean and the 95th percentile with labels shuffled within speakers. The probe's folds share speakers: it
+    tells what is in the space, not how well an unseen speaker would do.
     """
 
     silhouette: float = float("nan")
@@ -50,7 +54,8 @@ class Separation(NamedTuple):
 
 @dataclass(frozen=True)
 class Wide:
-    """Features with more columns than clips, some columns at a time: `pieces()` gives [clips, some columns] until all have come, every time it is called.
+    """Features with more columns than clips, some columns at a time: `pieces()` gives [clips, some columns] until all
+    have come, every time it is called.
 
     A piece is an array, or a tensor where it lies.
     """
@@ -59,14 +64,18 @@ class Wide:
 
 
 class Products(NamedTuple):
-    """Inner products of wide features, which is all that is needed of them: standardised by all clips, and by each training set of the probe, [clips, clips] float64."""
+    """Inner products of wide features, which is all that is needed of them: standardised by all clips, and by each
+    training set of the probe, [clips, clips] float64.
+    """
 
     whole: np.ndarray
     trained: tuple[np.ndarray, ...] = ()
 
 
 def prepared(features: np.ndarray | Wide, labels: np.ndarray, seed: int) -> np.ndarray | Products:
-    """What `standardised` and `separation` need of features [clips, columns]; those wide are read once, and are small afterwards."""
+    """What `standardised` and `separation` need of features [clips, columns]; those wide are read once, and are small
+    afterwards.
+    """
     if isinstance(features, np.ndarray) and features.shape[1] <= len(features):
         return features
     pieces = features.pieces if isinstance(features, Wide) else lambda: (features,)
@@ -76,7 +85,8 @@ def prepared(features: np.ndarray | Wide, labels: np.ndarray, seed: int) -> np.n
 def standardised(features: np.ndarray | Products) -> np.ndarray:
     """Columns of [clips, columns] at mean 0 and variance 1, [clips, at most clips]; constant columns become 0.
 
-    With more columns than clips the cloud is turned into as many dimensions as its clips span, which leaves all distances as they are.
+    With more columns than clips the cloud is turned into as many dimensions as its clips span, which leaves all
+    distances as they are.
     """
     if isinstance(features, Products):
         return _row_space().fit_transform(features.whole)
@@ -86,9 +96,11 @@ def standardised(features: np.ndarray | Products) -> np.ndarray:
 
 
 def embedding_2d(cloud: np.ndarray) -> tuple[np.ndarray, float, str]:
-    """t-SNE of [clips, columns] as the paper has it: points [clips, 2], the perplexity used, and a note where there is no picture.
+    """t-SNE of [clips, columns] as the paper has it: points [clips, 2], the perplexity used, and a note where there is
+    no picture.
 
-    The perplexity is 30, or (clips - 1) / 3 where that is less. Of the 1000 iterations those are left out that move nothing any more (`TSNE_STILL`).
+    The perplexity is 30, or (clips - 1) / 3 where that is less. Of the 1000 iterations those are left out that move
+    nothing any more (`TSNE_STILL`).
     """
     n = len(cloud)
     perplexity = min(TSNE_PERPLEXITY, (n - 1) / 3)
@@ -113,8 +125,9 @@ def separation(
 ) -> tuple[Separation, str]:
     """How well `labels` [clips] are told apart, and a note on what could not be had.
 
-    `features` [clips, columns] are the raw ones as `prepared` gives them, on which the probe standardises each of its own training sets; `cloud` the same
-    standardised. `speakers` [clips] names each clip's speaker; `draws` counts the shuffles of the labels.
+    `features` [clips, columns] are the raw ones as `prepared` gives them, on which the probe standardises each of its
+    own training sets; `cloud` the same standardised. `speakers` [clips] names each clip's speaker; `draws` counts the
+    shuffles of the labels.
     """
     classes, labels = np.unique(labels, return_inverse=True)
     sizes = np.bincount(labels)
@@ -144,7 +157,8 @@ def separation(
 def silhouette(distances: np.ndarray, labelings: np.ndarray) -> np.ndarray:
     """Mean silhouette (Rousseeuw 1987) under each of several labelings, [labelings].
 
-    `distances` [clips, clips]; `labelings` [labelings, clips] hold class indices, every class in each. A clip alone in its class counts 0.
+    `distances` [clips, clips]; `labelings` [labelings, clips] hold class indices, every class in each. A clip alone in
+    its class counts 0.
     """
     member = np.eye(labelings.max() + 1)[labelings]
     sizes = member.sum(axis=1, keepdims=True)
@@ -160,7 +174,8 @@ def silhouette(distances: np.ndarray, labelings: np.ndarray) -> np.ndarray:
 def knn_accuracy(distances: np.ndarray, labelings: np.ndarray) -> np.ndarray:
     """Leave-one-out accuracy of the 5 nearest neighbours under each of several labelings, [labelings].
 
-    `distances` [clips, clips]; `labelings` [labelings, clips]. Of classes with as many votes the one with the nearer voters wins.
+    `distances` [clips, clips]; `labelings` [labelings, clips]. Of classes with as many votes the one with the nearer
+    voters wins.
     """
     others = distances + np.diag(np.full(len(distances), np.inf))
     neighbours = np.argsort(others, axis=1, kind="stable")[:, : min(NEIGHBOURS, len(distances) - 1)]
@@ -172,7 +187,9 @@ def knn_accuracy(distances: np.ndarray, labelings: np.ndarray) -> np.ndarray:
 
 
 def probe_folds(labels: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Clips to train the probe on, and those to try it on: stratified, five or as many as the smallest class has clips; none where that is one."""
+    """Clips to train the probe on, and those to try it on: stratified, five or as many as the smallest class has clips;
+    none where that is one.
+    """
     fewest = int(np.unique(labels, return_counts=True)[1].min())
     if fewest < 2:
         return []
@@ -182,8 +199,9 @@ def probe_folds(labels: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndar
 def probe_predictions(features: np.ndarray | Products, labels: np.ndarray, seed: int) -> np.ndarray:
     """Each clip's class by a logistic regression fitted on the other folds (`probe_folds`), [clips].
 
-    Standardised on the training folds; scikit-learn's default penalty. With more columns than clips the training cloud is turned
-    into its own row space first, where the penalised solution lies anyway, so that the result is the same and soon there.
+    Standardised on the training folds; scikit-learn's default penalty. With more columns than clips the training cloud
+    is turned into its own row space first, where the penalised solution lies anyway, so that the result is the same and
+    soon there.
     """
     split = probe_folds(labels, seed)
     probe = LogisticRegression(max_iter=5000, solver="newton-cholesky")
@@ -198,7 +216,9 @@ def probe_predictions(features: np.ndarray | Products, labels: np.ndarray, seed:
 
 
 def _products(pieces: Iterable[Any], trained: Sequence[np.ndarray]) -> Products:
-    """Inner products of all clips, standardised by all of them and by each of several sets; no more than a piece of the columns is held."""
+    """Inner products of all clips, standardised by all of them and by each of several sets; no more than a piece of the
+    columns is held.
+    """
     # processes that only draw and probe need no torch, which takes longer to import than they work
     from . import kernels
 
@@ -213,5 +233,7 @@ def _products(pieces: Iterable[Any], trained: Sequence[np.ndarray]) -> Products:
 
 
 def _row_space() -> KernelPCA:
-    """Principal components of few rows with many columns, by way of their inner products: no matrix as wide as the columns is taken apart."""
+    """Principal components of few rows with many columns, by way of their inner products: no matrix as wide as the
+    columns is taken apart.
+    """
     return KernelPCA(kernel="precomputed", eigen_solver="dense", remove_zero_eig=True)

@@ -1,7 +1,7 @@
 """Classifiers without gradient steps: standardised logistic regression and support vector machines, as plain arrays.
 
-scikit-learn fits them; what is kept is the arrays that give their logits again, [clips, classes], without scikit-learn and without pickle. Means and spreads for
-standardising are those of the training clips.
+scikit-learn fits them; what is kept is the arrays that give their logits again, [clips, classes], without scikit-learn
+and without pickle. Means and spreads for standardising are those of the training clips.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from sklearn.svm import SVC
 
 from ..errors import LorascopeError
 
-#: What OpenBLAS maps for each thread, bytes (32 MiB by numpy's library and as much by scipy's), at the first call of each.
+#: What OpenBLAS maps for each thread, bytes (32 MiB by numpy's library and as much by scipy's), at the first call of
+#: each.
 BUFFERS = 2 * 32 * 2**20
 #: Iterations of L-BFGS within which the logistic regressions converge.
 ITERATIONS = 5000
@@ -30,8 +31,10 @@ ITERATIONS = 5000
 class Shallow:
     """A standardised linear or kernel classifier of [clips, features].
 
-    `weight` [outputs, inputs] and `bias` [outputs] act on the standardised features or, with `support` [vectors, features] (standardised training clips), on their kernel values
-    exp(-gamma |x - support|²). A logistic regression's outputs are its logits (one alone where there are two classes); those of a support vector machine, `votes`, are the decisions between every two classes.
+    `weight` [outputs, inputs] and `bias` [outputs] act on the standardised features or, with `support` [vectors,
+    features] (standardised training clips), on their kernel values exp(-gamma |x - support|²). A logistic regression's
+    outputs are its logits (one alone where there are two classes); those of a support vector machine, `votes`, are the
+    decisions between every two classes.
     """
 
     classes: int
@@ -49,7 +52,9 @@ class Shallow:
         return self.weight.size + self.bias.size
 
     def logits(self, features: np.ndarray) -> np.ndarray:
-        """Logits [clips, classes] of features [clips, features]; for support vector machines the decisions of one class against the rest."""
+        """Logits [clips, classes] of features [clips, features]; for support vector machines the decisions of one class
+        against the rest.
+        """
         inputs = (features.astype(np.float64) - self.mean) / self.scale
         if self.support is not None:
             squares = (inputs**2).sum(1)[:, None] + (self.support**2).sum(1) - 2 * inputs @ self.support.T
@@ -84,7 +89,8 @@ class Shallow:
 def one_against_rest(decisions: np.ndarray, classes: int) -> np.ndarray:
     """Decisions between every two classes [clips, pairs] (positive: the first) as one score a class, [clips, classes].
 
-    Votes, and ties among them broken by the sum of the decisions squeezed to less than half a vote: scikit-learn's `decision_function_shape="ovr"`.
+    Votes, and ties among them broken by the sum of the decisions squeezed to less than half a vote: scikit-learn's
+    `decision_function_shape="ovr"`.
     """
     votes, sums = (np.zeros((len(decisions), classes)) for _ in range(2))
     for pair, (one, other) in enumerate(combinations(range(classes), 2)):
@@ -97,14 +103,17 @@ def one_against_rest(decisions: np.ndarray, classes: int) -> np.ndarray:
 
 
 def fit_logistic(features: np.ndarray, labels: np.ndarray, classes: int, C: float) -> Shallow:
-    """Multinomial logistic regression with an L2 penalty of inverse strength `C` on standardised features [clips, features]; every class must occur."""
+    """Multinomial logistic regression with an L2 penalty of inverse strength `C` on standardised features [clips,
+    features]; every class must occur.
+    """
     scaler, inputs = _standardised(features)
     model = LogisticRegression(C=C, max_iter=ITERATIONS).fit(inputs, labels)
     return Shallow(classes, _array(scaler.mean_), _array(scaler.scale_), _array(model.coef_), _array(model.intercept_))
 
 
 def fit_svc(features: np.ndarray, labels: np.ndarray, classes: int, C: float, kernel: str) -> Shallow:
-    """Support vector machine with a "linear" or "rbf" kernel on standardised features [clips, features]; every class must occur.
+    """Support vector machine with a "linear" or "rbf" kernel on standardised features [clips, features]; every class
+    must occur.
 
     The width of the rbf kernel is scikit-learn's "scale": gamma = 1 / (features · variance).
     """
@@ -119,7 +128,9 @@ def fit_svc(features: np.ndarray, labels: np.ndarray, classes: int, C: float, ke
 
 
 def _pair_weights(dual: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Weights of the support vectors (in the order of their classes, `counts` each) for every pair of classes, [pairs, vectors], from libsvm's [classes - 1, vectors]."""
+    """Weights of the support vectors (in the order of their classes, `counts` each) for every pair of classes, [pairs,
+    vectors], from libsvm's [classes - 1, vectors].
+    """
     if len(counts) == 2:
         return dual
     ends = np.cumsum(counts)
@@ -141,7 +152,8 @@ def _standardised(features: np.ndarray) -> tuple[StandardScaler, np.ndarray]:
 
 @cache
 def _room_for_buffers() -> None:
-    """Raise `LorascopeError` where a limit on memory leaves no room for OpenBLAS's buffers: for want of them it tries for ever.
+    """Raise `LorascopeError` where a limit on memory leaves no room for OpenBLAS's buffers: for want of them it tries
+    for ever.
 
     Once is enough, since the buffers are kept.
     """
@@ -158,7 +170,8 @@ def _room_for_buffers() -> None:
         mmap.mmap(-1, size).close()
     except OSError as error:
         raise LorascopeError(
-            f"memory: linear algebra needs {size / 2**20:.0f} MiB for its buffers, which the limit of {limit / 2**20:.0f} MiB "
+            f"memory: linear algebra needs {size / 2**20:.0f} MiB for its buffers, which the limit of "
+            f"{limit / 2**20:.0f} MiB "
             f"(ulimit -v) leaves no room for; raise the limit{', or give OMP_NUM_THREADS=1' if threads > 1 else ''}"
         ) from error
 

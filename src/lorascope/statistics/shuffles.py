@@ -1,8 +1,8 @@
 """Orders of clips for permutation nulls: clips are shuffled within their speaker.
 
-Shuffled over all speakers, two views of the clips that have nothing in common but the voices are taken for dependent (simulated with
-`benchmarks/coverage.py`: of views in which speakers differ as much as clips, all), and labels that every speaker has as many of
-are taken for more alike than they are.
+Shuffled over all speakers, two views of the clips that have nothing in common but the voices are taken for dependent
+(simulated with `benchmarks/coverage.py`: of views in which speakers differ as much as clips, all), and labels that
+every speaker has as many of are taken for more alike than they are.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import numpy as np
 
 
 def clip_orders(speakers: Sequence[str] | np.ndarray | None, clips: int, draws: int, seed: int) -> np.ndarray:
-    """Orders [draws, clips] that move clips among those of their speaker; among all where no speaker has two, or `speakers` is None."""
+    """Orders [draws, clips] that move clips among those of their speaker; among all where no speaker has two, or
+    `speakers` is None.
+    """
     names = np.zeros(clips, dtype=int) if speakers is None else np.asarray(speakers, dtype=str)
     codes = np.unique(names, return_inverse=True)[1]
     if codes.max(initial=0) == clips - 1:

@@ -29,9 +29,11 @@ def k90(power: np.ndarray, share: float = 0.9) -> np.ndarray:
 
 
 def k90_crossing(power: np.ndarray, share: float = 0.9) -> np.ndarray:
-    """Where E_k, its points joined by straight lines from (0, 0), reaches `share`, [...]; `k90` is the next whole number.
+    """Where E_k, its points joined by straight lines from (0, 0), reaches `share`, [...]; `k90` is the next whole
+    number.
 
-    Unlike k90 itself it moves with every clip, which is what an interval needs. NaN where all of `power` [..., width] is 0.
+    Unlike k90 itself it moves with every clip, which is what an interval needs. NaN where all of `power` [..., width]
+    is 0.
     """
     cumulative = energy(power)
     k = np.argmax(cumulative >= share - 1e-12, axis=-1)
@@ -41,7 +43,9 @@ def k90_crossing(power: np.ndarray, share: float = 0.9) -> np.ndarray:
 
 
 def participation_ratio(power: np.ndarray) -> np.ndarray:
-    """(Σσ²)² / Σσ⁴ of squared singular values [..., width]: how many directions share the energy; NaN where all are 0."""
+    """(Σσ²)² / Σσ⁴ of squared singular values [..., width]: how many directions share the energy; NaN where all are
+    0.
+    """
     shares = _shares(power)
     return 1.0 / (shares**2).sum(axis=-1)
 
@@ -63,8 +67,8 @@ def _shares(power: np.ndarray) -> np.ndarray:
 def unweighted_average_recall(gold: np.ndarray, predicted: np.ndarray, n_classes: int) -> float:
     """Mean over classes of the share of a class's clips that were recognised (UAR, macro recall), in [0, 1].
 
-    `gold` and `predicted` [clips] are class indices below `n_classes`. A class that has no clip in `gold` has no recall and is left
-    out of the mean; NaN without clips.
+    `gold` and `predicted` [clips] are class indices below `n_classes`. A class that has no clip in `gold` has no recall
+    and is left out of the mean; NaN without clips.
     """
     gold = np.asarray(gold)
     return float(weighted_recall(gold, np.asarray(predicted), np.ones((1, len(gold))), n_classes)[0])
@@ -73,8 +77,8 @@ def unweighted_average_recall(gold: np.ndarray, predicted: np.ndarray, n_classes
 def weighted_recall(gold: np.ndarray, predicted: np.ndarray, weights: np.ndarray, n_classes: int) -> np.ndarray:
     """UAR when clip i counts `weights[draw, i]` times, [draws]; NaN for a draw that loses a class which the clips have.
 
-    A mean over the classes that are left would be of another thing: of two classes, one of which is always recognised and the other never,
-    the UAR is .5, and 1 or 0 as soon as either is lost.
+    A mean over the classes that are left would be of another thing: of two classes, one of which is always recognised
+    and the other never, the UAR is .5, and 1 or 0 as soon as either is lost.
     """
     member = np.asarray(gold)[:, None] == np.arange(n_classes)
     hits = weights @ (member & (np.asarray(predicted) == gold)[:, None]).astype(float)
@@ -120,9 +124,10 @@ def corrected_error(
 def corrected_resampled_t(differences: Sequence[float] | np.ndarray, n_train: float, n_test: float) -> PairedT:
     """Nadeau & Bengio's (2003) corrected resampled t test of a mean difference over folds.
 
-    Training sets of folds overlap, so fold results are not independent: the variance of the mean is s² (1/J + n_test/n_train)
-    instead of s²/J. `differences` [folds] are method minus method; `n_train` and `n_test` are clips a fold (their means where folds differ).
-    All NaN with fewer than two folds; where all differences are equal, t is infinite (0 when they are 0) and the interval a point.
+    Training sets of folds overlap, so fold results are not independent: the variance of the mean is s² (1/J +
+    n_test/n_train) instead of s²/J. `differences` [folds] are method minus method; `n_train` and `n_test` are clips a
+    fold (their means where folds differ). All NaN with fewer than two folds; where all differences are equal, t is
+    infinite (0 when they are 0) and the interval a point.
     """
     d = np.asarray(differences, dtype=float)
     folds = len(d)

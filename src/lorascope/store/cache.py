@@ -48,7 +48,8 @@ def keep(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     """Write what `write` puts into a file, and its checksum, beside its place; and move it there when it is whole."""
     body = io.BytesIO()
     write(body)
-    # a power cut may take it: the checksum tells, and waiting for the disk at every clip costs more than making one again
+    # a power cut may take it: the checksum tells, and waiting for the disk at every clip costs more than making one
+    # again
     with beside(path, lasting=False) as file:
         file.write(body.getbuffer())
         file.write(hashlib.sha256(body.getbuffer()).digest())

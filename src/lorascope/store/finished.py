@@ -1,7 +1,7 @@
 """Reads a run folder: the only door between the report and the rest of lorascope.
 
-A report is made from files alone, so that it can be made again from any folder, on a machine that has neither the corpus
-nor the models. What a folder lacks is told by `missing`, never invented.
+A report is made from files alone, so that it can be made again from any folder, on a machine that has neither the
+corpus nor the models. What a folder lacks is told by `missing`, never invented.
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ ASKED_TABLES = {
     "trajectory_spectra_summary": "spectra along the training",
 }
 
+# the measure of a table that isn't called after it
+_MEASURES = {"rank_scores": "ranks", "spectra_summary": "spectra"}
 SYNTHETIC = "synthetic speech"
 # what everything else in a run folder is made from, among the files that its own seal stands over
 SOURCES = (seals.SEAL, "manifest.json", "config.yaml")
@@ -220,7 +222,8 @@ class FinishedRun:
 
     def table(self, stem: str) -> pd.DataFrame | None:
         """A table of what was analysed, by its stem: of several analyses their means with the intervals over folds, but
-        the first one's where a mean has no meaning (positions of clips). None where it was not computed or holds no row.
+        the first one's where a mean has no meaning (positions of clips). None where it was not computed or holds no
+        row.
 
         Those along a training (`trajectory_...`) are of all its folds and seeds, and of no single analysis.
         """
@@ -273,7 +276,9 @@ class FinishedRun:
 
     @property
     def left_out(self) -> dict[str, str]:
-        """Why a table of the analysis was left out on purpose, by its stem: what the adapter doesn't allow (its notes tell it too)."""
+        """Why a table of the analysis was left out on purpose, by its stem: what the adapter doesn't allow (its notes
+        tell it too).
+        """
         reasons = self.analysis.get("left_out") or {}
         of_measure: dict[str, tuple[str, ...]] = {
             "ranks": ("ranks", "rank_scores"),
@@ -281,6 +286,11 @@ class FinishedRun:
             "frame_lens": ("frame_lens", "frame_profile", "frame_focus"),
         }
         return {stem: reason for name, reason in reasons.items() for stem in of_measure.get(name, (name,))}
+
+    def asked_for(self, stem: str) -> bool:
+        """Whether the analysis was to have one of `ANALYSIS_TABLES`; of every one where it doesn't tell."""
+        measures = self.analysis.get("settings", {}).get("measures")
+        return measures is None or _MEASURES.get(stem, stem) in measures
 
     @property
     def missing(self) -> list[str]:
@@ -298,7 +308,7 @@ class FinishedRun:
         if not self.analysis:
             return [*lost, "No analysis was run, hence no figures 1 to 3"]
         for stem, words in ANALYSIS_TABLES.items():
-            if self.table(stem) is None and stem not in self.left_out:
+            if self.asked_for(stem) and self.table(stem) is None and stem not in self.left_out:
                 lost.append(f"analysis/{stem}.parquet ({words}) is not there or empty")
         if "frozen" not in self.analysis["models"]:
             lost.append("No frozen model was analysed, so nothing is shown as a change from it")

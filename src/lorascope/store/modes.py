@@ -13,7 +13,8 @@ os.umask(_UMASK)
 def as_umask_says(path: Path) -> None:
     """Give a file, or all files directly in a folder, the mode that a file has which is simply opened.
 
-    Temporary files, and those of safetensors, are made for their owner alone: others of a group could not read a shared cache or an adapter.
+    Temporary files, and those of safetensors, are made for their owner alone: others of a group could not read a shared
+    cache or an adapter.
     """
     for file in path.iterdir() if path.is_dir() else (path,):
         if file.is_file() and not file.is_symlink():

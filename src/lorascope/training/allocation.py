@@ -1,4 +1,6 @@
-"""AdaLoRA's budget during training: after every step the least important directions are zeroed, until the final rank is reached."""
+"""AdaLoRA's budget during training: after every step the least important directions are zeroed, until the final rank is
+reached.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,10 @@ STATE = "rank_allocator.pt"
 class RankAllocation(TrainerCallback):
     """Runs PEFT's rank allocator beside Trainer (Zhang et al. 2023, algorithm 1), and resumes with it.
 
-    The budget stays at the initial rank for the first tenth of all steps, falls until half of them are done, and then holds, so that what is trained in the second half has
-    the final rank: `settled` says whether that is so. PEFT's own `update_and_allocate` is not called, since it notes the pattern of kept directions in the adapter's
-    configuration, after which a checkpoint of another step doesn't load any more.
+    The budget stays at the initial rank for the first tenth of all steps, falls until half of them are done, and then
+    holds, so that what is trained in the second half has the final rank: `settled` says whether that is so. PEFT's own
+    `update_and_allocate` is not called, since it notes the pattern of kept directions in the adapter's configuration,
+    after which a checkpoint of another step doesn't load any more.
     """
 
     def __init__(self, peft: Any) -> None:

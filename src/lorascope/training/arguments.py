@@ -1,4 +1,6 @@
-"""Trainer's arguments for one training: what lorascope decides, what the experiment's section `trainer` adds, and what is refused before a run begins."""
+"""Trainer's arguments for one training: what lorascope decides, what the experiment's section `trainer` adds, and what
+is refused before a run begins.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,8 @@ def training_arguments(
     trainer: TrainerConfig = PLAIN,
     has_blocks: bool = True,
 ) -> TrainingArguments:
-    """Trainer's arguments for one training whose checkpoints go to `folder`. A model that `has_blocks` can compute activations again; a head alone has nothing of that kind.
+    """Trainer's arguments for one training whose checkpoints go to `folder`. A model that `has_blocks` can compute
+    activations again; a head alone has nothing of that kind.
 
     Raises `LorascopeError` where Trainer refuses one of the section `trainer`.
     """
@@ -104,7 +107,8 @@ def training_arguments(
 
 @contextmanager
 def compiled(model: nn.Module, trainer: TrainerConfig) -> Iterator[None]:
-    """With the section's `torch_compile` the encoder's blocks run compiled until the block ends: alike as they are, they share one compilation a shape.
+    """With the section's `torch_compile` the encoder's blocks run compiled until the block ends: alike as they are,
+    they share one compilation a shape.
 
     A head alone has no blocks, and runs as it is.
     """
@@ -119,9 +123,11 @@ def compiled(model: nn.Module, trainer: TrainerConfig) -> Iterator[None]:
 
 
 def check_arguments(experiment: Experiment) -> None:
-    """Raises `LorascopeError` where Trainer refuses an argument of the section `trainer`, or where a batch cannot be shared evenly among the processes that are there.
+    """Raises `LorascopeError` where Trainer refuses an argument of the section `trainer`, or where a batch cannot be
+    shared evenly among the processes that are there.
 
-    Heads on a frozen encoder are exempt from the latter: their steps take no time that could be shared. What a launcher chose is held against the same rules as the section.
+    Heads on a frozen encoder are exempt from the latter: their steps take no time that could be shared. What a launcher
+    chose is held against the same rules as the section.
     """
     _check_launcher(experiment)
     steps = experiment.trainer.gradient_accumulation_steps or 1
@@ -131,7 +137,8 @@ def check_arguments(experiment: Experiment) -> None:
         if not isinstance(method, FrozenConfig) and method.batch_size % pieces:
             parts = f"{processes.count()} processes" + (f" in {steps} steps each" if steps > 1 else "")
             raise LorascopeError(
-                f"methods.{name}.batch_size: {method.batch_size} clips cannot be shared evenly among {parts}; start fewer processes, or change batch_size, which changes the result"
+                f"methods.{name}.batch_size: {method.batch_size} clips cannot be shared evenly among {parts}; start "
+                "fewer processes, or change batch_size, which changes the result"
             )
     if trained and experiment.trainer.given:
         with tempfile.TemporaryDirectory() as folder:
@@ -158,7 +165,8 @@ def _check_launcher(experiment: Experiment) -> None:
         for name, method in experiment.conditions.items():
             if method.kind == "adalora":
                 raise LorascopeError(
-                    f"methods.{name}: AdaLoRA goes by whole gradients, which DeepSpeed doesn't keep; train it without DeepSpeed"
+                    f"methods.{name}: AdaLoRA goes by whole gradients, which DeepSpeed doesn't keep; train it without "
+                    "DeepSpeed"
                 )
         if not devices.has_gpus():
             # accelerate would leave DeepSpeed out and say nothing

@@ -1,7 +1,7 @@
 """One cell: (backbone, method, corpus, fold, seed) → adapter or head, predictions of the test speaker, metrics.
 
-A cell is named by the hash of everything that decides its result. It is trained with each candidate learning rate; the one that is best on
-the selection clips is kept; only then are the test clips predicted, once.
+A cell is named by the hash of everything that decides its result. It is trained with each candidate learning rate; the
+one that is best on the selection clips is kept; only then are the test clips predicted, once.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ from .passes import predict_clips
 
 
 def names(cell: Cell) -> dict[str, Any]:
-    """What a cell is called in its experiment, and its role there; none of it changes a result, or stands in its folder."""
+    """What a cell is called in its experiment, and its role there; none of it changes a result, or stands in its
+    folder.
+    """
     return {
         "name": cell.name or cell.kind,
         "label": cell.label,
@@ -52,7 +54,9 @@ def names(cell: Cell) -> dict[str, Any]:
 
 
 def train_and_test(cell: Cell, inputs: Inputs, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """Train a cell in `folder` and predict its test clips; returns its metrics. Processes of one launcher call this together."""
+    """Train a cell in `folder` and predict its test clips; returns its metrics. Processes of one launcher call this
+    together.
+    """
     selection = cell.fold.validation if cell.fold.selection == "validation_speaker" else cell.fold.test
     if is_shallow(cell.method):
         return on_first(lambda: _test(cell, inputs, folder, lambda: fit_at_once(cell, inputs, selection, folder, say)))
@@ -61,7 +65,9 @@ def train_and_test(cell: Cell, inputs: Inputs, folder: Path, say: Callable[[str]
 
 
 def _test(cell: Cell, inputs: Inputs, folder: Path, decide: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Metrics and predictions of the test clips by the adapter that `decide` leaves in the cell's folder; it returns what of the metrics was decided there."""
+    """Metrics and predictions of the test clips by the adapter that `decide` leaves in the cell's folder; it returns
+    what of the metrics was decided there.
+    """
     for place in ("adapter", moments.FOLDER):
         shutil.rmtree(folder / place, ignore_errors=True)
     decided = decide()
@@ -129,7 +135,8 @@ def _choose(cell: Cell, fits: Sequence[Fit], folder: Path) -> dict[str, Any]:
 
 def _still(cell: Cell, rate: float) -> str:
     return (
-        f"{cell.label}, fold {cell.fold.name}, learning rate {rate:g}: nothing but the head was trained: after its best epoch "
+        f"{cell.label}, fold {cell.fold.name}, learning rate {rate:g}: nothing but the head was trained: after its "
+        "best epoch "
         "every parameter of the adapter is what it began with"
     )
 

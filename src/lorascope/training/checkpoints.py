@@ -1,4 +1,5 @@
-"""Checkpoints of a training that may be killed at any moment: which of them are whole, and the log that belongs to the one that is taken up.
+"""Checkpoints of a training that may be killed at any moment: which of them are whole, and the log that belongs to the
+one that is taken up.
 
 Trainer writes a checkpoint's files into place one after the other. Here they are sealed at the end, so that half a
 checkpoint is known as such; old ones are removed only then.
@@ -22,7 +23,9 @@ STATE = "trainer_state.json"
 
 
 def last_whole(folder: Path) -> Path | None:
-    """The newest checkpoint in a folder that is whole and whose best one so far is there too, None where there is none; the others are removed."""
+    """The newest checkpoint in a folder that is whole and whose best one so far is there too, None where there is none;
+    the others are removed.
+    """
     steps = {_step(path): path for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*")}
     whole = [step for step, path in sorted(steps.items()) if seals.fault(path) is None]
     best = {step: read_json(steps[step] / STATE).get("best_global_step") or step for step in whole}
@@ -39,13 +42,17 @@ def _step(path: Path) -> int:
 
 
 class Checkpoints(TrainerCallback):
-    """Seals every checkpoint when all processes have written theirs, then removes all but it and the best; to be the last of the callbacks."""
+    """Seals every checkpoint when all processes have written theirs, then removes all but it and the best; to be the
+    last of the callbacks.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Find the best checkpoint in this folder: its state names the place where it was, which may be another since, or relative to another folder."""
+        """Find the best checkpoint in this folder: its state names the place where it was, which may be another since,
+        or relative to another folder.
+        """
         if state.best_global_step:
             state.best_model_checkpoint = str(self._at(state.best_global_step))
 
@@ -64,7 +71,9 @@ class Checkpoints(TrainerCallback):
 
 
 class Log(TrainerCallback):
-    """One JSON line for every log entry, so that a cell's training can be read afterwards; what a killed run logged beyond its checkpoint is removed."""
+    """One JSON line for every log entry, so that a cell's training can be read afterwards; what a killed run logged
+    beyond its checkpoint is removed.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -83,7 +92,9 @@ class Log(TrainerCallback):
 
 
 def _belongs(line: str, step: int) -> bool:
-    """Whether a line was logged up to a step, and is neither cut off nor a training's closing words, which will be said again."""
+    """Whether a line was logged up to a step, and is neither cut off nor a training's closing words, which will be said
+    again.
+    """
     try:
         entry = json.loads(line)
     except ValueError:

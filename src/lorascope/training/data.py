@@ -1,7 +1,8 @@
 """Clips as Trainer's datasets, in batches of one context length, shared among the processes that train together.
 
-Whisper attends to its padding, so a clip's output depends on the length of its window. Under `trim` that length is a function of the clip alone: the next of a
-few fixed lengths. A batch holds clips of one length, so no clip's result depends on what it was batched with.
+Whisper attends to its padding, so a clip's output depends on the length of its window. Under `trim` that length is a
+function of the clip alone: the next of a few fixed lengths. A batch holds clips of one length, so no clip's result
+depends on what it was batched with.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from ..sound.decoding import Clip
 
 
 class ClipDataset(Dataset[dict[str, Any]]):
-    """Clips by id with their labels: `input_features` (the clip's features, cut or padded to its length), `labels`, and `valid` frames under `trim`."""
+    """Clips by id with their labels: `input_features` (the clip's features, cut or padded to its length), `labels`, and
+    `valid` frames under `trim`.
+    """
 
     def __init__(self, ids: Sequence[str], labels: Mapping[str, int], clips: Mapping[str, Clip], context: str) -> None:
         self.ids = list(ids)
@@ -93,11 +96,13 @@ class LengthBatches(Sampler[list[int]]):
 
 
 class ShareOfBatches(Sampler[list[tuple[int, float]]]):
-    """One process's share of every batch, as indices with weights: a step of all processes together is a step on the whole batch, whatever their number.
+    """One process's share of every batch, as indices with weights: a step of all processes together is a step on the
+    whole batch, whatever their number.
 
-    A batch is cut into `processes` times `steps` pieces (steps of gradient accumulation), as even as can be. A piece's weight makes the mean of the pieces' mean losses the mean over the
-    batch's clips; a piece that has none holds the batch's first clip with weight 0, since every process must take part. With `even` each piece has as many items, filled up with such ones,
-    and clips have the weight 1: so they can be gathered, and counted once.
+    A batch is cut into `processes` times `steps` pieces (steps of gradient accumulation), as even as can be. A piece's
+    weight makes the mean of the pieces' mean losses the mean over the batch's clips; a piece that has none holds the
+    batch's first clip with weight 0, since every process must take part. With `even` each piece has as many items,
+    filled up with such ones, and clips have the weight 1: so they can be gathered, and counted once.
     """
 
     def __init__(

@@ -30,8 +30,9 @@ from .moments import Moments
 
 @dataclass(frozen=True)
 class Fit:
-    """Outcome of one training run on the selection clips: best epoch, UAR, WAR and mean loss there, every epoch's numbers,
-    how many parameters were trained, and whether those of the adapter `moved` at all."""
+    """Outcome of one training run on the selection clips: best epoch, UAR, WAR and mean loss there, every epoch's
+    numbers, how many parameters were trained, and whether those of the adapter `moved` at all.
+    """
 
     learning_rate: float
     best_epoch: int
@@ -49,14 +50,17 @@ class Fit:
 
 
 def selection_score(uar: float, loss: float) -> float:
-    """UAR with ties broken by the lower loss; the second term stays below the smallest step that a UAR can make on 10,000 clips."""
+    """UAR with ties broken by the lower loss; the second term stays below the smallest step that a UAR can make on
+    10,000 clips.
+    """
     return uar - 1e-5 * loss / (1 + loss)
 
 
 class LengthTrainer(Trainer):
     """Trainer over batches of one context length each, `batch_size` clips in all processes together.
 
-    The loss of a step is the mean over its batch's clips, whatever the number of processes and of steps in which gradients are accumulated (see `ShareOfBatches`).
+    The loss of a step is the mean over its batch's clips, whatever the number of processes and of steps in which
+    gradients are accumulated (see `ShareOfBatches`).
     """
 
     def __init__(self, *args: Any, batch_size: int, **settings: Any) -> None:
@@ -94,7 +98,9 @@ class LengthTrainer(Trainer):
         return (loss * weight, outputs) if return_outputs else loss * weight
 
     def prediction_step(self, *args: Any, **settings: Any) -> Any:
-        """Logits, labels and weights, without the loss: a piece's own says nothing of the whole, whose loss is among the metrics."""
+        """Logits, labels and weights, without the loss: a piece's own says nothing of the whole, whose loss is among
+        the metrics.
+        """
         _, logits, labels = super().prediction_step(*args, **settings)
         return None, logits, labels
 
@@ -125,9 +131,11 @@ def fit(
 ) -> Fit:
     """Train in place and leave the model with the weights of its best epoch on the selection clips.
 
-    The best epoch has the highest UAR, ties broken by the lower loss; with `allocation` (AdaLoRA) only epochs that have the final rank count. Checkpoints go to `folder`; a run that was interrupted continues from its
-    last whole one. Every log entry is appended to `log` as a JSON line. `moments` keeps what is trained on the way. `precision` is "fp32", "bf16" or "fp16" (autocast); `trainer` adds to Trainer's arguments. To be called by all processes of
-    a run; all end with the same.
+    The best epoch has the highest UAR, ties broken by the lower loss; with `allocation` (AdaLoRA) only epochs that have
+    the final rank count. Checkpoints go to `folder`; a run that was interrupted continues from its last whole one.
+    Every log entry is appended to `log` as a JSON line. `moments` keeps what is trained on the way. `precision` is
+    "fp32", "bf16" or "fp16" (autocast); `trainer` adds to Trainer's arguments. To be called by all processes of a run;
+    all end with the same.
     """
 
     def metrics(prediction: EvalPrediction) -> dict[str, float]:

@@ -1,7 +1,8 @@
 """The heads of a frozen encoder that are trained step by step: the same steps as `fit` takes, without Trainer.
 
-On pooled outputs a step is a few thousandths of what it is through an encoder, and nearly all of it would be Trainer's own: its callbacks, its loader, a checkpoint every epoch. A whole training takes a
-second or two, so it has no checkpoints: interrupted, it starts again. It runs on the CPU wherever the encoder ran.
+On pooled outputs a step is a few thousandths of what it is through an encoder, and nearly all of it would be Trainer's
+own: its callbacks, its loader, a checkpoint every epoch. A whole training takes a second or two, so it has no
+checkpoints: interrupted, it starts again. It runs on the CPU wherever the encoder ran.
 """
 
 from __future__ import annotations
@@ -33,10 +34,13 @@ def fit_head(
     precision: str,
     log: Path,
 ) -> Fit:
-    """Train a head in place and leave it with the weights of its best epoch on the selection clips: highest UAR, ties broken by the lower loss.
+    """Train a head in place and leave it with the weights of its best epoch on the selection clips: highest UAR, ties
+    broken by the lower loss.
 
-    AdamW with linear decay to zero over all steps, no decay of biases, gradients clipped to `max_grad_norm`, batches in the order of `LengthBatches`: what `fit` does, in the same order and arithmetic, since a rate
-    at which training is unstable would make another head of another rounding. The head must draw nothing (no dropout). Every epoch's numbers go to `log` as JSON lines.
+    AdamW with linear decay to zero over all steps, no decay of biases, gradients clipped to `max_grad_norm`, batches in
+    the order of `LengthBatches`: what `fit` does, in the same order and arithmetic, since a rate at which training is
+    unstable would make another head of another rounding. The head must draw nothing (no dropout). Every epoch's numbers
+    go to `log` as JSON lines.
     """
     batches = LengthBatches(train.lengths, optimiser.batch_size, seed)
     inputs, labels = _tensors(train)

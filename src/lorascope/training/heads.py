@@ -1,7 +1,9 @@
-"""Heads that are no PEFT adapter: on several depths of a frozen encoder, or on acoustic features; chosen, saved and loaded.
+"""Heads that are no PEFT adapter: on several depths of a frozen encoder, or on acoustic features; chosen, saved and
+loaded.
 
-`layer_sum` is trained by the same Trainer as the paper's head. The others are `shallow`: logistic regression on the last depth (`logistic`), on one depth (`best_layer`) or on all of
-them side by side (`concatenated`), and support vector machines on openSMILE's features. What they choose (depth, C) is chosen on the selection clips, as learning rates are.
+`layer_sum` is trained by the same Trainer as the paper's head. The others are `shallow`: logistic regression on the
+last depth (`logistic`), on one depth (`best_layer`) or on all of them side by side (`concatenated`), and support vector
+machines on openSMILE's features. What they choose (depth, C) is chosen on the selection clips, as learning rates are.
 """
 
 from __future__ import annotations
@@ -38,9 +40,11 @@ TENSORS = "head.safetensors"
 
 
 class LayerSum(nn.Module):
-    """SUPERB's head (Yang et al. 2021): a weighted sum of all depths, its weights a softmax of learned numbers, then projector and classifier.
+    """SUPERB's head (Yang et al. 2021): a weighted sum of all depths, its weights a softmax of learned numbers, then
+    projector and classifier.
 
-    As there, depths are summed as they are, not normalised, and the sum starts as their mean. Weights, projector and classifier share the learning rate.
+    As there, depths are summed as they are, not normalised, and the sum starts as their mean. Weights, projector and
+    classifier share the learning rate.
     """
 
     def __init__(self, depths: int, head: Head) -> None:
@@ -49,14 +53,18 @@ class LayerSum(nn.Module):
         self.head = head
 
     def forward(self, pooled: Tensor, labels: Tensor | None = None, **_: Any) -> SequenceClassifierOutput:
-        """Logits [clips, classes] of pooled streams [clips, depths, width]; the mean over frames commutes with the sum."""
+        """Logits [clips, classes] of pooled streams [clips, depths, width]; the mean over frames commutes with the
+        sum.
+        """
         weights = self.layer_weights.softmax(dim=0)
         return self.head((weights[:, None] * pooled).sum(dim=1), labels)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A shallow head with what decided on it: every candidate's settings and scores on the selection clips, and which was taken."""
+    """A shallow head with what decided on it: every candidate's settings and scores on the selection clips, and which
+    was taken.
+    """
 
     head: Shallow
     depths: tuple[int, ...] | None
@@ -71,9 +79,11 @@ def choose_shallow(
     selection: tuple[np.ndarray, np.ndarray],
     classes: int,
 ) -> Choice:
-    """Fit every candidate (depth, C) on the training clips and keep the one with the highest UAR on the selection clips, ties by the lower cross-entropy there.
+    """Fit every candidate (depth, C) on the training clips and keep the one with the highest UAR on the selection
+    clips, ties by the lower cross-entropy there.
 
-    `train` and `selection` are inputs and labels: pooled streams [clips, depths, width] for heads on an encoder, features [clips, features] for classic ones.
+    `train` and `selection` are inputs and labels: pooled streams [clips, depths, width] for heads on an encoder,
+    features [clips, features] for classic ones.
     """
     best: tuple[float, Shallow, tuple[int, ...] | None, int, dict[str, float]] | None = None
     candidates = []
@@ -112,14 +122,18 @@ def _depths(method: FrozenConfig | ClassicConfig, inputs: np.ndarray) -> list[tu
 
 
 def at_depths(inputs: np.ndarray, depths: Sequence[int] | None) -> np.ndarray:
-    """Pooled streams [clips, depths, width] at some depths, side by side, [clips, features]; features without depths as they are."""
+    """Pooled streams [clips, depths, width] at some depths, side by side, [clips, features]; features without depths as
+    they are.
+    """
     return inputs if depths is None else inputs[:, list(depths)].reshape(len(inputs), -1)
 
 
 def fit_at_once(
     cell: Cell, inputs: Inputs, selection: Sequence[str], folder: Path, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Choose a cell's shallow head on the selection clips and save it in its folder; returns what of the metrics was decided by it."""
+    """Choose a cell's shallow head on the selection clips and save it in its folder; returns what of the metrics was
+    decided by it.
+    """
     say(f"{cell.label}, {cell.where}")
     assert isinstance(cell.method, (FrozenConfig, ClassicConfig))
     fixed, labels = inputs.fixed(cell), labels_for(cell, inputs)
@@ -157,7 +171,9 @@ class SavedHead:
     tensors: Mapping[str, np.ndarray]
 
     def logits(self, inputs: np.ndarray) -> np.ndarray:
-        """Logits [clips, classes] of pooled streams [clips, depths, width], for a classic head of features [clips, features]."""
+        """Logits [clips, classes] of pooled streams [clips, depths, width], for a classic head of features [clips,
+        features].
+        """
         if self.about["head"] != "layer_sum":
             return Shallow.from_tensors(self.tensors).logits(at_depths(inputs, self.about["depths"]))
         projector, classifier = (self.tensors[f"head.{part}.weight"] for part in ("projector", "classifier"))
@@ -182,5 +198,6 @@ def load_head(folder: Path) -> SavedHead:
         return SavedHead(json.loads((folder / RECORD).read_text(encoding="utf-8")), load_file(folder / TENSORS))
     except (OSError, json.JSONDecodeError) as error:
         raise LorascopeError(
-            f"head {folder}: cannot be read ({error}); give the adapter folder of a cell whose head is not the paper's own"
+            f"head {folder}: cannot be read ({error}); give the adapter folder of a cell whose head is not the paper's "
+            "own"
         ) from error

@@ -1,4 +1,6 @@
-"""What the cells of a run share, each thing computed once: clips, labels, the frozen encoder's pooled stream, acoustic features."""
+"""What the cells of a run share, each thing computed once: clips, labels, the frozen encoder's pooled stream, acoustic
+features.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,11 @@ from .passes import pooled_stream
 
 @dataclass
 class Inputs:
-    """What the cells of a run share: the clips' features and labels, and the backbone, loaded anew for every model that changes it.
+    """What the cells of a run share: the clips' features and labels, and the backbone, loaded anew for every model that
+    changes it.
 
-    `load(classes...)` gives a fresh backbone. `device` is where models run. `samples(clip)` gives a clip's 16 kHz mono samples, for classic methods.
+    `load(classes...)` gives a fresh backbone. `device` is where models run. `samples(clip)` gives a clip's 16 kHz mono
+    samples, for classic methods.
     """
 
     clips: Mapping[str, Clip]
@@ -35,7 +39,9 @@ class Inputs:
         self._functionals: dict[str, dict[str, np.ndarray]] = {}
 
     def pooled(self, context: str, batch_size: int) -> dict[str, np.ndarray]:
-        """Every clip's frozen stream at every depth, pooled, [layers + 1, width] by id: each clip passes through the encoder once for all folds and heads."""
+        """Every clip's frozen stream at every depth, pooled, [layers + 1, width] by id: each clip passes through the
+        encoder once for all folds and heads.
+        """
         if context not in self._pooled:
             self._pooled[context] = pooled_stream(self.load, self.clips, context, batch_size, self.device)
         return self._pooled[context]
@@ -55,7 +61,9 @@ class Inputs:
         return self._functionals[features]
 
     def fixed(self, cell: Cell) -> dict[str, np.ndarray]:
-        """What a method that leaves the encoder alone stands on, by id: acoustic features [features], else the pooled stream [layers + 1, width]."""
+        """What a method that leaves the encoder alone stands on, by id: acoustic features [features], else the pooled
+        stream [layers + 1, width].
+        """
         if isinstance(cell.method, ClassicConfig):
             return self.functionals(cell.method.features)
         assert isinstance(cell.method, FrozenConfig)

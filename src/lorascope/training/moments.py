@@ -24,8 +24,8 @@ def name_of(epoch: float) -> str:
 
 
 class Moments(TrainerCallback):
-    """Saves what is trained at each of `epochs` (0: before the first step), at the step nearest to it, with `save` into a
-    folder of `folder` by that name.
+    """Saves what is trained at each of `epochs` (0: before the first step), at the step nearest to it, with `save` into
+    a folder of `folder` by that name.
 
     The training itself is what it would be without: nothing is drawn from its generator, and the model trains on.
     """

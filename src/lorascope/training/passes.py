@@ -1,6 +1,8 @@
-"""Clips through an encoder, a batch of one context length at a time: logits, and the frozen encoder's pooled stream, kept on disk.
+"""Clips through an encoder, a batch of one context length at a time: logits, and the frozen encoder's pooled stream,
+kept on disk.
 
-The frozen encoder gives the same for every head, fold and experiment, so what it gives is kept in the cache: a run with other heads or folds encodes nothing.
+The frozen encoder gives the same for every head, fold and experiment, so what it gives is kept in the cache: a run with
+other heads or folds encodes nothing.
 """
 
 from __future__ import annotations
@@ -35,9 +37,11 @@ def predict_clips(
 def pooled_stream(
     load: Callable[[], Backbone], clips: Mapping[str, Clip], context: str, batch_size: int, device: str
 ) -> dict[str, np.ndarray]:
-    """Every clip's frozen residual stream at every depth, pooled, [layers + 1, width] by id (see `SpeechClassifier.pooled_stream`).
+    """Every clip's frozen residual stream at every depth, pooled, [layers + 1, width] by id (see
+    `SpeechClassifier.pooled_stream`).
 
-    Read from the cache where the same encoder saw the same clips in the same context; else each clip passes through the encoder once, and what comes out is cached.
+    Read from the cache where the same encoder saw the same clips in the same context; else each clip passes through the
+    encoder once, and what comes out is cached.
     """
     backbone = load()
     first = {clip.hash: name for name, clip in reversed(list(clips.items()))}

@@ -1,5 +1,5 @@
-"""How long a cell or an analysis may take, told before anything is trained: arithmetic, corrected by finished ones where
-there are some.
+"""How long a cell or an analysis may take, told before anything is trained: arithmetic, corrected by finished ones
+where there are some.
 
 Work is counted in multiply-adds of the encoder (times two: FLOPs). What is left out of a cell (heads, optimiser,
 loading) is small beside an encoder of any size; what is left out of an analysis (intervals, nulls, spectra) is not, so
@@ -25,7 +25,9 @@ GFLOPS = 50.0
 
 @dataclass(frozen=True)
 class Estimate:
-    """`seconds` on one worker, None where nothing is known of the encoder; `source` is finished, arithmetic or unknown."""
+    """`seconds` on one worker, None where nothing is known of the encoder; `source` is finished, arithmetic or
+    unknown.
+    """
 
     seconds: float | None
     source: str
@@ -36,9 +38,9 @@ def estimates(
 ) -> dict[str, Estimate]:
     """Estimates of all units that are not whole, by key.
 
-    A cell of a kind and an encoder of which cells are whole takes their seconds, in proportion to the work (of a classic
-    method, which has no encoder, to the clips), an analysis those of whole ones of its encoder; else its work at
-    `gflops`.
+    A cell of a kind and an encoder of which cells are whole takes their seconds, in proportion to the work (of a
+    classic method, which has no encoder, to the clips), an analysis those of whole ones of its encoder; else its work
+    at `gflops`.
     """
     lengths: dict[int, float] = {}
     encoded: set[tuple[str, str, str]] = set()
@@ -81,10 +83,11 @@ def estimates(
 
 
 def cell_flops(cell: Cell, frames: float, clips: int, first: bool = True) -> float | None:
-    """FLOPs of a cell: every candidate's epochs on its training and selection clips, and its test clips once; None where the encoder's shape is not known.
+    """FLOPs of a cell: every candidate's epochs on its training and selection clips, and its test clips once; None
+    where the encoder's shape is not known.
 
-    Backward through a frozen weight costs once its forward, through a trained one twice. A frozen encoder sees all `clips` of the corpus once, if this cell is the `first` to
-    stand on it. `frames` is a clip's mean length.
+    Backward through a frozen weight costs once its forward, through a trained one twice. A frozen encoder sees all
+    `clips` of the corpus once, if this cell is the `first` to stand on it. `frames` is a clip's mean length.
     """
     method = cell.method
     if isinstance(method, ClassicConfig):

@@ -40,8 +40,8 @@ class Foresight:
 
 
 def foresee(experiment: Experiment, out: Path | None = None, gflops: float = GFLOPS) -> Foresight:
-    """Look ahead. Raises `LorascopeError` for what can't be run anywhere: a layer that the encoder has not, a rank above
-    the smaller side of a matrix, a folder that is no encoder's.
+    """Look ahead. Raises `LorascopeError` for what can't be run anywhere: a layer that the encoder has not, a rank
+    above the smaller side of a matrix, a folder that is no encoder's.
     """
     from ..models.weights.backbone import whereabouts
 

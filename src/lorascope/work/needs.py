@@ -19,8 +19,8 @@ from .shapes import Shape, mean_frames, parameters
 GIB = 2**30
 #: What Python, torch and transformers take before there is a model (measured on Linux, torch for CPUs), bytes.
 LIBRARIES = 0.6 * GIB
-#: Numbers that a block keeps for its backward pass, for each frame and unit of width: Korthikanti et al. (2022) count 34
-#: bytes at 16 bits, attention aside, which never holds its matrix here.
+#: Numbers that a block keeps for its backward pass, for each frame and unit of width: Korthikanti et al. (2022) count
+#: 34 bytes at 16 bits, attention aside, which never holds its matrix here.
 KEPT = 17
 #: Bytes of features that a second of sound takes in the cache: 100 log-mel frames of 80 bins, or 16 000 samples.
 MELS, SAMPLES = 100 * 80 * 4, 16_000 * 4

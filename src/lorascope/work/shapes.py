@@ -1,5 +1,5 @@
-"""The shape of an encoder, told by its folder's config.json or its published name, and what follows from it: operations,
-parameters; and how long a corpus' clips are.
+"""The shape of an encoder, told by its folder's config.json or its published name, and what follows from it:
+operations, parameters; and how long a corpus' clips are.
 """
 
 from __future__ import annotations
@@ -27,14 +27,16 @@ SHAPES = {
 }
 #: Of how many clips the headers are read, and what a clip is taken for where they can't be, in seconds.
 HEADERS, SECONDS = 100, 4.0
-#: The convolutions that make frames of a waveform, FLOPs a frame (the seven layers of 512 channels of wav2vec 2.0, 20 ms a frame).
+#: The convolutions that make frames of a waveform, FLOPs a frame (the seven layers of 512 channels of wav2vec 2.0, 20
+#: ms a frame).
 WAVEFORM = 1.0e8
 
 
 @dataclass(frozen=True)
 class Shape:
-    """An encoder's width, its number of blocks, the width of their feed-forward layers, whether it takes the waveform, and
-    the most frames that it takes."""
+    """An encoder's width, its number of blocks, the width of their feed-forward layers, whether it takes the waveform,
+    and the most frames that it takes.
+    """
 
     width: int
     blocks: int
@@ -44,7 +46,9 @@ class Shape:
 
 
 def encoder_flops(shape: Shape, frames: float) -> float:
-    """FLOPs of one clip through an encoder: four projections, the attention between all pairs of frames and two feed-forward layers a block; and its convolutions."""
+    """FLOPs of one clip through an encoder: four projections, the attention between all pairs of frames and two
+    feed-forward layers a block; and its convolutions.
+    """
     width = shape.width
     block = frames * (8 * width**2 + 4 * width * shape.inner) + 4 * frames**2 * width
     # Whisper's second convolution has a kernel of 3; the first is small beside it
@@ -77,7 +81,9 @@ def encoder_shape(backbone: str) -> Shape | None:
 
 
 def mean_frames(corpus: Corpus) -> float:
-    """Mean length of a corpus' clips in encoder frames, from the headers of some of them; clips of 4 s where those can't be read."""
+    """Mean length of a corpus' clips in encoder frames, from the headers of some of them; clips of 4 s where those
+    can't be read.
+    """
     import soundfile
 
     table = corpus.clips

@@ -35,8 +35,12 @@ def told(table: pd.DataFrame, clip: str) -> dict[str, Any]:
 def test_nemos_table_is_read(tmp_path: Path) -> None:
     found = nemo.read(nemo_tree(tmp_path))
     assert told(found.table, "EB0_surprised_38") == {
-        "emotion": "surprised", "text": '"Ród smoka" to serial.', "speaker": "EB0", "gender": "female", "language": "pl",
-    }  # fmt: skip
+        "emotion": "surprised",
+        "text": '"Ród smoka" to serial.',
+        "speaker": "EB0",
+        "gender": "female",
+        "language": "pl",
+    }
     corpus = load_corpus("nemo", tmp_path, classes=("anger", "fear", "happiness", "neutrality", "sadness", "surprise"))
     assert corpus.speakers == ("EB0", "KD0", "WR0") and corpus.left_out.empty
     assert corpus.clips.groupby("emotion").size().eq(6).all()

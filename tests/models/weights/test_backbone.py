@@ -166,7 +166,9 @@ def test_a_converted_encoder_equals_ctranslate2s(name, no_hub, tmp_path):
 
 
 def test_128_mel_bins_go_from_sound_to_logits(corpus, tmp_path):
-    """Shaped as large-v3: the features follow the backbone's config, and the head pools what the stock model's encoder gives."""
+    """Shaped as large-v3: the features follow the backbone's config, and the head pools what the stock model's encoder
+    gives.
+    """
     source = tiny_whisper(num_mel_bins=128)
     source.save_pretrained(tmp_path)
     backbone = load_backbone(str(tmp_path))

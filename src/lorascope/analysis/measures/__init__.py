@@ -1,4 +1,6 @@
-"""A file per measure: each an accumulator with `update` and `compute` (see `measure.py`), its class named after the file."""
+"""A file per measure: each an accumulator with `update` and `compute` (see `measure.py`), its class named after the
+file.
+"""
 
 from __future__ import annotations
 

@@ -56,7 +56,9 @@ class _Pair:
 
 @dataclass
 class _Row:
-    """A row of the table, and the two kernels that it compares: whose they are, and what they are, [clips, clips] each; none where there are too few clips."""
+    """A row of the table, and the two kernels that it compares: whose they are, and what they are, [clips, clips] each;
+    none where there are too few clips.
+    """
 
     cells: dict[str, object]
     estimator: kernels.Estimator
@@ -67,20 +69,25 @@ class _Row:
 class Cka:
     """Centred kernel alignment of A with B, and of the trained adapter with each random one, forwards and backwards.
 
-    Pairs: `A~B:MODEL` (A-out with B-out, or their gradients, in one model), `A:trained~MODEL` and `B:trained~MODEL`. Variants:
+    Pairs: `A~B:MODEL` (A-out with B-out, or their gradients, in one model), `A:trained~MODEL` and `B:trained~MODEL`.
+    Variants:
 
     - `paper`: linear kernel, biased HSIC, a clip is its flattened frames × width values, all frames.
-    - `released`: the four curves of the released figure, flattened and biased, RBF with γ = 1/columns, in float64. The note names the curve.
-    - `corrected`: debiased HSIC, a clip is the mean of its valid frames, linear kernel and RBF with the median heuristic.
+    - `released`: the four curves of the released figure, flattened and biased, RBF with γ = 1/columns, in float64. The
+      note names the curve.
+    - `corrected`: debiased HSIC, a clip is the mean of its valid frames, linear kernel and RBF with the median
+      heuristic.
 
-    B-out and dLoss/dA-out are never asked for, being linear maps of A-out and dLoss/dB-out. For the flattened
-    variants all frames of those two are kept, for the models in `flattened` only, in the study's `space` (memory up to a budget, past that a temporary file). Shorter clips are padded with 0.
+    B-out and dLoss/dA-out are never asked for, being linear maps of A-out and dLoss/dB-out. For the flattened variants
+    all frames of those two are kept, for the models in `flattened` only, in the study's `space` (memory up to a budget,
+    past that a temporary file). Shorter clips are padded with 0.
 
-    `compute` gives `cka`: layer, module, pair, quantity (activation, gradient), kernel, estimator, variant, value, its 95 % interval
-    (`intervals.LeftOut`, on Fisher's z) and what it speaks of, the central 95 % of the null in which clips are shuffled within speakers, model (the one after `:` or `~`), clips, draws and a
-    note. Biased values of few clips with many columns lie near 1 whatever the data, and their null shows it; B-out being a
-    linear map of A-out, even a random B comes near 1. Debiased values may be negative. A view that is the same in all clips, and
-    fewer than eight clips, give NaN and a note.
+    `compute` gives `cka`: layer, module, pair, quantity (activation, gradient), kernel, estimator, variant, value, its
+    95 % interval (`intervals.LeftOut`, on Fisher's z) and what it speaks of, the central 95 % of the null in which
+    clips are shuffled within speakers, model (the one after `:` or `~`), clips, draws and a note. Biased values of few
+    clips with many columns lie near 1 whatever the data, and their null shows it; B-out being a linear map of A-out,
+    even a random B comes near 1. Debiased values may be negative. A view that is the same in all clips, and fewer than
+    eight clips, give NaN and a note.
     """
 
     needs = frozenset({"pairs"})
@@ -238,7 +245,9 @@ class Cka:
 
 
 def _lacking(rows: list[_Row]) -> list[int | None]:
-    """Which of each row's kernels tells no clips apart or is no number, None where both are well; the device is asked once."""
+    """Which of each row's kernels tells no clips apart or is no number, None where both are well; the device is asked
+    once.
+    """
     compared = [kernel for row in rows for kernel in row.compared]
     well = iter(torch.stack([k.isfinite().all() & k.any() for k in compared]).tolist() if compared else [])
     found = [[next(well) for _ in row.compared] for row in rows]

@@ -27,18 +27,19 @@ _Key = tuple[int, str, str, str]
 class Contribution:
     """Relative norms |a|/|h|, |m|/|h|, |a+m|/|h| and their cosines with h, for each block of every model.
 
-    h is the block's input, a its attention's output, m its MLP's, u = h + a. Norms are over the width, means over a clip's frames (all, or
-    the valid ones) and then over clips. Variants:
+    h is the block's input, a its attention's output, m its MLP's, u = h + a. Norms are over the width, means over a
+    clip's frames (all, or the valid ones) and then over clips. Variants:
 
     - `paper`: all three against h. The released code computes the same, so there is no separate `released`.
-    - `corrected`: the MLP against its own input, |m|/|u| and cos(m, u) (Csordás et al. 2025); attention and block as in `paper`. Where LayerNorms lie on the stream
-      (`Study.post_norm`) u is the MLP's true input, LN(h + a), and the block's contribution what it changes of the stream, resid_post - h, which elsewhere is a + m.
+    - `corrected`: the MLP against its own input, |m|/|u| and cos(m, u) (Csordás et al. 2025); attention and block as in
+      `paper`. Where LayerNorms lie on the stream (`Study.post_norm`) u is the MLP's true input, LN(h + a), and the
+      block's contribution what it changes of the stream, resid_post - h, which elsewhere is a + m.
     - `same-input`: `corrected` for block l of the trained model fed the frozen model's h, so that a difference from the
       frozen model is what this layer's adapter does, and nothing that an earlier layer handed on.
 
-    `compute` gives `contribution`: model, layer, component (attn, mlp, block), variant, frames (all, valid), ratio, cosine, their 95 %
-    intervals, what these speak of (`intervals.LeftOut`) and the number of clips. Model `difference` is trained less
-    frozen, clip by clip (of `same-input`: less the frozen model's `corrected`), where both were traced.
+    `compute` gives `contribution`: model, layer, component (attn, mlp, block), variant, frames (all, valid), ratio,
+    cosine, their 95 % intervals, what these speak of (`intervals.LeftOut`) and the number of clips. Model `difference`
+    is trained less frozen, clip by clip (of `same-input`: less the frozen model's `corrected`), where both were traced.
     """
 
     def __init__(self, study: Study) -> None:
@@ -73,7 +74,9 @@ class Contribution:
             self._products[part.layer] = self._products_of(block)
 
     def replay(self, replay: Replay) -> None:
-        """Run the blocks on the frozen model's residual stream; those that got no other stream anyway did so already."""
+        """Run the blocks on the frozen model's residual stream; those that got no other stream anyway did so
+        already.
+        """
         assert replay.reference is not None
         own = self._reduce()
         same = {
@@ -123,7 +126,9 @@ class Contribution:
         return products
 
     def _products_of(self, block: Mapping[str, Tensor]) -> Tensor:
-        """Norms and inner products over the width that every number of a block follows from, [clips, frames, 6] (10 with `post_norm`), as float32 as the parts are."""
+        """Norms and inner products over the width that every number of a block follows from, [clips, frames, 6] (10
+        with `post_norm`), as float32 as the parts are.
+        """
         h, a, m = (block[name] for name in ("resid_pre", "attn_out", "mlp_out"))
         found = [h.norm(dim=-1), a.norm(dim=-1), m.norm(dim=-1), vecdot(h, a), vecdot(h, m), vecdot(a, m)]
         if self._study.post_norm:
@@ -138,9 +143,12 @@ class Contribution:
         return [(component, variant) for variant in ("paper", "corrected") for component in ("attn", "mlp", "block")]
 
     def _keep(self, model: str, same_input: bool, products: Mapping[int, Tensor], batch: Batch) -> None:
-        """Ratios and cosines of all blocks at once: on a GPU what counts is the number of operations, not their size."""
+        """Ratios and cosines of all blocks at once: on a GPU what counts is the number of operations, not their
+        size.
+        """
         h, a, m, ha, hm, am, *rest = torch.stack(list(products.values()), dim=2).double().unbind(-1)
-        # |a + m|² and the like from the six products of h, a and m: a sum is a pass over the frames' width more, a product of three numbers is not
+        # |a + m|² and the like from the six products of h, a and m: a sum is a pass over the frames' width more, a
+        # product of three numbers is not
         of_attention, of_sum = (a, h, ha), (_norm_of_sum(a, m, am), h, ha + hm)
         paper = [of_attention, (m, h, hm), of_sum]
         if rest:

@@ -22,12 +22,12 @@ COLUMNS += [f"{name}_{end}" for name in WITH_INTERVAL for end in ("low", "high")
 class Erasure:
     """Accuracy, UAR, loss and confidence with blocks skipped (a skipped block's output is its input).
 
-    Modes: `single` skips block l alone, `progressive` blocks 0 to l; `none`, layer -1, is the intact model. It is done to the
-    trained model and to the frozen one where that has a head of its own.
+    Modes: `single` skips block l alone, `progressive` blocks 0 to l; `none`, layer -1, is the intact model. It is done
+    to the trained model and to the frozen one where that has a head of its own.
 
-    `compute` gives `erasure`: model, layer, mode, accuracy, uar, loss (cross-entropy, nats), confidence (mean of the largest
-    probability, as in the released code), their changes against the intact model (delta_*, negative accuracy is a loss), and
-    95 % intervals, the changes' paired by clip, and what they speak of (`intervals.LeftOut`).
+    `compute` gives `erasure`: model, layer, mode, accuracy, uar, loss (cross-entropy, nats), confidence (mean of the
+    largest probability, as in the released code), their changes against the intact model (delta_*, negative accuracy is
+    a loss), and 95 % intervals, the changes' paired by clip, and what they speak of (`intervals.LeftOut`).
 
     Costs about `layers` forwards of the encoder a batch.
     """

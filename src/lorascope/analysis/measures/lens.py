@@ -30,20 +30,24 @@ COLUMNS += [*INTERVALS, "interval_of", "chance_overlap", "top_class", "clips", "
 class Lens:
     """The logit lens: z_l = head(h_l) against the model's own final prediction, for l = 0 (embedding) to L.
 
-    π_l = softmax(z_l), π_L the model's own final softmax. The head is linear, then pooled, so it is given the pooled stream. Variants:
+    π_l = softmax(z_l), π_L the model's own final softmax. The head is linear, then pooled, so it is given the pooled
+    stream. Variants:
 
     - `paper`: no final LayerNorm on h_l, KL(π_l ‖ π_L);
     - `released`: no final LayerNorm, KL(π_L ‖ π_l), as the swapped arguments in the authors' code have it;
-    - `corrected`: the final LayerNorm before the head, KL(π_l ‖ π_L); so layer L is the model's own output, with KL 0 and overlap 1.
+    - `corrected`: the final LayerNorm before the head, KL(π_l ‖ π_L); so layer L is the model's own output, with KL 0
+      and overlap 1.
 
-    Where the head sums over depths (SUPERB's), `corrected` is cumulative: the head on Σ_{k≤l} w_k h_k / Σ_{k≤l} w_k, which is what it would say
-    if the sum ended at depth l; layer L is the model's own output again. `alone` is the head on depth l as that enters the sum, as if it had
-    all the weight. The table `layer_weights` (depth, weight) then has the w.
+    Where the head sums over depths (SUPERB's), `corrected` is cumulative: the head on Σ_{k≤l} w_k h_k / Σ_{k≤l} w_k,
+    which is what it would say if the sum ended at depth l; layer L is the model's own output again. `alone` is the head
+    on depth l as that enters the sum, as if it had all the weight. The table `layer_weights` (depth, weight) then has
+    the w.
 
-    `compute` gives `lens`: model, layer, variant; kl and jsd (nats), overlap (share of clips with the same class), accuracy and uar
-    against the gold label, entropy (nats, mean over clips), top_class_share; 95 % intervals and what they
-    speak of (`intervals.LeftOut`); chance_overlap, the overlap if the lens's classes had nothing to do with the final ones, Σ_c p_l(c) p_L(c); top_class, clips, and a
-    warning where one class takes 95 % of the clips or more. Models without a trained head (`Study.headless`) are left out.
+    `compute` gives `lens`: model, layer, variant; kl and jsd (nats), overlap (share of clips with the same class),
+    accuracy and uar against the gold label, entropy (nats, mean over clips), top_class_share; 95 % intervals and what
+    they speak of (`intervals.LeftOut`); chance_overlap, the overlap if the lens's classes had nothing to do with the
+    final ones, Σ_c p_l(c) p_L(c); top_class, clips, and a warning where one class takes 95 % of the clips or more.
+    Models without a trained head (`Study.headless`) are left out.
     """
 
     needs = frozenset({"head"})
@@ -57,7 +61,9 @@ class Lens:
         self._pooled: dict[tuple[str, int], Tensor] = {}
 
     def parts(self, model: str) -> frozenset[str]:
-        """The residual stream after each block (the last one's output, the others' as the next one's input) and the logits."""
+        """The residual stream after each block (the last one's output, the others' as the next one's input) and the
+        logits.
+        """
         return frozenset() if model in self._study.headless else frozenset({"resid_pre", "resid_post", "logits"})
 
     def replays(self, model: str) -> frozenset[str]:
@@ -65,7 +71,9 @@ class Lens:
         return frozenset()
 
     def update(self, part: Part) -> None:
-        """Pool each layer's stream with and without the final LayerNorm; with the logits, which come last, apply the head to all of them at once."""
+        """Pool each layer's stream with and without the final LayerNorm; with the logits, which come last, apply the
+        head to all of them at once.
+        """
         layers = self._study.layers
         if part.name == "logits":
             self._ask(part)

@@ -39,13 +39,13 @@ SCORES = [
 class Ranks:
     """A-out of every clip at five depths: a 2-D picture, and how well its classes are told apart.
 
-    Variants: `corrected` takes the mean over a clip's valid frames; `released` all its frames × rank values in a row, padding
-    included, whose columns standardisation blows up to unit variance. The frames that `released` needs are kept for the models in
-    `flattened` (none: the variant is left out), in the study's `space`.
+    Variants: `corrected` takes the mean over a clip's valid frames; `released` all its frames × rank values in a row,
+    padding included, whose columns standardisation blows up to unit variance. The frames that `released` needs are kept
+    for the models in `flattened` (none: the variant is left out), in the study's `space`.
 
-    `compute` gives `ranks` (model, rank, layer, clip, x, y, module, variant, speaker, emotion) and `rank_scores` (model, rank, layer,
-    module, variant, clips, silhouette, knn, probe_uar with its interval, the nulls of the first two, interval_of, perplexity, note;
-    see `Separation`). Only A is looked at: B-out is a linear image of it.
+    `compute` gives `ranks` (model, rank, layer, clip, x, y, module, variant, speaker, emotion) and `rank_scores`
+    (model, rank, layer, module, variant, clips, silhouette, knn, probe_uar with its interval, the nulls of the first
+    two, interval_of, perplexity, note; see `Separation`). Only A is looked at: B-out is a linear image of it.
     """
 
     needs = frozenset({"pairs"})

@@ -1,7 +1,8 @@
-"""Spectra of what passes through an adapter's factors, forwards and backwards (METHODS section 5; the paper's Figure 3a-d).
+"""Spectra of what passes through an adapter's factors, forwards and backwards (METHODS section 5; the paper's Figure
+3a-d).
 
-Streaming and exact: only Gram matrices are kept, G = Σ aᵀa of A-out (rank × rank) and H = Σ gᵀg of dLoss/dB-out (width × width).
-The other two matrices are linear images of these two, so B-out and dLoss/dA-out are never asked for:
+Streaming and exact: only Gram matrices are kept, G = Σ aᵀa of A-out (rank × rank) and H = Σ gᵀg of dLoss/dB-out (width
+× width). The other two matrices are linear images of these two, so B-out and dLoss/dA-out are never asked for:
 
     B-out = A-out·Bᵀ             has the spectrum of R G Rᵀ, where B = QR
     dLoss/dA-out = dLoss/dB-out·B    has the spectrum of Bᵀ H B
@@ -39,7 +40,9 @@ SUMMARY += ["interval_of", "trained_ratio"]
 
 @dataclass(frozen=True)
 class _View:
-    """One of the four matrices in one variant: its squared singular values, and the same without each unit where known."""
+    """One of the four matrices in one variant: its squared singular values, and the same without each unit where
+    known.
+    """
 
     factor: str
     quantity: str
@@ -50,22 +53,24 @@ class _View:
 
 
 class Spectra:
-    """Cumulative energy and effective ranks of A-out, B-out and their gradients, for the trained adapter and random ones.
+    """Cumulative energy and effective ranks of A-out, B-out and their gradients, for the trained adapter and random
+    ones.
 
-    Variants: `paper` takes the factors as they are and all frames; `released` is the same, but B's gradient rows show A's
-    gradients, as the authors' notebook does; `corrected` takes the valid frames; `corrected-balanced` also puts the factors into
-    the balanced gauge ΔW = UΣVᵀ, A = Σ^½Vᵀ, B = UΣ^½, because (RA, BR⁻¹) is the same adapter for any invertible R and
-    A's spectrum moves with R. B-out is ΔW·x up to the scale: its normalised spectrum is that of ΔW·x, and no gauge
-    changes it or its gradient, so the B rows of the two corrected variants agree.
+    Variants: `paper` takes the factors as they are and all frames; `released` is the same, but B's gradient rows show
+    A's gradients, as the authors' notebook does; `corrected` takes the valid frames; `corrected-balanced` also puts the
+    factors into the balanced gauge ΔW = UΣVᵀ, A = Σ^½Vᵀ, B = UΣ^½, because (RA, BR⁻¹) is the same adapter for any
+    invertible R and A's spectrum moves with R. B-out is ΔW·x up to the scale: its normalised spectrum is that of ΔW·x,
+    and no gauge changes it or its gradient, so the B rows of the two corrected variants agree.
 
     `compute` gives `spectra` (model, layer, module, factor, quantity, variant, index from 1, energy E_k) and
-    `spectra_summary` (the same keys; k90, participation, entropy_rank, rank (of the adapter), note, k90_low and k90_high,
-    interval_of, trained_ratio). The 95 % interval (`intervals.LeftOut`) is that of `stats.k90_crossing`, its ends rounded up: on the log
-    scale, and less its bias, since fewer speakers or clips show fewer directions. It exists for the `corrected` variant, B's
-    gradient excepted, whose Gram matrices would be too large to keep per clip. `trained_ratio` is k90 of the trained adapter over
-    that of the row's model, and its mean over layers the mean ratio (the released figure prints mean k90 random / mean k90 trained).
-    Models without a trained head (`Study.headless`) have no loss and no gradients, so no rows of these.
-    A matrix that is exactly 0 (B-out and A's gradient where B = 0) has no spectrum: NaN, and a note.
+    `spectra_summary` (the same keys; k90, participation, entropy_rank, rank (of the adapter), note, k90_low and
+    k90_high, interval_of, trained_ratio). The 95 % interval (`intervals.LeftOut`) is that of `stats.k90_crossing`, its
+    ends rounded up: on the log scale, and less its bias, since fewer speakers or clips show fewer directions. It exists
+    for the `corrected` variant, B's gradient excepted, whose Gram matrices would be too large to keep per clip.
+    `trained_ratio` is k90 of the trained adapter over that of the row's model, and its mean over layers the mean ratio
+    (the released figure prints mean k90 random / mean k90 trained). Models without a trained head (`Study.headless`)
+    have no loss and no gradients, so no rows of these. A matrix that is exactly 0 (B-out and A's gradient where B = 0)
+    has no spectrum: NaN, and a note.
 
     Memory: 2 width² + rank² float64 and 2 rank² float32 a clip, for each model, layer and module.
     """
@@ -95,7 +100,8 @@ class Spectra:
         batch = part.batch
         kept = part.tensor
         if part.name == "grad_lora_b":
-            # a frame is in one of the two sums, and all frames are their total: each costs as much as a twelfth of its block's forward
+            # a frame is in one of the two sums, and all frames are their total: each costs as much as a twelfth of its
+            # block's forward
             self._grams.setdefault((*key, True), Gram()).update(batch.speech(part.raw))
             kept = part.tensor @ self._b_like(key[:3], part.tensor)
         if batch.windowed and not batch.is_full:
@@ -111,7 +117,8 @@ class Spectra:
         study = self._study
         left_out = LeftOut(study.clips["speaker"].to_numpy(), study.labels)
         places = [(model, *place) for model, adapters in study.factors.items() for place in adapters]
-        # a GPU is busy only with many spectra at once; elsewhere their matrices, one place after the other, take less memory
+        # a GPU is busy only with many spectra at once; elsewhere their matrices, one place after the other, take less
+        # memory
         on_gpu = any(kept.on_gpu for kept in self._clips.values())
         step = PLACES_AT_ONCE if on_gpu else 1
         views: list[tuple[tuple[str, int, str], _View]] = []
@@ -150,7 +157,9 @@ class Spectra:
         ]
 
     def _matrices(self, place: tuple[str, int, str], weights: np.ndarray) -> dict[str, Tensor]:
-        """Gram matrices whose spectra make up the views of one place: by the side that they are of, over all frames and over the valid ones, `without` those without each unit that `weights` [units, clips] leave out."""
+        """Gram matrices whose spectra make up the views of one place: by the side that they are of, over all frames and
+        over the valid ones, `without` those without each unit that `weights` [units, clips] leave out.
+        """
         factors = self._study.factors[place[0]][place[1:]]
         m, balanced = balanced_gauge(factors)
         clips = self._clips[*place, "lora_a"].gathered(_what("lora_a", place)).double()

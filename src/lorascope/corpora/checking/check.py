@@ -1,6 +1,8 @@
-"""A corpus as it lies on disk against what it should be: counts, sounds, labels, and whether the sentence gives the label away. Nothing is changed.
+"""A corpus as it lies on disk against what it should be: counts, sounds, labels, and whether the sentence gives the
+label away. Nothing is changed.
 
-Faults are what a run would refuse, or what makes its numbers wrong; warnings are properties of a corpus that one should know; notes are the rest.
+Faults are what a run would refuse, or what makes its numbers wrong; warnings are properties of a corpus that one should
+know; notes are the rest.
 """
 
 from __future__ import annotations
@@ -43,8 +45,9 @@ OTHER_SUFFIXES = (".mp3", ".ogg", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".sp
 
 @dataclass
 class Check:
-    """The outcome: `clips` (columns path, speaker, emotion, and what else the reader gave; None where it could not read), the published figures, and faults,
-    warnings and notes in the order in which they were found, the first two as (kind, text).
+    """The outcome: `clips` (columns path, speaker, emotion, and what else the reader gave; None where it could not
+    read), the published figures, and faults, warnings and notes in the order in which they were found, the first two as
+    (kind, text).
     """
 
     name: str
@@ -86,9 +89,11 @@ class Check:
 
 
 def check_corpus(name: str, root: str | Path | None = None, decode: bool = True) -> Check:
-    """Check a corpus by its reader's name; with `decode` all samples are read as a run reads them, else only the headers.
+    """Check a corpus by its reader's name; with `decode` all samples are read as a run reads them, else only the
+    headers.
 
-    Raises `LorascopeError` for an unknown reader or a folder that isn't there; all that is wrong with the corpus is in the result.
+    Raises `LorascopeError` for an unknown reader or a folder that isn't there; all that is wrong with the corpus is in
+    the result.
     """
     reader = READERS.get(name)
     if reader is None:
@@ -168,7 +173,9 @@ def _read(check: Check, walked: Sequence[Path]) -> tuple[Recordings | None, set[
 def _extra_files(
     check: Check, walked: Sequence[Path], seen: set[Path], misnamed: Sequence[Path], left_out: int
 ) -> None:
-    """Sound files that are no clip: a fault among clips, unless the reader counts as many as left out; a note elsewhere."""
+    """Sound files that are no clip: a fault among clips, unless the reader counts as many as left out; a note
+    elsewhere.
+    """
     assert check.clips is not None
     clips = {Path(path) for path in check.clips["path"]}
     folders = {path.parent for path in clips}
@@ -186,7 +193,9 @@ def _extra_files(
 
 
 def _manifest_beside(check: Check) -> dict[str, str]:
-    """Emotions by file name from a manifest in the folder of a corpus whose reader goes by the names of files; unreadable ones are a note."""
+    """Emotions by file name from a manifest in the folder of a corpus whose reader goes by the names of files;
+    unreadable ones are a note.
+    """
     if check.root is None or READERS[check.name] is manifest.read or not any(check.root.glob("manifest.*")):
         return {}
     try:
@@ -222,6 +231,7 @@ def _sentence(check: Check) -> None:
         check.warnings.append(
             (
                 "sentence",
-                f"who knows only the sentence reaches a UAR of {check.sentence.uar:.2f} on new speakers (chance {check.sentence.chance:.2f}): a result may rest on words, not on the voice",
+                f"who knows only the sentence reaches a UAR of {check.sentence.uar:.2f} on new speakers (chance "
+                f"{check.sentence.chance:.2f}): a result may rest on words, not on the voice",
             )
         )

@@ -1,4 +1,6 @@
-"""What a check finds in a corpus' sounds: damaged ones, and the same sound under two names. A file that passes here is one that a run accepts."""
+"""What a check finds in a corpus' sounds: damaged ones, and the same sound under two names. A file that passes here is
+one that a run accepts.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ USED_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Sound:
-    """A file or a piece of it (`start`, `end` in seconds, None for all of it); `label` and `speaker` None where no table names it."""
+    """A file or a piece of it (`start`, `end` in seconds, None for all of it); `label` and `speaker` None where no
+    table names it.
+    """
 
     path: Path
     start: float | None = None
@@ -37,7 +41,9 @@ class Sound:
 
 @dataclass(frozen=True)
 class Heard:
-    """What examining found: faults as (kind, text), the clips by rate and channels, seconds in all, and how many are longer than the 30 s that are used."""
+    """What examining found: faults as (kind, text), the clips by rate and channels, seconds in all, and how many are
+    longer than the 30 s that are used.
+    """
 
     faults: list[tuple[str, str]]
     formats: Counter[str]
@@ -46,7 +52,9 @@ class Heard:
 
 
 def examine(sounds: Sequence[Sound], decode: bool = True) -> Heard:
-    """Read the header of every sound, and with `decode` all its samples; report the damaged, and those that are one sound under several names."""
+    """Read the header of every sound, and with `decode` all its samples; report the damaged, and those that are one
+    sound under several names.
+    """
     faults: list[tuple[str, str]] = []
     formats: Counter[str] = Counter()
     seconds, longer = 0.0, 0
@@ -99,13 +107,16 @@ def header(path: Path) -> tuple[int, int, float]:
         if known := told_otherwise(path):
             raise LorascopeError(f"{path}: {known}") from error
         raise LorascopeError(
-            f"{path}: cannot be read as audio ({str(error).splitlines()[0]}); mend the file, or leave the clip out with `corpus.exclude`"
+            f"{path}: cannot be read as audio ({str(error).splitlines()[0]}); mend the file, or leave the clip out "
+            "with `corpus.exclude`"
         ) from error
     return found.samplerate, found.channels, found.duration
 
 
 def _duplicate(same: Iterable[Sound], how: str) -> tuple[str, str]:
-    """A group of equal sounds is mislabelled where labels or speakers differ: then it is in two classes, or in two parts of a fold."""
+    """A group of equal sounds is mislabelled where labels or speakers differ: then it is in two classes, or in two
+    parts of a fold.
+    """
     same = list(same)
     told = [
         sound.name + (f" ({sound.label}, speaker {sound.speaker})" if sound.label is not None else "") for sound in same

@@ -1,6 +1,8 @@
-"""CREMA-D, the Crowd-sourced Emotional Multimodal Actors Dataset (Cao et al. 2014): English, acted, 91 speakers, 7442 clips.
+"""CREMA-D, the Crowd-sourced Emotional Multimodal Actors Dataset (Cao et al. 2014): English, acted, 91 speakers, 7442
+clips.
 
-File names: actor, sentence, emotion, intensity (LO, MD, HI, XX where none was asked for; X in one name), as in `1001_DFA_ANG_XX.wav`.
+File names: actor, sentence, emotion, intensity (LO, MD, HI, XX where none was asked for; X in one name), as in
+`1001_DFA_ANG_XX.wav`.
 """
 
 from __future__ import annotations
@@ -41,9 +43,11 @@ _NAME = re.compile(r"(1\d{3})_([A-Z]{3})_(ANG|DIS|FEA|HAP|NEU|SAD)_(?:LO|MD|HI|X
 
 
 def read(root: Path) -> Recordings:
-    """Read `root` or `root/AudioWAV`, .wav or .flac, with gender from `VideoDemographics.csv` in `root` or beside it; the file without signal is counted and left out.
+    """Read `root` or `root/AudioWAV`, .wav or .flac, with gender from `VideoDemographics.csv` in `root` or beside it;
+    the file without signal is counted and left out.
 
-    Raises `LorascopeError` where a sound file is not named as CREMA-D names them, or the demographics are no such table; without them gender is unknown, which is a note.
+    Raises `LorascopeError` where a sound file is not named as CREMA-D names them, or the demographics are no such
+    table; without them gender is unknown, which is a note.
     """
     folder = root / "AudioWAV" if (root / "AudioWAV").is_dir() else root
     rows, silent = [], 0

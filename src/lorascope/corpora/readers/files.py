@@ -22,7 +22,8 @@ _WATCH: ContextVar[tuple[Collection[Path], set[Path]] | None] = ContextVar("watc
 
 @contextmanager
 def watched(without: Collection[Path] = ()) -> Iterator[set[Path]]:
-    """While a reader runs: which files `sound_files` hands it, collected in the set that this gives, as if those of `without` were not there.
+    """While a reader runs: which files `sound_files` hands it, collected in the set that this gives, as if those of
+    `without` were not there.
 
     A reader stops at the first file that it can't take; so a check of the corpus finds the next one too.
     """
@@ -35,7 +36,8 @@ def watched(without: Collection[Path] = ()) -> Iterator[set[Path]]:
 
 
 def sound_files(folder: Path, pattern: str = "*", suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
-    """The .wav and .flac files (or those of other `suffixes`) that match a pattern, sorted by name, without the `._*` files that macOS leaves.
+    """The .wav and .flac files (or those of other `suffixes`) that match a pattern, sorted by name, without the `._*`
+    files that macOS leaves.
 
     Raises `LorascopeError` where there is no such folder or nothing in it.
     """
@@ -51,7 +53,8 @@ def sound_files(folder: Path, pattern: str = "*", suffixes: Sequence[str] = SUFF
     seen.update(found)
     if not found:
         raise LorascopeError(
-            f"{folder}: no {', '.join(suffixes[:-1])} or {suffixes[-1]} files ({pattern}){_elsewhere(folder)}; give the "
+            f"{folder}: no {', '.join(suffixes[:-1])} or {suffixes[-1]} files ({pattern}){_elsewhere(folder)}; give "
+            "the "
             "corpus' folder with corpus.root (on the command line --root)"
         )
     return found
@@ -70,7 +73,9 @@ def _elsewhere(folder: Path) -> str:
 def without_label(
     folder: Path, labelled: Iterable[str | Path], pattern: str = "**/*", suffixes: Sequence[str] = SUFFIXES
 ) -> tuple[tuple[str, int], ...]:
-    """What a reader adds to `Recordings.left_out` for sound files that no label speaks of: ((reason, files),), or () where there are none."""
+    """What a reader adds to `Recordings.left_out` for sound files that no label speaks of: ((reason, files),), or ()
+    where there are none.
+    """
     # by normal form, since labels may write "./a.wav" or "b/../a.wav"
     known = {Path(os.path.normpath(path)) for path in labelled}
     count = sum(Path(os.path.normpath(path)) not in known for path in _matching(folder, pattern, suffixes))

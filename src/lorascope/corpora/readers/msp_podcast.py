@@ -1,7 +1,8 @@
-"""MSP-Podcast (Lotfian & Busso 2019): English, natural speech from podcasts, by releases of growing size; speakers of some clips are unknown.
+"""MSP-Podcast (Lotfian & Busso 2019): English, natural speech from podcasts, by releases of growing size; speakers of
+some clips are unknown.
 
-`Audios/MSP-PODCAST_0001_0008.wav` (podcast, segment); `Labels/labels_consensus.csv`, `labels_concensus.csv` in older releases: FileName, EmoClass, SpkrID, Gender, Split_Set;
-`Transcripts/MSP-PODCAST_0001_0008.txt` in newer ones.
+`Audios/MSP-PODCAST_0001_0008.wav` (podcast, segment); `Labels/labels_consensus.csv`, `labels_concensus.csv` in older
+releases: FileName, EmoClass, SpkrID, Gender, Split_Set; `Transcripts/MSP-PODCAST_0001_0008.txt` in newer ones.
 """
 
 from __future__ import annotations
@@ -41,13 +42,15 @@ _NAME = re.compile(r"MSP-PODCAST_(\w+?)_\w+")
 def read(root: Path) -> Recordings:
     """Read a release; `split` is the corpus' own (train, validation, test, test2, test3), `session` the podcast.
 
-    Clips of unknown speakers are one speaker, `UNKNOWN_SPEAKER`. Rows without a label and sounds without a row (the blind test set) are counted and left out. Raises `LorascopeError`
-    where the labels are missing or not as the corpus has them.
+    Clips of unknown speakers are one speaker, `UNKNOWN_SPEAKER`. Rows without a label and sounds without a row (the
+    blind test set) are counted and left out. Raises `LorascopeError` where the labels are missing or not as the corpus
+    has them.
     """
     file = next((root / name for name in LABELS if (root / name).is_file()), None)
     if file is None:
         raise LorascopeError(
-            f"{root}: no {LABELS[0]} (nor labels_concensus.csv); give the release's folder with corpus.root (on the command line --root)"
+            f"{root}: no {LABELS[0]} (nor labels_concensus.csv); give the release's folder with corpus.root (on the "
+            "command line --root)"
         )
     table, where, *_ = read_table(file, ("FileName", "EmoClass", "SpkrID"))
     audio = root / "Audio" if (root / "Audio").is_dir() and not (root / "Audios").is_dir() else root / "Audios"

@@ -1,6 +1,7 @@
 """nEMO (Christop 2024): Polish, acted, 9 speakers, 4481 clips.
 
-`samples/` holds the sounds, `data.tsv` says what they are: file_id (the file's name, suffix and all), emotion, raw_text, speaker_id (with spaces before it), gender.
+`samples/` holds the sounds, `data.tsv` says what they are: file_id (the file's name, suffix and all), emotion,
+raw_text, speaker_id (with spaces before it), gender.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ def read(root: Path) -> Recordings:
     file = root / "data.tsv"
     if not file.is_file():
         raise LorascopeError(
-            f"{root}: no data.tsv; give nEMO's folder (samples/ and data.tsv) with corpus.root (on the command line --root)"
+            f"{root}: no data.tsv; give nEMO's folder (samples/ and data.tsv) with corpus.root (on the command line "
+            "--root)"
         )
     table, where, *_ = read_table(file, tuple(COLUMNS), quotes=False)
     table = table[list(COLUMNS)].rename(columns=COLUMNS)

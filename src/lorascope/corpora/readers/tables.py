@@ -53,7 +53,8 @@ def need(table: pd.DataFrame, columns: tuple[str, ...], file: Path) -> None:
     for column in columns:
         if column not in table:
             raise LorascopeError(
-                f"{file}: no column {column!r}{suggestion(column, [str(name) for name in table.columns])}; needed are {', '.join(columns)}"
+                f"{file}: no column {column!r}{suggestion(column, [str(name) for name in table.columns])}; needed are "
+                f"{', '.join(columns)}"
             )
 
 
@@ -67,7 +68,9 @@ def filled(column: pd.Series, name: str, where: list[str]) -> pd.Series:
 
 
 def _from_text(file: Path, needed: tuple[str, ...], quotes: bool, any_form: bool) -> Read:
-    """Rows as text with the line of each; by Python's csv and not pandas, which shifts or fills rows that don't fit the header."""
+    """Rows as text with the line of each; by Python's csv and not pandas, which shifts or fills rows that don't fit the
+    header.
+    """
     rows, where = [], []
     try:
         data = file.read_bytes()

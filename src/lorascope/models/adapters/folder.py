@@ -74,7 +74,8 @@ def _unlike(strays: Sequence[str], lacking: Sequence[str], tensors: Mapping[str,
 
 
 def load_adapter(backbone: Backbone, folder: Path, saved: Saved | None = None) -> Any:
-    """Put a PEFT adapter onto a backbone, in eval mode; what amounts to a plain LoRA (AdaLoRA, PiSSA, OLoRA) becomes it.
+    """Put a PEFT adapter onto a backbone, in eval mode; what amounts to a plain LoRA (AdaLoRA, PiSSA, OLoRA) becomes
+    it.
 
     What the adapter has not of the head is the backbone's own. A `PeftModel`, or a `TunedModel` around one where biases
     were trained too. `saved` is the folder's content where it was read already. Raises `LorascopeError` where the

@@ -1,4 +1,6 @@
-"""Open an adapter of any kind that can be read: PEFT folders with a head or without, and whole checkpoints, merged or fine-tuned."""
+"""Open an adapter of any kind that can be read: PEFT folders with a head or without, and whole checkpoints, merged or
+fine-tuned.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,9 @@ from .tuned import TunedModel
 
 @dataclass(frozen=True)
 class Source:
-    """What an adapter's folder holds. `config` is PEFT's, or `whole` the checkpoint; `head` projector and classifier, empty
-    where there is no trained one; `raw` where the weights were no file of `save_pretrained`."""
+    """What an adapter's folder holds. `config` is PEFT's, or `whole` the checkpoint; `head` projector and classifier,
+    empty where there is no trained one; `raw` where the weights were no file of `save_pretrained`.
+    """
 
     folder: Path
     record: Record | None
@@ -50,7 +53,9 @@ class Source:
 
 @dataclass(frozen=True)
 class Adapted:
-    """An adapter on its backbone, in eval mode, and what a reader must know of it. `model` is a `PeftModel` or a `TunedModel`."""
+    """An adapter on its backbone, in eval mode, and what a reader must know of it. `model` is a `PeftModel` or a
+    `TunedModel`.
+    """
 
     model: Any
     has_head: bool
@@ -70,7 +75,8 @@ def read_source(folder: Path) -> Source:
 def open_adapted(backbone: Backbone, source: Source | Path) -> Adapted:
     """Put an adapter onto a backbone.
 
-    Raises `LorascopeError` where it belongs to another backbone, changes nothing of the encoder, or its kind cannot be read.
+    Raises `LorascopeError` where it belongs to another backbone, changes nothing of the encoder, or its kind cannot be
+    read.
     """
     source = read_source(source) if isinstance(source, Path) else source
     if source.whole is not None:
@@ -100,7 +106,7 @@ def _module_of(name: str, modules: Collection[str]) -> bool:
     return any(".".join(pieces[:end]) in modules and end > 1 for end in range(len(pieces), 0, -1)) or pieces[0] in HEAD
 
 
-# Folders with a head ---------------------------------------------------------------------------------------------------
+# Folders with a head --------------------------------------------------------------------------------------------------
 
 
 def _open_with_head(backbone: Backbone, source: Source) -> Adapted:
@@ -110,7 +116,8 @@ def _open_with_head(backbone: Backbone, source: Source) -> Adapted:
     if moves_base(source.config):
         notes.append(
             f"This adapter started by {init}, which changes the weights below the factors; it is told against the "
-            "backbone's own weights, as LoRA of twice the rank (right if the backbone is the one that training began with)."
+            "backbone's own weights, as LoRA of twice the rank (right if the backbone is the one that training began "
+            "with)."
         )
     lacking = [part for part in HEAD if f"{part}.weight" not in source.head]
     if lacking:
@@ -123,7 +130,7 @@ def _open_with_head(backbone: Backbone, source: Source) -> Adapted:
     return Adapted(load_adapter(backbone, folder, saved), True, tuple(notes))
 
 
-# Folders without a head ------------------------------------------------------------------------------------------------
+# Folders without a head -----------------------------------------------------------------------------------------------
 
 
 def _open_headless(backbone: Backbone, source: Source) -> Adapted:
@@ -139,12 +146,14 @@ def _open_headless(backbone: Backbone, source: Source) -> Adapted:
         return Adapted(place(backbone, config, tensors, source.biases, folder), False)
     if source.biases:
         raise LorascopeError(
-            f"adapter {folder}: biases were trained with it, and it has no head, which cannot be read; merge it and give "
+            f"adapter {folder}: biases were trained with it, and it has no head, which cannot be read; merge it and "
+            "give "
             "the merged checkpoint"
         )
     if moves_base(config):
         raise LorascopeError(
-            f"adapter {folder}: started by {config.init_lora_weights}, which changes the weights below its factors, and has "
+            f"adapter {folder}: started by {config.init_lora_weights}, which changes the weights below its factors, "
+            "and has "
             "no head; merge it and give the merged checkpoint"
         )
     modules = [
@@ -155,13 +164,15 @@ def _open_headless(backbone: Backbone, source: Source) -> Adapted:
     mapped = map_lora(config, tensors, modules)
     if mapped.strays:
         raise LorascopeError(
-            f"adapter {folder}: made for another backbone: it adapts {mapped.strays[0]}, which {backbone.name} ({backbone.layers} layers, width {backbone.width}) "
+            f"adapter {folder}: made for another backbone: it adapts {mapped.strays[0]}, which {backbone.name} "
+            f"({backbone.layers} layers, width {backbone.width}) "
             "has not; give the backbone that it was trained on"
         )
     elsewhere = ", ".join(f"{count} {words}" for words, count in sorted(mapped.left_out.items()))
     if not mapped.tensors:
         raise LorascopeError(
-            f"adapter {folder}: it adapts no linear layer of the encoder ({elsewhere or 'it is empty'}); there is nothing to analyse"
+            f"adapter {folder}: it adapts no linear layer of the encoder ({elsewhere or 'it is empty'}); there is "
+            "nothing to analyse"
         )
     check_factors(mapped.tensors, backbone, folder)
     _check_depth(config, mapped.tensors, backbone, folder)
@@ -170,7 +181,9 @@ def _open_headless(backbone: Backbone, source: Source) -> Adapted:
 
 
 def inject(model: SpeechClassifier, config: LoraConfig, tensors: dict[str, Tensor], what: str) -> PeftModel:
-    """A LoRA whose configuration names its modules, with its tensors. Raises `LorascopeError`, which calls it `what`, where they don't fit."""
+    """A LoRA whose configuration names its modules, with its tensors. Raises `LorascopeError`, which calls it `what`,
+    where they don't fit.
+    """
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")
         peft = get_peft_model(model, config)  # pyright: ignore[reportArgumentType]
@@ -179,7 +192,8 @@ def inject(model: SpeechClassifier, config: LoraConfig, tensors: dict[str, Tenso
             unexpected = set_peft_model_state_dict(peft, tensors).unexpected_keys
         except (RuntimeError, ValueError, KeyError) as error:
             raise LorascopeError(
-                f"{what}: its factors don't fit the encoder ({str(error).splitlines()[0]}); give the backbone that it was trained on"
+                f"{what}: its factors don't fit the encoder ({str(error).splitlines()[0]}); give the backbone that it "
+                "was trained on"
             ) from error
     if unexpected:
         raise LorascopeError(
@@ -202,27 +216,31 @@ def _check_depth(config: LoraConfig, tensors: Collection[str], backbone: Backbon
         )
 
 
-# Whole checkpoints -----------------------------------------------------------------------------------------------------
+# Whole checkpoints ----------------------------------------------------------------------------------------------------
 
 
 def _open_checkpoint(backbone: Backbone, source: Source, whole: Backbone) -> Adapted:
     folder, record, model = source.folder, source.record, backbone.model
     if record is not None and record.fingerprint != backbone.fingerprint:
         raise LorascopeError(
-            f"adapter {folder}: made for {record.backbone}, not for {backbone.name} (the encoders' weights differ); give its own backbone with --backbone"
+            f"adapter {folder}: made for {record.backbone}, not for {backbone.name} (the encoders' weights differ); "
+            "give its own backbone with --backbone"
         )
     before, after = _encoder_of(model), _encoder_of(whole.model)
     for name in (*before, *after):
         if name not in before or name not in after or before[name].shape != after[name].shape:
             raise LorascopeError(
-                f"adapter {folder}: a checkpoint of another architecture than {backbone.name} ({name} differs); give the backbone that it was made from"
+                f"adapter {folder}: a checkpoint of another architecture than {backbone.name} ({name} differs); give "
+                "the backbone that it was made from"
             )
     if source.head:
         wanted = {name: tensor.shape for name, tensor in _head_of(model).items()}
         if {name: tensor.shape for name, tensor in source.head.items()} != wanted:
             raise LorascopeError(
-                f"adapter {folder}: its classifier has {len(source.head['classifier.weight'])} classes, the backbone {backbone.name} has "
-                f"{len(wanted and _head_of(model)['classifier.weight'])}, or their projectors differ; give the backbone that it was made from"
+                f"adapter {folder}: its classifier has {len(source.head['classifier.weight'])} classes, the backbone "
+                f"{backbone.name} has "
+                f"{len(wanted and _head_of(model)['classifier.weight'])}, or their projectors differ; give the "
+                "backbone that it was made from"
             )
     encoder = "encoder" if model.trunk == "encoder" else f"{model.trunk}.encoder"
     blocks = [f"{encoder}.layers.{layer}" for layer in range(backbone.layers)]
@@ -265,7 +283,7 @@ def _head_of(model: SpeechClassifier) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in model.state_dict().items() if name.split(".")[0] in parts}
 
 
-# Remarks ---------------------------------------------------------------------------------------------------------------
+# Remarks --------------------------------------------------------------------------------------------------------------
 
 
 def _remarks(model: Any, source: Source) -> list[str]:
@@ -280,13 +298,15 @@ def _remarks(model: Any, source: Source) -> list[str]:
     notes = ["The weights are a raw state_dict, read as what PEFT saves of it."] if source.raw else []
     if pairs and not any(bool(parts.factors(*key)[1].any()) for key in pairs):
         why = (
-            " Stock WavLM reads the weights of its attention's projections past any adapter, so that LoRA trained on them there stays as it was drawn."
+            " Stock WavLM reads the weights of its attention's projections past any adapter, so that LoRA trained on "
+            "them there stays as it was drawn."
             if parts.classifier.config.model_type == "wavlm"
             else ""
         )
         notes.append(f"The adapter changes nothing: B is exactly zero in every adapted layer.{why}")
     if pairs and len(tuners) > len(pairs):
         notes.append(
-            f"{len(tuners) - len(pairs)} adapted layers are none of the blocks' linear layers: they are in place, but not measured."
+            f"{len(tuners) - len(pairs)} adapted layers are none of the blocks' linear layers: they are in place, but "
+            "not measured."
         )
     return notes

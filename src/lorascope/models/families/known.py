@@ -36,5 +36,7 @@ def blocks_of(model: Any) -> list[Any]:
 
 
 def feature_settings(model: SpeechClassifier, normalise: bool = True) -> FeatureSettings:
-    """What the encoder takes: Whisper's log-mels, or the waveform; `normalise` brings each clip to zero mean and unit variance."""
+    """What the encoder takes: Whisper's log-mels, or the waveform; `normalise` brings each clip to zero mean and unit
+    variance.
+    """
     return family_of(model).features(model, normalise)

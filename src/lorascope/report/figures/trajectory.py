@@ -22,7 +22,7 @@ PANELS: Mapping[str, tuple[str, Mapping[str, str], str, str]] = {
         "ratio",
         "what the layer's adapter adds, |a+m| / |h|",
     ),
-    "d": ("lens", {"model": "trained", "variant": "corrected"}, "uar", "UAR of the head on the layer"),
+    "d": ("lens", {"model": "trained", "variant": "corrected"}, "uar", "UAR of the head on depth l (0: embedding)"),
 }
 
 
@@ -32,9 +32,10 @@ def figures(folder: FinishedRun) -> dict[str, Figure]:
     if tables["c"].empty:
         return {}
     figure, body = new_figure(TWO_COLUMNS, 4.4)
+    layers = 1 + max(int(table["layer"].max()) for table in tables.values() if len(table))
     for axes, (name, (_, _, column, words)) in zip(body.subplots(2, 2, sharex=True).flat, PANELS.items(), strict=True):
         letter(axes, name, words)
-        _draw(axes, tables[name], column)
+        _draw(axes, tables[name], column, layers)
         if name in "cd":
             axes.set_xlabel("epoch")
     handles, labels = _longest(body.axes)
@@ -51,20 +52,19 @@ def _rows(folder: FinishedRun, stem: str, wanted: Mapping[str, str]) -> pd.DataF
     return table
 
 
-def _draw(axes: Axes, table: pd.DataFrame, column: str) -> None:
-    """A line a layer, from dark (the first) to light; modules of a layer are averaged."""
+def _draw(axes: Axes, table: pd.DataFrame, column: str, layers: int) -> None:
+    """A line a layer, from dark (the first) to light (the last of `layers`); modules of a layer are averaged."""
     if table.empty:
         axes.text(0.5, 0.5, "not to be had for this adapter", transform=axes.transAxes, ha="center", color=INK)
         return
-    layers = sorted(table["layer"].unique())
     colours = matplotlib.colormaps["viridis"]
-    for place, layer in enumerate(layers):
+    for layer in sorted(map(int, table["layer"].unique())):
         mean = table[table["layer"] == layer].groupby("epoch")[column].mean()
         axes.plot(
             mean.index,
             mean.to_numpy(),
-            color=colours(0.9 * place / max(len(layers) - 1, 1)),
-            marker=MARKERS[place % len(MARKERS)],
+            color=colours(0.9 * layer / max(layers - 1, 1)),
+            marker=MARKERS[layer % len(MARKERS)],
             linewidth=1.3,
             label=str(layer),
         )

@@ -1,7 +1,7 @@
 """Says in plain sentences what each figure's numbers show, and no more than they show.
 
-A difference whose 95 % interval holds zero is called "no clear difference"; two values with an interval each are told apart only where
-the intervals do not touch. Every sentence is computed from the tables that the figure is drawn from.
+A difference whose 95 % interval holds zero is called "no clear difference"; two values with an interval each are told
+apart only where the intervals do not touch. Every sentence is computed from the tables that the figure is drawn from.
 """
 
 from __future__ import annotations

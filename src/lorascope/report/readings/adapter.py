@@ -108,7 +108,8 @@ def cka_reading(folder: FinishedRun) -> list[str]:
             continue
         above = rows[rows["ci_low"] > rows["null_high"]]
         text = (
-            f"{words}: debiased CKA of the trained A and B is {rows['value'].mean():.2f} on average over layers ({rows['value'].min():.2f} to "
+            f"{words}: debiased CKA of the trained A and B is {rows['value'].mean():.2f} on average over layers "
+            f"({rows['value'].min():.2f} to "
             f"{rows['value'].max():.2f}), clearly above chance at {at(above['layer'])}."
         )
         random = cka.select(table, "A~B:gaussian", quantity, "corrected")
@@ -127,7 +128,8 @@ def _bias(paper: pd.DataFrame, words: str) -> list[str]:
     if paper.empty:
         return []
     return [
-        f"The paper's biased estimate ({words}) is {paper['value'].mean():.2f} on average; with the clips shuffled, when nothing is left to find, it "
+        f"The paper's biased estimate ({words}) is {paper['value'].mean():.2f} on average; with the clips shuffled, "
+        "when nothing is left to find, it "
         f"still gives up to {paper['null_high'].mean():.2f}."
     ]
 

@@ -17,7 +17,8 @@ def contribution_reading(folder: FinishedRun) -> list[str]:
     model, table = contribution.shown(table)
     if model != "difference":
         return [
-            "There is no frozen model to compare with: the curves are the trained model's own values, and say nothing of a change."
+            "There is no frozen model to compare with: the curves are the trained model's own values, and say nothing "
+            "of a change."
         ]
     sentences = []
     for component, name in contribution.COMPONENTS.items():
@@ -67,7 +68,8 @@ def lens_reading(folder: FinishedRun) -> list[str]:
         name = capital(lens.NAMES[model])
         peak = f"; the largest is {top['kl']:.2f}, at layer {top['layer']}" if top["layer"] != start["layer"] else ""
         sentences.append(
-            f"{name}: in the corrected lens KL from the final answer is {start['kl']:.2f} nats at the embedding{peak}; at the top it is 0 by "
+            f"{name}: in the corrected lens KL from the final answer is {start['kl']:.2f} nats at the embedding{peak}; "
+            "at the top it is 0 by "
             "construction."
         )
         above = usable[usable["overlap_low"] > usable["chance_overlap"]]
@@ -91,7 +93,8 @@ def lens_reading(folder: FinishedRun) -> list[str]:
         )
     last = table[(table["model"] == "trained") & (table["variant"] == "released")].sort_values("layer").tail(1)
     sentences += [
-        f"The released lens ends at a KL of {row['kl']:.2f}, not 0: its last point leaves out the final LayerNorm, so it is not the model's output."
+        f"The released lens ends at a KL of {row['kl']:.2f}, not 0: its last point leaves out the final LayerNorm, so "
+        "it is not the model's output."
         for row in records(last)
     ]
     return sentences

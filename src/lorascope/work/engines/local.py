@@ -26,10 +26,12 @@ MOST_THREADS = 4
 
 
 class LocalEngine:
-    """Runs jobs in `workers` processes of `threads` threads. With GPUs each worker has one, which it shares where there are more workers than GPUs.
+    """Runs jobs in `workers` processes of `threads` threads. With GPUs each worker has one, which it shares where there
+    are more workers than GPUs.
 
-    By default `per_gpu` workers for each GPU (one, where that isn't given), else as many as the cores allow. `logs` is the folder that gets what the workers say, else the terminal does.
-    Raises `LorascopeError` where workers times threads exceed the cores, and where workers a GPU are asked for without one.
+    By default `per_gpu` workers for each GPU (one, where that isn't given), else as many as the cores allow. `logs` is
+    the folder that gets what the workers say, else the terminal does. Raises `LorascopeError` where workers times
+    threads exceed the cores, and where workers a GPU are asked for without one.
     """
 
     def __init__(
@@ -55,7 +57,8 @@ class LocalEngine:
         self._workers: dict[int, _Worker] = {}
         if threads and self.workers * threads > count:
             raise LorascopeError(
-                f"--workers {self.workers} with --threads {threads}: more than this machine's {count} cores; give fewer of either"
+                f"--workers {self.workers} with --threads {threads}: more than this machine's {count} cores; give "
+                "fewer of either"
             )
 
     @property
@@ -66,9 +69,11 @@ class LocalEngine:
         return f"{workers} of {threads}{f' on {len(self.gpus)} GPUs' if self.gpus else ''}"
 
     def outcomes(self, work: Work, jobs: Sequence[Job]) -> Generator[tuple[Job, Outcome | Exception], None, None]:
-        """Each job with its outcome as soon as it is there, or with the error of a worker that died: its job alone is lost.
+        """Each job with its outcome as soon as it is there, or with the error of a worker that died: its job alone is
+        lost.
 
-        Workers are started when they are needed and kept for the next call, until `close`. Those that are in a job when the loop over the outcomes is left are ended at once.
+        Workers are started when they are needed and kept for the next call, until `close`. Those that are in a job when
+        the loop over the outcomes is left are ended at once.
         """
         waiting, idle = deque(jobs), list(range(min(self.workers, len(jobs))))
         busy: dict[Connection, tuple[int, Job]] = {}
@@ -144,7 +149,9 @@ def cores() -> int:
 
 @contextlib.contextmanager
 def _environment(settings: dict[str, str]) -> Iterator[None]:
-    """Environment variables for the processes that are started in the block: they must be there before the first import."""
+    """Environment variables for the processes that are started in the block: they must be there before the first
+    import.
+    """
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     try:

@@ -1,4 +1,6 @@
-"""The engine for a cluster: one Ray task a job. Scheduling, lost nodes and transport are Ray's; Ray is the extra `cluster`."""
+"""The engine for a cluster: one Ray task a job. Scheduling, lost nodes and transport are Ray's; Ray is the extra
+`cluster`.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,11 @@ from ..unit import Job, Outcome
 
 
 class RayEngine:
-    """Runs jobs on the Ray cluster at `address` ("auto": the one that this machine belongs to), each with so many CPUs and GPUs.
+    """Runs jobs on the Ray cluster at `address` ("auto": the one that this machine belongs to), each with so many CPUs
+    and GPUs.
 
-    A job whose node or process was lost is tried again, `retries` times; one that failed by itself is not. Raises `LorascopeError` where Ray is not installed.
+    A job whose node or process was lost is tried again, `retries` times; one that failed by itself is not. Raises
+    `LorascopeError` where Ray is not installed.
     """
 
     def __init__(self, address: str = "auto", cpus: float = 1, gpus: float = 0, retries: int = 3) -> None:
@@ -35,7 +39,8 @@ class RayEngine:
     def outcomes(
         self, work: Callable[[Job], Outcome], jobs: Sequence[Job]
     ) -> Generator[tuple[Job, Outcome | Exception], None, None]:
-        """Each job with its outcome as soon as it is there, or with Ray's error where its node or process was lost too often.
+        """Each job with its outcome as soon as it is there, or with Ray's error where its node or process was lost too
+        often.
 
         Raises `LorascopeError` where there is no cluster, or no node of it is large enough for a job.
         """
@@ -86,7 +91,8 @@ class RayEngine:
         if not any(node.get("CPU", 0) >= self.cpus and node.get("GPU", 0) >= self.gpus for node in nodes):
             there = ", ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
             raise LorascopeError(
-                f"--cpus-per-cell {self.cpus:g} --gpus-per-cell {self.gpus:g}: no node has them (there are {there}); give fewer"
+                f"--cpus-per-cell {self.cpus:g} --gpus-per-cell {self.gpus:g}: no node has them (there are {there}); "
+                "give fewer"
             )
 
 

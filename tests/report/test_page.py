@@ -91,6 +91,8 @@ def test_the_page_loads_nothing_from_outside(pages: dict[str, Page], run: str) -
     own = [text for kind, text in page.scripts if kind == "text/javascript"]
     assert len(own) == 1
     assert "http" not in own[0]
+    # plotly's mode bar would offer to upload the plot with its clips and speakers
+    assert own[0].count("Plotly.newPlot(") == own[0].count("showSendToCloud: false") == 1
     assert len(page.source.encode()) < SIZE_LIMIT
 
 

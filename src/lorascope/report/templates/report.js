@@ -60,7 +60,7 @@ const show = async (panel) => {
   };
   panel.plot.replaceChildren();
   panel.plot.classList.toggle("square", Boolean(view.bare));
-  Plotly.newPlot(panel.plot, structuredClone(view.traces), layout, { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] });
+  Plotly.newPlot(panel.plot, structuredClone(view.traces), layout, { responsive: true, displaylogo: false, showSendToCloud: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] });
 };
 document.querySelectorAll(".panel").forEach((element) => {
   const { views } = JSON.parse(element.querySelector("script").textContent);

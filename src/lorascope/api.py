@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from .machine.processes import refuse_several
 from .models.adapters.opening import open_adapted
 from .store.finished import FinishedRun
 from .store.folder import RunFolder, write_text
+from .store.locks import awaited
 from .store.results import Results
 from .work import sweep as sweeps
 from .work.engines.engine import Engine
@@ -66,7 +68,8 @@ def run_sweep(
     and write one table of all.
 
     `engine` is this machine by default; it is closed at the end. A cell that fails is told and keeps nobody waiting;
-    the same call tries it again. `finisher` runs the analyses (by default the engine). With `apart` the engine's
+    the same call tries it again. What another sweep computes in the same folder is waited for, and computed here where
+    that one gives it up or is gone. `finisher` runs the analyses (by default the engine). With `apart` the engine's
     workers don't see `out`: they hand their cells back. Without `reports` it ends with the cells.
     """
     summary = sweeps.compute_sweep(sweep, out, engine, finisher, apart, reports, say)
@@ -346,11 +349,12 @@ def _first_look(folder: RunFolder, manifest: dict[str, Any], say: Say) -> None:
 
 
 def _report(folder: RunFolder, say: Say) -> Results:
-    """Tables, figures and report of what is computed."""
+    """Tables, figures and report of what is computed, when nobody else writes there."""
     from .report import write_all
 
-    report = write_all(folder.root)
-    folder.tidy()
+    with awaited(folder.lock, uuid.uuid4().hex, say):
+        report = write_all(folder.root)
+        folder.tidy()
     say(f"report: {report}")
     return Results(folder.root)
 

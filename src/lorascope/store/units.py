@@ -92,8 +92,9 @@ class Units:
         """A folder to build a unit in; what an interrupted run left in it is still there, but for files that it was
         writing.
         """
+        make_place(self.root)
         partial = self._partial(name)
-        partial.mkdir(parents=True, exist_ok=True)
+        partial.mkdir(exist_ok=True)
         for file in partial.glob(".*.partial"):
             file.unlink()
         return partial
@@ -165,6 +166,20 @@ class Units:
             return "form" not in read_json(place / self.about)
         except LorascopeError:
             return True
+
+
+def make_place(folder: Path) -> None:
+    """Make a folder for units, which may be a link to one, and bring its entry to the disk. Raises `LorascopeError` where
+    something else is there.
+    """
+    if folder.is_dir():
+        return
+    if folder.is_symlink():
+        raise LorascopeError(f"{folder}: is a link to {folder.readlink()}, which isn't there; make that folder")
+    if folder.exists():
+        raise LorascopeError(f"{folder}: is a file where a folder should be; move it away")
+    folder.mkdir(parents=True, exist_ok=True)
+    sync_folder(folder.parent)
 
 
 def clear(place: Path) -> None:

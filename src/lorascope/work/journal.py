@@ -80,7 +80,9 @@ class SweepFolder:
         """
         if self.root.exists() and not self.root.is_dir():
             raise LorascopeError(f"--out {self.root}: is a file; give a folder")
-        if self.root.is_dir() and any(self.root.iterdir()) and not self.grid.is_file():
+        there = list(self.root.iterdir()) if self.root.is_dir() else []
+        # what a sweep left that was killed over its first file is no one else's
+        if any(not path.name.endswith(".partial") for path in there) and not self.grid.is_file():
             raise LorascopeError(f"--out {self.root}: is not empty and holds no sweep of lorascope; give a new folder")
         write_text(self.grid, sweep.text)
         for place in PLACES.values():

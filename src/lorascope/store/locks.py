@@ -22,6 +22,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
+from .files import make_folder
+
 #: Seconds between two touches of a lock, and for how many it must be watched unchanged until a holder elsewhere is gone:
 #: more than the minute for which NFS shows old attributes.
 BEAT = 10.0
@@ -143,7 +145,7 @@ def in_words(other: Holder) -> str:
 
 
 def _take(lock: Path, mine: Holder, text: str, gone: str) -> Holder | None:
-    lock.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(lock.parent)
     own = lock.with_name(f".{lock.name}.own-{uuid.uuid4().hex}")
     try:
         while True:

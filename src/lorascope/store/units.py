@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..errors import LorascopeError
 from . import seals
-from .files import read_json, sync_folder, write_json
+from .files import make_folder, read_json, sync_folder, write_json
 
 #: The form of a unit's folder, in its file of numbers: from 2 on it has a seal, and no names of the experiment in it.
 FORM = 2
@@ -169,17 +169,14 @@ class Units:
 
 
 def make_place(folder: Path) -> None:
-    """Make a folder for units, which may be a link to one, and bring its entry to the disk. Raises `LorascopeError` where
-    something else is there.
-    """
+    """Make a folder for units, which may be a link to one. Raises `LorascopeError` where something else is there."""
     if folder.is_dir():
         return
     if folder.is_symlink():
         raise LorascopeError(f"{folder}: is a link to {folder.readlink()}, which isn't there; make that folder")
     if folder.exists():
         raise LorascopeError(f"{folder}: is a file where a folder should be; move it away")
-    folder.mkdir(parents=True, exist_ok=True)
-    sync_folder(folder.parent)
+    make_folder(folder)
 
 
 def clear(place: Path) -> None:

@@ -24,121 +24,18 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import measure
 import power
-import tiny_runs
 import torch
+from disturbed import COUNTED, Bench, Found
 from isolation import Isolated, mount, possible
 from tiny_runs import Command, differing, numbers, start, whole
 
 from lorascope.store import seals
-
-COUNTED = ("lost", "stale", "wrong", "traceback")
-
-
-@dataclass
-class Found:
-    """How many faults of a kind there were, and what went wrong after them, in words."""
-
-    faults: int = 0
-    bad: Counter[str] = field(default_factory=Counter)
-    words: list[str] = field(default_factory=list)
-
-    def complain(self, what: str, words: str) -> None:
-        """Count something that went wrong."""
-        self.bad[what] += 1
-        self.words.append(f"{what}: {' '.join(words.split())[:2000]}")
-
-
-class Bench:
-    """Corpus, backbone and configurations, and the numbers of undisturbed runs; `place` is a folder for all of it."""
-
-    def __init__(self, place: Path, seed: int) -> None:
-        self.place, self.random = place, random.Random(seed)
-        self.sounds = {name: tiny_runs.corpus(place / name, change) for name, change in (("a", 0.0), ("b", 37.0))}
-        self.given = tiny_runs.corpus(place / "given")
-        classic = {**tiny_runs.METHODS, "classic": {}}
-        contents = {
-            "run": tiny_runs.experiment(self.given),
-            "reseeded": tiny_runs.experiment(self.given, seed=2),
-            "sweep": tiny_runs.grid(self.given),
-            "reseeded-sweep": tiny_runs.grid(self.given, seed=2),
-            "classic": tiny_runs.experiment(self.given, classic),
-        }
-        self.files = {name: tiny_runs.write(place / f"{name}.yaml", told) for name, told in contents.items()}
-        self._truth: dict[str, tuple[dict[str, Any], float]] = {}
-        self._count = 0
-
-    def arguments(self, what: str, out: Path) -> list[str]:
-        """The command for one of the configurations."""
-        return ["sweep" if "sweep" in what else "run", str(self.files[what]), "--out", str(out)]
-
-    def truth(self, what: str, sound: str = "a") -> dict[str, Any]:
-        """The numbers of an undisturbed run."""
-        return self._undisturbed(what, sound)[0]
-
-    def seconds(self, what: str) -> float:
-        """How long an undisturbed run takes."""
-        return self._undisturbed(what, "a")[1]
-
-    def _undisturbed(self, what: str, sound: str) -> tuple[dict[str, Any], float]:
-        if (key := what + sound) not in self._truth:
-            self.hear(sound)
-            folder, begun = self.fresh(), time.monotonic()
-            command = start(self.arguments(what, folder / "out"), folder / "log", folder / "cache")
-            if command.wait():
-                raise RuntimeError(command.said)
-            self._truth[key] = numbers(folder / "out"), time.monotonic() - begun
-            self.hear("a")
-        return self._truth[key]
-
-    def fresh(self, on: Path | None = None) -> Path:
-        """A new folder, for a run and its cache."""
-        self._count += 1
-        folder = (on or self.place) / f"case-{self._count}"
-        folder.mkdir(parents=True)
-        return folder
-
-    def hear(self, sound: str) -> None:
-        """Let the one clip that differs between the two corpora be that of "a" or of "b"."""
-        source = self.sounds[sound].parent / "ann-anger.wav"
-        beside = self.given.parent / ".new"
-        shutil.copy(source, beside)
-        beside.replace(self.given.parent / source.name)
-
-    def moment(self, what: str) -> float:
-        """A moment of a run of its kind, in seconds from its start; some are after its end."""
-        return self.random.uniform(0.05, 1.05) * self.seconds(what)
-
-    def goes_on(self, found: Found, what: str, folder: Path, kept: dict[str, str] | None = None) -> None:
-        """The same command goes on and ends with the numbers of an undisturbed one, and with the units kept."""
-        command = start(self.arguments(what, folder / "out"), folder / "log", folder / "cache")
-        self.ends(found, what, folder, command.wait(), command.said, kept)
-
-    def ends(
-        self, found: Found, what: str, folder: Path, code: int, said: str, kept: dict[str, str] | None = None
-    ) -> None:
-        """What a command left that ended with `code` and should have finished."""
-        if "Traceback" in said:
-            found.complain("traceback", said)
-        if code:
-            found.complain("lost", f"cannot be resumed, code {code}: {said[-1500:]}")
-            return
-        try:
-            wrong = differing(numbers(folder / "out"), self.truth(what))
-        except AssertionError as error:
-            wrong = [str(error)]
-        if wrong:
-            found.complain("wrong", f"{what}: {', '.join(wrong)}")
-        now = whole(folder / "out")
-        lost = [name for name, seal in (kept or {}).items() if now.get(name) != seal]
-        if lost:
-            found.complain("lost", f"{what}: {', '.join(lost)} whole before, computed again: {said[-1500:]}")
 
 
 def kills(bench: Bench, found: Found, times: int, what: str = "run", prepare: Any = lambda: None, *more: str) -> None:
@@ -186,30 +83,30 @@ def power_cuts(bench: Bench, found: Found, times: int) -> None:
         found.words.append("not tried: needs Linux' /dev/shm")
         return
     with tempfile.TemporaryDirectory(dir=memory) as place:
-        steps: dict[str, int] = {}
-        for number in range(times):
-            what = ("run", "sweep")[number % 2]
-            case = bench.fresh(Path(place))
-            disk, shadow, log = case / "disk", case / "shadow", bench.fresh() / "log"
+        for what in ("run", "sweep"):
+            bench.truth(what)
+        while found.faults < times:
+            what, coin = bench.random.choice([("run", None), ("run", True), ("sweep", None), ("sweep", True)])
+            case, kept = bench.fresh(Path(place)), {}
+            disk = case / "disk"
             disk.mkdir()
-            arguments = bench.arguments(what, disk / "out")
-            if what not in steps:
-                start(arguments, log, disk / "cache", partial(power.watch, case / "counted")).wait()
-                steps[what] = int((case / "counted" / "steps").read_text())
+            for number in range(min(4, times - found.faults)):
+                shadow, left, log = case / f"shadow-{number}", case / "left", bench.fresh() / "log"
+                power.begin(disk, shadow)
+                # some are after the end
+                at = bench.random.randrange(25, 180) if number else bench.random.randrange(180)
+                arguments = bench.arguments(what, disk / "out")
+                code = start(arguments, log, disk / "cache", partial(power.watch, shadow, at)).wait()
+                if code not in (0, -signal.SIGKILL):
+                    found.complain("traceback", f"code {code}: {log.read_text()[-1500:]}")
+                found.faults += 1
+                power.cut(disk, shadow, left, random.Random(bench.random.random()) if coin else None)
                 shutil.rmtree(disk)
-                disk.mkdir()
-            at = bench.random.randrange(steps[what])
-            code = start(arguments, log, disk / "cache", partial(power.watch, shadow, at)).wait()
-            if code != -signal.SIGKILL:
-                found.complain("traceback", f"no cut at step {at}, code {code}: {log.read_text()[-1500:]}")
-            found.faults += 1
-            coin = None if number % 4 < 2 else random.Random(bench.random.random())
-            power.cut(disk, shadow, case / "left", coin)
-            shutil.rmtree(disk)
-            (case / "left").replace(disk)
-            _keeps_promises(found, power.promised(shadow), f"{what}, step {at}, {'a coin' if coin else 'strictly'}")
-            (disk / "log").write_text("")
-            bench.goes_on(found, what, disk, whole(disk / "out"))
+                left.replace(disk)
+                words = f"{what}, step {at}, {'a coin' if coin else 'strictly'}"
+                _keeps_promises(found, power.promised(shadow), words)
+                kept |= whole(disk / "out")
+            bench.goes_on(found, what, disk, kept)
             shutil.rmtree(case)
 
 
@@ -238,6 +135,7 @@ def images(bench: Bench, found: Found, times: int) -> None:
 def _on_an_image(bench: Bench, what: str, seconds: float) -> list[tuple[str, str]]:
     folder, found = bench.fresh(), Found()
     image, copy, disk, shadow = (folder / name for name in ("image", "copy", "disk", "shadow"))
+    shadow.mkdir()
     with image.open("wb") as file:
         file.truncate(48 * 2**20)
     os.system(f"mkfs.ext4 -q -F '{image}'")
@@ -255,41 +153,53 @@ def _on_an_image(bench: Bench, what: str, seconds: float) -> list[tuple[str, str
     bench.goes_on(found, what, disk, whole(disk / "out"))
     os.system(f"umount '{disk}'")
     shutil.rmtree(folder)
-    return [(line.partition(": ")[0], line.partition(": ")[2]) for line in found.words]
+    return _told(found)
 
 
 def disks(bench: Bench, found: Found, times: int) -> None:
     """A disk that is full (tmpfs), a limit on the size of files where that cannot be: a line, and it goes on."""
     for what in ("run", "sweep"):
         bench.truth(what)
-    for number in range(times):
-        what, share = ("run", "sweep")[number % 2], bench.random.uniform(0.02, 0.9)
-        found.faults += 1
-        limited = number % 4 == 3 or not possible()
-        case = partial(_limited if limited else _on_a_small_disk, bench, what, share)
-        for category, words in case() if limited else Isolated(case).result():
+    while found.faults < times:
+        what, tries = ("run", "sweep")[found.faults // 3 % 2], min(3, times - found.faults)
+        shares = sorted(bench.random.uniform(0.02, 0.9) for _ in range(tries))
+        case = partial(_on_small_disks if possible() and found.faults % 4 else _limited, bench, what, shares)
+        for category, words in Isolated(case).result() if possible() else case():
             found.complain(category, words)
+        found.faults += tries
 
 
-def _on_a_small_disk(bench: Bench, what: str, share: float) -> list[tuple[str, str]]:
+def _on_small_disks(bench: Bench, what: str, shares: list[float]) -> list[tuple[str, str]]:
     folder, found = bench.fresh(), Found()
-    disk, log = folder / "disk", folder / "log"
-    mount("tmpfs", disk, f"size={int(share * (2.2 if what == 'run' else 3.2) * 1024)}k")
-    command = start(bench.arguments(what, disk / "out"), log, disk / "cache")
-    _ends_in_a_line(found, command, command.wait(), "No space left on device")
-    kept = whole(disk / "out")
-    mount("", disk, "remount,size=64m", "none")
+    disk, kept = folder / "disk", {}
+    mount("tmpfs", disk, "size=4k")
+    for share in shares:
+        # of what a run or a sweep takes with its cache
+        mount("", disk, f"remount,size={int(share * (400 if what == 'run' else 700))}k")
+        command = start(bench.arguments(what, disk / "out"), folder / "log", disk / "cache")
+        _ends_in_a_line(found, command, command.wait(), "No space left on device")
+        kept |= whole(disk / "out")
+    mount("", disk, "remount,size=64m")
+    (folder / "log").unlink()
     bench.goes_on(found, what, disk, kept)
-    return [(line.partition(": ")[0], line.partition(": ")[2]) for line in found.words]
+    return _told(found)
 
 
-def _limited(bench: Bench, what: str, share: float) -> list[tuple[str, str]]:
-    folder, found, limit = bench.fresh(), Found(), int(share * 150_000)
-    lower = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit))
-    command = start(bench.arguments(what, folder / "out"), folder / "log", folder / "cache", lower)
-    _ends_in_a_line(found, command, command.wait(), "File too large")
-    bench.goes_on(found, what, folder, whole(folder / "out"))
+def _limited(bench: Bench, what: str, shares: list[float]) -> list[tuple[str, str]]:
+    folder, found, kept = bench.fresh(), Found(), {}
+    for share in shares:
+        limit = int(share * 100_000)
+        lower = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit))
+        command = start(bench.arguments(what, folder / "out"), folder / "log", folder / "cache", lower)
+        _ends_in_a_line(found, command, command.wait(), "File too large")
+        kept |= whole(folder / "out")
+    (folder / "log").unlink()
+    bench.goes_on(found, what, folder, kept)
     shutil.rmtree(folder)
+    return _told(found)
+
+
+def _told(found: Found) -> list[tuple[str, str]]:
     return [(line.partition(": ")[0], line.partition(": ")[2]) for line in found.words]
 
 
@@ -304,24 +214,23 @@ def elsewhere(bench: Bench, found: Found, times: int) -> None:
     if not possible():
         found.words.append("not tried: needs namespaces")
         return
-    for number in range(times):
-        what, folder = ("sweep", "run")[number % 2], bench.fresh()
-        arguments, seconds = bench.arguments(what, folder / "out"), bench.moment(what)
-        prepare = (lambda: None, lambda: mount("proc", Path("/proc"), "", "proc"))[number // 2 % 2]
+    while found.faults < times:
+        what, folder = bench.random.choice(("sweep", "run")), bench.fresh()
+        arguments, kept = bench.arguments(what, folder / "out"), {}
+        prepare = bench.random.choice((lambda: None, partial(mount, "proc", Path("/proc"), "", "proc")))
 
-        def killed(arguments=arguments, folder=folder, seconds=seconds, prepare=prepare) -> None:
+        def once(seconds: float | None, arguments=arguments, folder=folder, prepare=prepare) -> tuple[int, str]:
             command = start(arguments, folder / "log", folder / "cache", prepare)
+            if seconds is None:
+                return command.wait(), command.said
             time.sleep(seconds)
-            command.end(signal.SIGKILL)
+            return command.end(signal.SIGKILL), command.said
 
-        def again(arguments=arguments, folder=folder, prepare=prepare) -> tuple[int, str]:
-            command = start(arguments, folder / "log", folder / "cache", prepare)
-            return command.wait(), command.said
-
-        Isolated(killed, pids=True, host=f"node-{number}").result()
-        found.faults += 1
-        kept = whole(folder / "out")
-        code, said = Isolated(again, pids=True, host=f"node-{number + 1}").result()
+        for _ in range(min(bench.random.randint(1, 3), times - found.faults)):
+            Isolated(partial(once, bench.moment(what)), pids=True, host=f"node-{found.faults}").result()
+            found.faults += 1
+            kept = whole(folder / "out")
+        code, said = Isolated(partial(once, None), pids=True, host="node-last").result()
         bench.ends(found, what, folder, code, said, kept)
         shutil.rmtree(folder)
 
@@ -418,17 +327,17 @@ def sounds(bench: Bench, found: Found, times: int) -> None:
 
 #: What is done, in words, and how often: all, and with --quick.
 KINDS: dict[str, tuple[Callable[[Bench, Found, int], None], int, int]] = {
-    "kills of a run": (kills, 48, 1),
-    "kills of a sweep": (partial(kills, what="sweep"), 32, 0),
-    "workers killed with their sweep": (workers, 6, 0),
-    "signals": (signals, 12, 0),
-    "power cuts, by what was fsynced": (power_cuts, 48, 1),
-    "power cuts, ext4": (images, 12, 0),
+    "kills of a run": (kills, 60, 1),
+    "kills of a sweep": (partial(kills, what="sweep"), 24, 0),
+    "workers killed with their sweep": (workers, 4, 0),
+    "signals": (signals, 6, 0),
+    "power cuts, by what was fsynced": (power_cuts, 60, 1),
+    "power cuts, ext4": (images, 8, 0),
     "full disks": (disks, 24, 1),
-    "elsewhere": (elsewhere, 16, 1),
-    "two at once": (side_by_side, 12, 0),
-    "clocks": (clocks, 10, 0),
-    "sounds replaced": (sounds, 12, 0),
+    "elsewhere": (elsewhere, 10, 1),
+    "two at once": (side_by_side, 6, 0),
+    "clocks": (clocks, 4, 0),
+    "sounds replaced": (sounds, 6, 0),
 }
 
 

@@ -20,11 +20,21 @@ from pathlib import Path
 from typing import Any
 
 
+def begin(disk: Path, shadow: Path) -> None:
+    """Take all that is in a folder to be on the disk."""
+    shadow.mkdir(parents=True)
+    for folder, _, files in os.walk(disk):
+        (shadow / str(Path(folder).stat().st_ino)).write_text(json.dumps(_entries(folder)))
+        for name in files:
+            file = Path(folder) / name
+            if not file.is_symlink():
+                (shadow / str(file.stat().st_ino)).write_bytes(file.read_bytes())
+
+
 def watch(shadow: Path, at: int | None = None) -> None:
     """From now on keep in `shadow` what this process brings to the disk, and what it takes to be there for good (units
     that it finished, reports that it sealed); with `at` it dies before its fsync or move of that number (from 0).
     """
-    shadow.mkdir(parents=True, exist_ok=True)
     fsync, replace, count = os.fsync, os.replace, [0]
 
     def step() -> None:

@@ -83,10 +83,8 @@ def power_cuts(bench: Bench, found: Found, times: int) -> None:
         found.words.append("not tried: needs Linux' /dev/shm")
         return
     with tempfile.TemporaryDirectory(dir=memory) as place:
-        for what in ("run", "sweep"):
-            bench.truth(what)
         while found.faults < times:
-            what, coin = bench.random.choice([("run", None), ("run", True), ("sweep", None), ("sweep", True)])
+            what, coin = ("run", "sweep")[found.faults // 4 % 2], bench.random.random() < 0.5
             case, kept = bench.fresh(Path(place)), {}
             disk = case / "disk"
             disk.mkdir()
@@ -158,7 +156,8 @@ def _on_an_image(bench: Bench, what: str, seconds: float) -> list[tuple[str, str
 
 def disks(bench: Bench, found: Found, times: int) -> None:
     """A disk that is full (tmpfs), a limit on the size of files where that cannot be: a line, and it goes on."""
-    for what in ("run", "sweep"):
+    for what in ("run", "sweep")[:times]:
+        # here, since what is computed in the processes below goes with them
         bench.truth(what)
     while found.faults < times:
         what, tries = ("run", "sweep")[found.faults // 3 % 2], min(3, times - found.faults)
@@ -215,7 +214,7 @@ def elsewhere(bench: Bench, found: Found, times: int) -> None:
         found.words.append("not tried: needs namespaces")
         return
     while found.faults < times:
-        what, folder = bench.random.choice(("sweep", "run")), bench.fresh()
+        what, folder = ("run", "sweep")[found.faults // 2 % 2], bench.fresh()
         arguments, kept = bench.arguments(what, folder / "out"), {}
         prepare = bench.random.choice((lambda: None, partial(mount, "proc", Path("/proc"), "", "proc")))
 

@@ -15,7 +15,7 @@ import os
 import random
 import signal
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +88,8 @@ def _note_promises(note: Callable[[str], None]) -> None:
 
     finish, seal, unseal = Units.finish, RunFolder.seal, RunFolder.unseal
 
-    def finished(self: Units, name: str, *rest: Any) -> None:
-        finish(self, name, *rest)
+    def finished(self: Units, name: str, about: Mapping[str, Any]) -> None:
+        finish(self, name, about)
         note(f"{self.place(name)} {seals.name_of(self.place(name))}")
 
     def sealed(self: RunFolder) -> None:

@@ -173,6 +173,8 @@ def start(arguments: list[str], log: Path, cache: Path, prepare: Callable[[], An
         with log.open("ab") as stream:
             for number in (1, 2):
                 os.dup2(stream.fileno(), number)
+        # who started this may have put something else in their place
+        sys.stdout, sys.stderr = (open(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))  # noqa: SIM115
         os.environ["LORASCOPE_CACHE"] = str(cache)
         import lorascope.work.engines.local as local
 

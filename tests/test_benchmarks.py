@@ -170,14 +170,12 @@ def test_coverage_counts_what_holds_the_truth(program):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="faults are done to forked processes")
 def test_a_few_faults_leave_nothing_lost_stale_or_wrong(program, capsys):
-    """The short part of benchmarks/faults.py: a kill, a power cut, a full disk, a new container."""
+    """The short part of benchmarks/faults.py: a power cut, a full disk, a new container."""
     bad = program("faults").main(["--quick"])
     printed = capsys.readouterr().out
     assert not sum(bad.values()), printed
-    done = dict(
-        re.findall(r"^(kills of a run|power cuts, by what was fsynced|full disks|elsewhere) +(\d+)", printed, re.M)
-    )
-    assert done["kills of a run"] == "1" and len(done) == 4, printed
+    done = re.findall(r"^(power cuts, by what was fsynced|full disks|elsewhere) +[01] ", printed, re.M)
+    assert len(done) == 3, printed
 
 
 def test_a_power_cut_takes_what_was_not_brought_to_the_disk(program, tmp_path):

@@ -277,7 +277,7 @@ def clocks(bench: Bench, found: Found, times: int) -> None:
         shift = bench.random.choice([-1, 1]) * 10 ** bench.random.uniform(2, 8)
         for file in folder.rglob("*"):
             with contextlib.suppress(OSError):
-                os.utime(file, (time.time() + shift,) * 2, follow_symlinks=False)
+                os.utime(file, (time.time() + shift, time.time() + shift), follow_symlinks=False)
         found.faults += 1
         changed = f"reseeded{'' if what == 'run' else '-sweep'}"
 

@@ -2,13 +2,19 @@
 
 import importlib
 import json
+import os
+import random
+import re
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+
+from lorascope.store.files import write_text
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 #: Programs of this list that run in seconds on noise and a miniature model, with what else makes them short, and the
@@ -160,3 +166,45 @@ def test_coverage_counts_what_holds_the_truth(program):
     ends = [("always", 0.0, 2.0, 1.0), ("never", 2.0, 3.0, 1.0), ("none", np.nan, np.nan, 1.0)]
     found = coverage.held(lambda *_: (coverage.Ends(*one) for one in ends), coverage.TESTED[0], 4)
     assert found["share"].fillna(-1).to_dict() == {"always": 1.0, "never": 0.0, "none": -1.0}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="faults are done to forked processes")
+def test_a_few_faults_leave_nothing_lost_stale_or_wrong(program, capsys):
+    """The short part of benchmarks/faults.py: a power cut, a full disk, a new container."""
+    bad = program("faults").main(["--quick"])
+    printed = capsys.readouterr().out
+    assert not sum(bad.values()), printed
+    done = re.findall(r"^(power cuts, by what was fsynced|full disks|elsewhere) +[01] ", printed, re.M)
+    assert len(done) == 3, printed
+
+
+def test_a_power_cut_takes_what_was_not_brought_to_the_disk(program, tmp_path):
+    """The model of a disk itself: of unsynced files no byte is left, of unsynced folders no entry."""
+    power, memory = program("power"), Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        pytest.skip("inodes are told apart on /dev/shm alone")
+    with tempfile.TemporaryDirectory(dir=memory) as place:
+        disk, shadow = Path(place) / "disk", Path(place) / "shadow"
+        (disk / "old").mkdir(parents=True)
+        (disk / "old" / "kept").write_text("before")
+        power.begin(disk, shadow)
+        child = os.fork()
+        if not child:
+            power.watch(shadow)
+            write_text(disk / "new" / "whole", "content")
+            (disk / "new" / "never").write_text("content")
+            (disk / "old" / "kept").write_text("after")
+            (disk / "old" / "later").write_text("content")
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        power.cut(disk, shadow, Path(place) / "left", None)
+        found = {file.relative_to(Path(place) / "left").as_posix(): file.read_text()
+                 for file in (Path(place) / "left").rglob("*") if file.is_file()}  # fmt: skip
+        assert found == {"old/kept": "before", "new/whole": "content"}
+        states = set()
+        for seed in range(60):
+            left = Path(place) / f"left-{seed}"
+            power.cut(disk, shadow, left, random.Random(seed))
+            assert (left / "new" / "whole").read_text() == "content"
+            states.add((left / "old" / "kept").read_text())
+        assert states == {"before", "after", "\0" * 5, "af"}

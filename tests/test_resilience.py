@@ -56,7 +56,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(tmp_pat
 
     # over its first file, before the folder can be known as a run's
     over("config.yaml")
-    assert [path.suffix for path in root.iterdir()] == [".partial"]
+    assert sorted(path.suffix for path in root.iterdir()) == [".lock", ".partial"]
 
     # in a training, from outside, when its first epoch is kept
     def kept_then_waiting(self, *args, original=Checkpoints.on_save, **settings):

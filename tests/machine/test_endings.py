@@ -4,6 +4,7 @@ one line, and it goes on.
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -88,9 +89,12 @@ def test_every_library_that_writes_is_understood(tmp_path):
     import numpy as np
     import pandas as pd
 
+    (tmp_path / "large").mkdir()
+    (tmp_path / "large" / "a.txt").write_text("x" * 10_000)
     writes = {
         "Python": lambda: (tmp_path / "a.txt").write_text("x" * 10_000),
         "safetensors": lambda: save_file({"x": torch.zeros(10_000)}, tmp_path / "a.safetensors"),
+        "shutil": lambda: shutil.copytree(tmp_path / "large", tmp_path / "copy"),
         "numpy": lambda: np.save(tmp_path / "a.npy", np.zeros(10_000)),
         "torch": lambda: torch.save({"x": torch.zeros(10_000)}, tmp_path / "a.pt"),
         "Parquet": lambda: pd.DataFrame({"x": np.random.default_rng(0).normal(size=10_000)}).to_parquet(

@@ -4,9 +4,12 @@ reports as a run writes them.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
+import threading
+import time
 from collections import Counter
 from dataclasses import replace
 
@@ -17,7 +20,7 @@ import yaml
 from lorascope.api import run, run_sweep
 from lorascope.cli import main
 from lorascope.errors import LorascopeError
-from lorascope.store import seals
+from lorascope.store import locks, seals
 from lorascope.store.locks import held
 from lorascope.store.results import Results
 from lorascope.training import cell as cells
@@ -185,9 +188,10 @@ def test_a_changed_setting_counts_whatever_the_clock_says(tmp_path, corpus, back
     create = SweepFolder.create
 
     def long_ago(self, sweep):
-        create(self, sweep)
+        lines = create(self, sweep)
         for file in self.root.glob("experiments/*/config.yaml"):
             os.utime(file, (1, 1))
+        return lines
 
     monkeypatch.setattr(SweepFolder, "create", long_ago)
     run_sweep(sweep(1), tmp_path, Here())
@@ -259,17 +263,144 @@ def test_a_failed_cell_is_told_and_stops_nothing(copied, monkeypatch):
     assert "error" not in folder.state(bad.key).about
 
 
-def test_a_cell_that_another_sweep_computes_is_left_to_it(copied):
+@pytest.fixture
+def impatient(monkeypatch):
+    """Looks at locks often, and believes a silent holder elsewhere for a second."""
+    for module in (locks, "lorascope.work.sweep"):
+        name = module if isinstance(module, str) else module.__name__
+        monkeypatch.setattr(f"{name}.POLL", 0.05)
+        monkeypatch.setattr(f"{name}.BEAT", 0.2)
+    monkeypatch.setattr(locks, "STALE", 1.0)
+
+
+def test_a_cell_that_another_sweep_computes_is_waited_for(copied, impatient):
+    """The first of two sweeps does not end with an experiment lacking."""
+    sweep, folder = copied
+    cell = plan_sweep(sweep)[2]
+    name = folder.state(cell.key).about["hash"]
+    shutil.move(folder.run.cell(name), folder.root / "computed")
+    said, summaries = [], []
+    with held(folder.lock(name), "another sweep"):
+        state = status(sweep, folder.root).states[cell.key]
+        assert state.kind == "running" and state.about["pid"] == os.getpid()
+        first = threading.Thread(
+            target=lambda: summaries.append(run_sweep(sweep, folder.root, Here(), say=said.append))
+        )
+        first.start()
+        until = time.monotonic() + 60
+        while not any("waited for at the end" in line for line in said) and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        assert not summaries
+        shutil.move(folder.root / "computed", folder.run.cell(name))
+    first.join()
+    assert counts(summaries[0]) == {"whole": 6} and not summaries[0].errors and not summaries[0].lacking
+    assert sum(cell.words in line for line in said) == 2
+    assert f"[1/1] {cell.words}: whole before" in said
+
+
+def test_a_cell_that_another_sweep_gave_up_is_computed(copied, impatient):
     sweep, folder = copied
     cell = plan_sweep(sweep)[2]
     name = folder.state(cell.key).about["hash"]
     lose(folder, cell.key)
-    with held(folder.lock(name), "another sweep"):
-        state = status(sweep, folder.root).states[cell.key]
-        assert state.kind == "running" and state.about["pid"] == os.getpid()
-        summary = run_sweep(sweep, folder.root, Here(), reports=False)
-        assert counts(summary) == {"whole": 5, "running": 1} and not folder.run.is_whole(name)
-    assert counts(run_sweep(sweep, folder.root, Here(), reports=False)) == {"whole": 6}
+    # in a container that is gone: pids say nothing, and nobody touches the lock
+    far = dataclasses.replace(locks.me("another sweep"), host="elsewhere", machine="another boot")
+    folder.lock(name).write_text(json.dumps(dataclasses.asdict(far)))
+    engine = Here()
+    summary = run_sweep(sweep, folder.root, engine, reports=False)
+    assert counts(summary) == {"whole": 6} and [job.key for job in engine.jobs] == [cell.key] * 2
+    assert not folder.lock(name).exists()
+
+
+def test_an_experiment_that_another_sweep_finishes_is_waited_for(copied, impatient):
+    sweep, folder = copied
+    run = folder.experiment("r2")
+    run.manifest.unlink()
+    said, ended = [], []
+    with held(run.lock, "another sweep"):
+        first = threading.Thread(target=lambda: ended.append(run_sweep(sweep, folder.root, Here(), say=said.append)))
+        first.start()
+        time.sleep(1)
+        assert not ended and not run.manifest.exists()
+    first.join()
+    assert not ended[0].errors and run.is_told() and not run.lock.exists()
+
+
+def test_torn_records_and_locks_are_told_and_made_again(copied):
+    sweep, folder = copied
+    first, second = plan_sweep(sweep)[:2]
+    record = folder.root / "sweep" / "cells" / f"{first.key}.json"
+    record.write_text("")
+    name = folder.state(second.key).about["hash"]
+    lose(folder, second.key)
+    folder.lock(name).write_bytes(bytes(100))
+    said = []
+    assert counts(run_sweep(sweep, folder.root, Here(), reports=False, say=said.append)) == {"whole": 6}
+    assert {f"sweep/cells/{first.key}.json: empty or torn; made again",
+            f"sweep/running/{name}.lock: empty or torn; made again"} <= set(said)  # fmt: skip
+
+
+def test_a_folder_copied_with_its_links_followed_goes_on(done, tmp_path):
+    """`cp -rL`, and whatever else knows no links."""
+    sweep, folder, *_ = done
+    out, slugs = tmp_path / "out", [variant.slug for variant in sweep.variants]
+    shutil.copytree(folder.root, out)
+    copied = SweepFolder(out)
+    first, second = (copied.state(cell.key).about["hash"] for cell in plan_sweep(sweep)[:2])
+    # one that is whole in a copy alone
+    shutil.rmtree(copied.run.cell(first))
+    flip(copied.run.cell(second) / "adapter" / "adapter_model.safetensors")
+    os.truncate(copied.run.cell(second) / "train.log", 0)
+    engine, said = Here(), []
+    summary = run_sweep(sweep, out, engine, say=said.append)
+    assert counts(summary) == {"whole": 6} and not summary.errors and not engine.jobs
+    for slug in slugs:
+        assert (copied.experiment(slug).root / "cells").is_symlink()
+        line = f"experiments/{slug}/cells: a copy where a link should be (copied with cp -L?); linked again"
+        assert line in said
+
+
+def test_a_folder_of_its_own_where_a_link_should_be_is_refused(copied):
+    sweep, folder = copied
+    place = folder.experiment("r2").root / "cells"
+    place.unlink()
+    place.mkdir()
+    (place / "thesis.docx").write_text("all of it")
+    with pytest.raises(LorascopeError, match=r"r2/cells: is a folder of its own, with thesis\.docx in it"):
+        run_sweep(sweep, folder.root, Here())
+    assert (place / "thesis.docx").exists()
+    shutil.rmtree(place)
+    place.symlink_to(folder.root / "elsewhere")
+    assert not run_sweep(sweep, folder.root, Here()).lacking and place.exists()
+
+
+def test_cells_may_be_a_link_but_not_to_nowhere(copied, tmp_path):
+    sweep, folder = copied
+    key = plan_sweep(sweep)[1].key
+    shutil.move(folder.root / "cells", tmp_path / "scratch")
+    (folder.root / "cells").symlink_to(tmp_path / "scratch")
+    lose(folder, key)
+    (folder.experiment("r2").root / "report.html").unlink()
+    engine = Here()
+    summary = run_sweep(sweep, folder.root, engine)
+    assert counts(summary) == {"whole": 6} and not summary.errors and [job.key for job in engine.jobs] == [key, "r2"]
+    assert folder.experiment("r2").is_told() and (tmp_path / "scratch" / summary.states[key].about["hash"]).is_dir()
+    shutil.move(tmp_path / "scratch", tmp_path / "moved")
+    with pytest.raises(LorascopeError, match=r"cells: is a link to .*scratch, which isn't there; make that folder"):
+        run_sweep(sweep, folder.root, Here())
+
+
+def test_a_cell_that_is_a_link_to_nowhere_is_told_and_computed_again(copied):
+    sweep, folder = copied
+    cell = plan_sweep(sweep)[1]
+    name = folder.state(cell.key).about["hash"]
+    lose(folder, cell.key)
+    folder.run.cell(name).symlink_to("gone")
+    engine, said = Here(), []
+    assert counts(run_sweep(sweep, folder.root, engine, reports=False, say=said.append)) == {"whole": 6}
+    assert f"cells/{name}: a link that leads nowhere; computed again ({cell.words})" in said
+    assert [job.key for job in engine.jobs] == [cell.key] and not folder.run.cell(name).is_symlink()
 
 
 def test_cells_are_handed_back_where_the_worker_sees_no_folder(copied, tmp_path, monkeypatch):
@@ -348,7 +479,20 @@ def test_a_folder_that_the_node_does_not_see_is_told(done, tmp_path):
             return super().outcomes(work, [replace(job, out=str(tmp_path / "nowhere")) for job in jobs])
 
     summary = run_sweep(sweep, tmp_path / "out", Blind(), reports=False)
-    assert counts(summary) == {"missing": 6}
+    assert counts(summary) == {"missing": 6} and len(summary.lacking) == 6
+
+
+def test_the_command_does_not_end_with_0_where_something_is_lacking(
+    capsys, monkeypatch, tmp_path, corpus, backbone_folder
+):
+    class Blind(Here):
+        def outcomes(self, work, jobs):
+            return super().outcomes(work, [replace(job, out=str(tmp_path / "nowhere")) for job in jobs])
+
+    monkeypatch.setattr("lorascope.work.engines.local.LocalEngine", lambda *_: Blind())
+    grid = grid_file(tmp_path, corpus, backbone_folder, grid={"seed": [1]})
+    code, out, _ = call(capsys, grid, "--out", tmp_path / "sweep", "--set", "folds.only=[ann]", "--cells-only")
+    assert code == 3 and "2 cells are not whole; the same command computes them" in out
 
 
 def test_a_folder_with_other_things_in_it_is_refused(done, tmp_path):

@@ -48,7 +48,8 @@ def run_sweep(
     and write one table of all.
 
     `engine` is this machine by default; it is closed at the end. A cell that fails is told and keeps nobody waiting;
-    the same call tries it again. `finisher` runs the analyses (by default the engine). With `apart` the engine's
+    the same call tries it again. What another sweep computes in the same folder is waited for, and computed here where
+    that one gives it up or is gone. `finisher` runs the analyses (by default the engine). With `apart` the engine's
     workers don't see `out`: they hand their cells back. Without `reports` it ends with the cells.
     """
     summary = sweeps.compute_sweep(sweep, out, engine, finisher, apart, reports, say)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 
 from ..store.folder import RunFolder
+from ..store.locks import awaited
 from ..store.results import Results
 
 Say = Callable[[str], None]
 
 
 def report(folder: RunFolder, say: Say) -> Results:
-    """Tables, figures and report of what is computed."""
+    """Tables, figures and report of what is computed, when nobody else writes there."""
     from ..report import write_all
 
-    page = write_all(folder.root)
-    folder.tidy()
+    with awaited(folder.lock, uuid.uuid4().hex, say):
+        page = write_all(folder.root)
+        folder.tidy()
     say(f"report: {page}")
     return Results(folder.root)

@@ -100,7 +100,8 @@ def sweep_command(
 ) -> None:
     """Compute every cell of a grid of experiments once, on this machine or a cluster; then their reports and one table.
 
-    Exit code: 0 when all is whole, 1 when a cell or a report failed, 2 for bad input.
+    Exit code: 0 when all is whole, 1 when a cell or a report failed, 2 for bad input, 3 when something is lacking for
+    another reason, which the output tells.
     """
     from ..experiment.grid import load_sweep
 
@@ -128,5 +129,5 @@ def sweep_command(
     finisher = LocalEngine(1, threads, logs) if apart else None
     summary = run_sweep(sweep, out, chosen, finisher, apart, not cells_only, Clock())
     print_end(summary, out)
-    if summary.errors:
-        raise typer.Exit(1)
+    if summary.errors or summary.lacking:
+        raise typer.Exit(1 if summary.errors else 3)

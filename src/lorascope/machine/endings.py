@@ -61,13 +61,13 @@ def errno_of(error: BaseException) -> tuple[int, str | None] | None:
     """(errno, file) of what stopped the writing, wherever in the chain of an exception's causes it stands; None
     where it was something else.
 
-    safetensors tells it in words alone; numpy and torch not even so: theirs is `UNKNOWN`.
+    safetensors and shutil tell it in words alone; numpy and torch not even so: theirs is `UNKNOWN`.
     """
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno in (*FULL, *MISTAKEN):
             return seen.errno, None if seen.filename is None else os.fsdecode(seen.filename)
-        told = re.search(r"os error (\d+)", str(seen))
+        told = re.search(r"(?:os error |\[Errno )(\d+)", str(seen))
         if told and int(told.group(1)) in FULL:
             return int(told.group(1)), None
         if _SILENT.search(str(seen)):

@@ -33,10 +33,20 @@ def sync_folder(folder: Path) -> None:
             raise
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, and bring the entry of each that is new to the disk: else a power cut takes it
+    with everything in it, however well that was kept.
+    """
+    new = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in reversed(new):
+        sync_folder(place.parent)
+
+
 @contextlib.contextmanager
 def beside(path: Path, lasting: bool = True) -> Iterator[IO[bytes]]:
     """A file to write in the block; at its end it is brought to the disk, if it is to last, and moved to `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".partial", delete=False) as file:
         try:
             yield file

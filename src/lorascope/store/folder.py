@@ -27,6 +27,8 @@ def digest(content: Any) -> str:
 # where tables wait to be put in place, and those that they replace to be removed
 PARTIAL = ".analysis-partial"
 OLD = ".analysis-old"
+# who works in the folder
+LOCK = ".running.lock"
 ABOUT = "about.json"
 METRICS = "metrics.json"
 #: What is made last of all, from everything else: the run's own seal stands over it, and over manifest and configuration.
@@ -62,6 +64,11 @@ class RunFolder:
         """Tables of the analyses."""
         return self.root / "analysis"
 
+    @property
+    def lock(self) -> Path:
+        """The lock of whoever writes here what is told of all units together."""
+        return self.root / LOCK
+
     def holds_others(self) -> bool:
         """Whether anything lies in the folder but the configuration, tables of analyses, and what a killed run was
         writing before there was more.
@@ -69,7 +76,11 @@ class RunFolder:
         own = {self.config.name, PARTIAL, OLD, *([self.analysis.name] if (self.analysis / ABOUT).is_file() else [])}
         own |= {self.analyses.root.name} if self.analyses.holds_own_alone() else set()
         there = self.root.iterdir() if self.root.is_dir() else ()
-        return any(path.name not in own and not path.name.endswith(".partial") for path in there)
+        left = (LOCK, f".{LOCK}.")
+        return any(
+            path.name not in own and not path.name.endswith(".partial") and not path.name.startswith(left)
+            for path in there
+        )
 
     def cell(self, name: str) -> Path:
         """Folder of a finished cell."""

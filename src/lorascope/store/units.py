@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..errors import LorascopeError
 from . import seals
-from .files import read_json, sync_folder, write_json
+from .files import make_folder, read_json, sync_folder, write_json
 
 #: The form of a unit's folder, in its file of numbers: from 2 on it has a seal, and no names of the experiment in it.
 FORM = 2
@@ -92,8 +92,9 @@ class Units:
         """A folder to build a unit in; what an interrupted run left in it is still there, but for files that it was
         writing.
         """
+        make_place(self.root)
         partial = self._partial(name)
-        partial.mkdir(parents=True, exist_ok=True)
+        partial.mkdir(exist_ok=True)
         for file in partial.glob(".*.partial"):
             file.unlink()
         return partial
@@ -165,6 +166,17 @@ class Units:
             return "form" not in read_json(place / self.about)
         except LorascopeError:
             return True
+
+
+def make_place(folder: Path) -> None:
+    """Make a folder for units, which may be a link to one. Raises `LorascopeError` where something else is there."""
+    if folder.is_dir():
+        return
+    if folder.is_symlink():
+        raise LorascopeError(f"{folder}: is a link to {folder.readlink()}, which isn't there; make that folder")
+    if folder.exists():
+        raise LorascopeError(f"{folder}: is a file where a folder should be; move it away")
+    make_folder(folder)
 
 
 def clear(place: Path) -> None:

@@ -6,7 +6,9 @@ Everything is found again by its content: a finished cell or analysis is read, n
 
 from __future__ import annotations
 
+import contextlib
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,6 +21,7 @@ from ..experiment.planning import Cell, corpus_of, plan
 from ..machine import processes
 from ..models.weights.backbone import Backbone
 from ..store.folder import RunFolder, write_text
+from ..store.locks import awaited
 from ..training.arguments import check_arguments
 from ..training.inputs import Inputs
 from .kinds.analysis import compute_analysis
@@ -38,13 +41,14 @@ def compute(
     folder: RunFolder,
     say: Say = lambda _: None,
     first: Callable[[Manifest], None] | None = None,
+    owner: str | None = None,
 ) -> None:
     """Train and test every cell of an experiment and measure those that are analysed, as soon as they are whole.
     Processes of one launcher call this together.
 
     `first` is called when the first analysis was computed and others, or cells, are to come, with a manifest of what
-    there is until then. Raises
-    `LorascopeError` for bad input before anything is written.
+    there is until then. Where another works in the folder it is waited for; one with the same `owner` is known to be
+    dead. Raises `LorascopeError` for bad input before anything is written.
     """
     start, created = time.perf_counter(), moment()
     corpus = processes.first_before_others(lambda: corpus_of(experiment))
@@ -58,21 +62,40 @@ def compute(
 
     processes.on_first(lambda: _warn_of_disk(experiment, corpus, cells, units, folder, say))
     inputs, backbone = open_inputs(experiment, corpus, cells, say)
-    clips = inputs.clips
-    processes.on_first(lambda: _open_folder(folder, experiment, say))
-    base = base_manifest(created, corpus, backbone, experiment.backbone.context, clips) | {
-        "seeds": {
-            "training": list(experiment.seeds) or experiment.seed,
-            "folds": experiment.folds.seed,
-            "analysis": experiment.analysis.seed if experiment.analysis else None,
-        },
-        "processes": processes.count(),
-    }
+    with contextlib.ExitStack() as lock:
+        mine = owner or uuid.uuid4().hex
+        processes.on_first(lambda: lock.enter_context(awaited(folder.lock, mine, say)))
+        processes.on_first(lambda: _open_folder(folder, experiment, say))
+        base = base_manifest(created, corpus, backbone, experiment.backbone.context, inputs.clips) | {
+            "seeds": {
+                "training": list(experiment.seeds) or experiment.seed,
+                "folds": experiment.folds.seed,
+                "analysis": experiment.analysis.seed if experiment.analysis else None,
+            },
+            "processes": processes.count(),
+        }
+        manifest, optimistic = _compute_units(cells, units, inputs, backbone, folder, base, say, first)
+        if manifest["analyses"]:
+            processes.on_first(lambda: folder.show_analysis(manifest["analyses"][0]["hash"]))
+        processes.on_first(lambda: write_manifest(folder, manifest, optimistic, start))
+
+
+def _compute_units(
+    cells: Sequence[Cell],
+    units: Sequence[AnalysisUnit],
+    inputs: Inputs,
+    backbone: Backbone,
+    folder: RunFolder,
+    base: Manifest,
+    say: Say,
+    first: Callable[[Manifest], None] | None,
+) -> tuple[Manifest, list[str]]:
+    """Compute what is not whole; returns the manifest, and why results flatter the model."""
     done: list[dict[str, Any]] = []
     addresses: dict[str, str] = {}
     analyses: dict[str, dict[str, Any]] = {}
     for number, cell in enumerate(cells, 1):
-        name = cell.address(backbone.fingerprint, clips, inputs.labels)
+        name = cell.address(backbone.fingerprint, inputs.clips, inputs.labels)
         again = processes.on_first(lambda name=name: folder.cells.take_up(name, say))
         if again:
             metrics = read_cell(cell, folder, name)
@@ -93,11 +116,8 @@ def compute(
                 if new and first is not None and len(analyses) == 1 and more_to_come:
                     told = base | _results(done, units, analyses)
                     processes.on_first(lambda told=told, first=first: first(told))
-    manifest = base | _results(done, units, analyses)
-    if analyses:
-        processes.on_first(lambda: folder.show_analysis(manifest["analyses"][0]["hash"]))
     optimistic = [reason for metrics in done for reason in metrics["optimistic"]]
-    processes.on_first(lambda: write_manifest(folder, manifest, optimistic, start))
+    return base | _results(done, units, analyses), optimistic
 
 
 def _results(

@@ -113,10 +113,8 @@ def print_end(summary: Summary, out: Path) -> None:
     terminal = console()
     for line in summary.errors:
         terminal.print(f"failed: {line}", soft_wrap=True)
-    unfinished = Counter(state.kind for state in summary.states.values())
-    if unfinished["running"]:
-        several = [unit for unit in summary.planned if summary.states[unit.key].kind == "running"]
-        terminal.print(f"{_named(several)} are being computed by another sweep")
+    if summary.lacking:
+        terminal.print(f"{_named(summary.lacking)} are not whole; the same command computes them")
     if summary.errors:
         terminal.print(f"{len(summary.errors)} failed; the same command tries them again")
     if summary.table is not None:

@@ -5,6 +5,7 @@ belongs to each experiment alone.
 from __future__ import annotations
 
 import contextlib
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from ..errors import LorascopeError
 from ..experiment.analyses import AnalysisUnit, plan_analyses
 from ..experiment.grid import Sweep, Variant
 from ..experiment.planning import Cell, corpus_of, plan
+from ..store.locks import BEAT, POLL
 from .engines.engine import Engine
 from .engines.local import LocalEngine
 from .journal import PLACES, State, SweepFolder
@@ -69,6 +71,11 @@ class Summary:
     unfinished: dict[str, str] = field(default_factory=dict)
     finished: tuple[str, ...] = ()
     table: Path | None = None
+
+    @property
+    def lacking(self) -> tuple[Planned, ...]:
+        """The units that were to be computed and are neither whole nor known to have failed."""
+        return tuple(unit for unit in self.planned if self.states[unit.key].kind in ("missing", "running"))
 
     @property
     def errors(self) -> list[str]:
@@ -147,7 +154,8 @@ def _run(
     reports: bool,
     say: Say,
 ) -> Summary:
-    folder.create(sweep)
+    for line in folder.create(sweep):
+        say(line)
     owner = uuid.uuid4().hex
     cells = [unit for unit in planned if unit.kind == "cell"]
     analyses = [unit for unit in planned if unit.kind == "analysis"] if reports else []
@@ -157,7 +165,7 @@ def _run(
     _compute(cells, before, folder, owner, engine, apart, say)
     states = {unit.key: folder.state(unit.key, unit.kind) for unit in planned}
     if not reports:
-        return Summary(planned, states)
+        return Summary(tuple(cells), states)
     ready = [unit for unit in analyses if all(states[key].kind == "whole" for key in unit.needs)]
     # nodes that don't see the folder have none of its cells to measure: there is a finisher for that
     _compute(ready, before, folder, owner, finisher, False, say)
@@ -191,9 +199,36 @@ def _compute(
     say(engine.words)
     whole = frozenset(state.about["hash"] for state in before.values() if state.kind == "whole")
     jobs = [_job(unit, folder, owner, apart, whole if apart else frozenset()) for unit in todo]
-    for number, (job, outcome) in enumerate(_each(engine, jobs), 1):
-        told = _settle(folder, job, outcome)
-        say(f"[{number}/{len(jobs)}] {job.words}: {told}")
+    number, waited, told_of = 0, [], set()
+    while jobs or waited:
+        for job, outcome in _each(engine, jobs):
+            told = _settle(folder, job, outcome)
+            if outcome.state == "running":
+                waited.append(job)
+                if job.key not in told_of:
+                    say(f"{job.words}: {told}; waited for at the end")
+                told_of.add(job.key)
+                continue
+            number += 1
+            say(f"[{number}/{len(todo)}] {job.words}: {told}")
+        jobs = _freed(waited, folder)
+        waited = [job for job in waited if job.key not in {freed.key for freed in jobs}]
+
+
+def _freed(waited: Sequence[Job], folder: SweepFolder) -> list[Job]:
+    """Wait until nobody computes one of the units any more that others computed; returns the jobs to do again: for one
+    that is whole now or was given up, and for one whose holder is gone, which the job is told.
+    """
+    while waited:
+        if waited[0].apart:
+            # the lock is on the node, which is asked again
+            time.sleep(BEAT)
+            return list(waited)
+        time.sleep(POLL)
+        freed = [job for job in waited if folder.state(job.key, job.kind).kind != "running"]
+        if freed:
+            return [replace(job, gone=folder.abandoned(job.key, job.kind)) for job in freed]
+    return []
 
 
 def _each(engine: Engine, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:

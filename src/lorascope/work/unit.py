@@ -28,7 +28,7 @@ from ..machine.endings import storage_line
 from ..store import seals
 from ..store.cache import cache_folder
 from ..store.folder import RunFolder, digest, read_json
-from ..store.locks import held, now
+from ..store.locks import held, in_words, now
 from .journal import SweepFolder
 
 
@@ -38,7 +38,8 @@ class Job:
     "experiment" finishes the whole experiment `key`.
 
     `out` is the sweep's folder and `here` the folder that relative paths are relative to. `apart` says that the worker
-    doesn't see `out` and hands its cell back as bytes; `whole` names the cells that are there already.
+    doesn't see `out` and hands its cell back as bytes; `whole` names the cells that are there already. `gone` is a lock of
+    the unit whose holder is known to be gone (`store.locks.abandoned`).
     """
 
     kind: Literal["cell", "analysis", "experiment"]
@@ -50,6 +51,7 @@ class Job:
     here: str
     apart: bool = False
     whole: frozenset[str] = frozenset()
+    gone: str = ""
 
 
 @dataclass(frozen=True)
@@ -129,14 +131,12 @@ def _compute(job: Job) -> Outcome:
     folder.record(job.key, {"hash": name}, job.kind)
     if name in job.whole:
         return Outcome("whole", name)
-    with held(folder.lock(name), job.owner) as other:
+    with held(folder.lock(name), job.owner, job.gone) as other:
         # asked while the lock is held, since another may have finished it just now
         if folder.units(job.kind).take_up(name, print, building=other is not None):
             return Outcome("whole", name)
         if other is not None:
-            return Outcome(
-                "running", name, error=f"{other.host} computes it (process {other.pid}, since {other.since})"
-            )
+            return Outcome("running", name, error=f"computed by {in_words(other)}")
         folder.note("started", name, job.key)
         if job.kind == "cell":
             opened.compute_cell(job.key, name, folder.run)
@@ -162,7 +162,7 @@ def _apart(job: Job) -> Outcome:
 def _finish(job: Job) -> Outcome:
     from .run import compute
 
-    compute(job.experiment, SweepFolder(job.out).experiment(job.key))
+    compute(job.experiment, SweepFolder(job.out).experiment(job.key), print, owner=job.owner)
     return Outcome("whole", computed=True)
 
 

@@ -17,8 +17,9 @@ Table = dict[str, Any]
 
 @dataclass(frozen=True)
 class Section:
-    """One figure's part of the page. `how` names the macro that explains it; `needs` the tables without which there is nothing to show;
-    `asked` says that a config must name its measure."""
+    """One figure's part of the page. `how` names the macro that explains it; `needs` the tables without which there is
+    nothing to show; `asked` says that a config must name its measure.
+    """
 
     id: str
     title: str
@@ -175,7 +176,8 @@ SECTIONS = (
         "rank_dial",
         "Figure 6: rank dial",
         "fig6",
-        "UAR, loss and flipped answers over the share of directions kept: those with the largest σ, and as many at random.",
+        "UAR, loss and flipped answers over the share of directions kept: those with the largest σ, and as many at "
+        "random.",
         ("rank_dial",),
         (readings.rank_dial_reading,),
         tables=lambda folder: _of_table(
@@ -218,7 +220,8 @@ SECTIONS = (
         "weights",
         "Figure 8: weights of the update",
         "fig8",
-        "Spectrum of ΔW by layer, its share within W's leading subspaces, and intruder dimensions against random updates.",
+        "Spectrum of ΔW by layer, its share within W's leading subspaces, and intruder dimensions against random "
+        "updates.",
         ("weights",),
         (readings.weights_reading,),
         tables=lambda folder: [
@@ -256,7 +259,8 @@ SECTIONS = (
         "probes",
         "Figure 9: probes",
         "fig9",
-        "How well a linear probe reads each target off the stream at every depth, frozen and trained, beside its control.",
+        "How well a linear probe reads each target off the stream at every depth, frozen and trained, beside its "
+        "control.",
         ("probes",),
         (readings.probes_reading,),
         tables=lambda folder: _of_table(
@@ -282,7 +286,8 @@ SECTIONS = (
         "frames",
         "Figure 10: frame lens",
         "fig10",
-        "What each tenth of a clip gives to the gold class at the top, and the share of frames that make half, by depth.",
+        "What each tenth of a clip gives to the gold class at the top, and the share of frames that make half, by "
+        "depth.",
         ("frame_profile", "frame_focus"),
         (readings.frames_reading,),
         asked=True,

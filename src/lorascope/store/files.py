@@ -21,7 +21,9 @@ _NO_FOLDERS = (errno.EINVAL, errno.EACCES, errno.EBADF, errno.EISDIR, errno.ENOT
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring a folder's list of entries to the disk, where the file system can: a move into it then survives a power cut."""
+    """Bring a folder's list of entries to the disk, where the file system can: a move into it then survives a power
+    cut.
+    """
     try:
         descriptor = os.open(folder, os.O_RDONLY)
         try:

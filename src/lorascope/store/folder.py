@@ -1,4 +1,6 @@
-"""The run folder: where things lie, how they are named by their content, and how they are written whole or not at all."""
+"""The run folder: where things lie, how they are named by their content, and how they are written whole or
+not at all.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ OLD = ".analysis-old"
 LOCK = ".running.lock"
 ABOUT = "about.json"
 METRICS = "metrics.json"
-#: What is made last of all, from everything else: the run's own seal stands over it, and over manifest and configuration.
+#: What is made last of all, from everything else: the run's own seal stands over it, and over manifest and
+#: configuration.
 TOLD = ("table1.csv", "table1.md", "table1.tex", "comparison.csv", "report.html", "figures", "units", "findings")
 
 

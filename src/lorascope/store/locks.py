@@ -1,8 +1,8 @@
 """Who computes something: a lock is a small file that names its holder, who keeps touching it.
 
-A holder on this machine is asked for as a process: boot, pid namespace, pid and the process' start are those in the lock,
-or it is gone. Of one elsewhere (another host, another container) only the touches are seen: it is gone when this process
-has watched the file for a while without a change. Clocks of two machines are never compared.
+A holder on this machine is asked for as a process: boot, pid namespace, pid and the process' start are those in the
+lock, or it is gone. Of one elsewhere (another host, another container) only the touches are seen: it is gone when this
+process has watched the file for a while without a change. Clocks of two machines are never compared.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from typing import NamedTuple
 
 from .files import make_folder
 
-#: Seconds between two touches of a lock, and for how many it must be watched unchanged until a holder elsewhere is gone:
-#: more than the minute for which NFS shows old attributes.
+#: Seconds between two touches of a lock, and for how many it must be watched unchanged until a holder elsewhere is
+#: gone: more than the minute for which NFS shows old attributes.
 BEAT = 10.0
 STALE = 120.0
 #: Seconds between two looks at a lock that is waited for.
@@ -41,9 +41,9 @@ _watched: dict[Path, tuple[str, float, float]] = {}
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lock: `owner` is the job, the same when its engine tries it again; `since` is ISO 8601. `machine` names
-    what pids are counted in (a boot and a pid namespace), `started` tells the process from an earlier one of its pid;
-    both are empty where they cannot be known.
+    """Who holds a lock: `owner` is the job, the same when its engine tries it again; `since` is ISO 8601. `machine`
+    names what pids are counted in (a boot and a pid namespace), `started` tells the process from an earlier one of its
+    pid; both are empty where they cannot be known.
     """
 
     owner: str
@@ -74,23 +74,26 @@ def now() -> str:
 
 
 def holder(lock: Path) -> Holder | None:
-    """Who holds a lock, as far as this process can tell; None where nobody does: it is not there or torn, its process is
-    gone from this machine, or it was watched from here and did not change (`holder` must then be asked again and again).
+    """Who holds a lock, as far as this process can tell; None where nobody does: it is not there or torn, its process
+    is gone from this machine, or it was watched from here and did not change (`holder` must then be asked again and
+    again).
     """
     found = _read(lock)
     return None if found is None or _is_gone(lock, found) else found.holder
 
 
 def abandoned(lock: Path) -> str:
-    """What `held` in another process is told to take over as `gone`: the lock as this process watched it for long enough
-    without a change; empty where it did not.
+    """What `held` in another process is told to take over as `gone`: the lock as this process watched it for long
+    enough without a change; empty where it did not.
     """
     found = _read(lock)
     return found.sign if found is not None and found.holder is not None and _is_gone(lock, found) else ""
 
 
 def remove_torn(lock: Path) -> bool:
-    """Remove a lock that names nobody, as one may be after a crash of the machine: empty or cut off; False for others."""
+    """Remove a lock that names nobody, as one may be after a crash of the machine: empty or cut off; False for
+    others.
+    """
     found = _read(lock)
     if found is None or found.holder is not None:
         return False
@@ -224,7 +227,8 @@ def _is_gone(lock: Path, found: _Found) -> bool:
 def _silence(lock: Path, sign: str) -> float:
     """For how many seconds this process has watched a lock without a change.
 
-    A pause between two looks counts as one beat at most: where both machines slept, the holder gets its time to wake up.
+    A pause between two looks counts as one beat at most: where both machines slept, the holder gets its time to wake
+    up.
     """
     before, last, silent = _watched.get(lock, ("", 0.0, 0.0))
     here = time.monotonic()

@@ -1,15 +1,12 @@
 """The folder of a sweep: cells and analyses that all its experiments share, what is known of each, and a journal of who
 computed what.
 
-grid.yaml                    the grid with its base experiment
-cells/<hash>/                finished cells, as in any run
-analyses/<hash>/             finished analyses, as in any run
-experiments/<name>/          a run folder each, whose cells and analyses are those above
-sweep/cells/<key>.json       what became of a planned cell: its hash, or its error
-sweep/analyses/<key>.json    the same of a planned analysis
-sweep/running/<hash>.lock    who computes a cell or an analysis
-sweep/journal/*.jsonl        a line when one is started, whole or failed; a file for each process, so that no two write one
-table1.{csv,md}              Table 1 of all experiments
+grid.yaml                    the grid with its base experiment cells/<hash>/                finished cells, as in any
+run analyses/<hash>/             finished analyses, as in any run experiments/<name>/          a run folder each, whose
+cells and analyses are those above sweep/cells/<key>.json       what became of a planned cell: its hash, or its error
+sweep/analyses/<key>.json    the same of a planned analysis sweep/running/<hash>.lock    who computes a cell or an
+analysis sweep/journal/*.jsonl        a line when one is started, whole or failed; a file for each process, so that no
+two write one table1.{csv,md}              Table 1 of all experiments
 """
 
 from __future__ import annotations

@@ -31,7 +31,9 @@ def show(sweep: Sweep, out: Path, dry_run: bool, gflops: float | None = None, as
 
 
 def described(sweep: Sweep, summary: Summary, costs: dict[str, Estimate] | None = None) -> dict[str, Any]:
-    """A sweep and the state of its cells as plain data; with `costs` also the seconds that each may take on one worker."""
+    """A sweep and the state of its cells as plain data; with `costs` also the seconds that each may take on
+    one worker.
+    """
     units: dict[str, list[dict[str, Any]]] = {"cell": [], "analysis": []}
     for one in summary.planned:
         state = summary.states[one.key]

@@ -1,5 +1,5 @@
-"""The job of a sweep: every cell of every experiment of a grid, once, on an engine; then every analysis, once; then what
-belongs to each experiment alone.
+"""The job of a sweep: every cell of every experiment of a grid, once, on an engine; then every analysis, once; then
+what belongs to each experiment alone.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Planned:
-    """A unit that a sweep needs: a `cell` of the plan of `variant`, or an `analysis`, whose main cell is `cell`; and the
-    slugs of all experiments that share it. `corpus` is that of the experiment.
+    """A unit that a sweep needs: a `cell` of the plan of `variant`, or an `analysis`, whose main cell is `cell`; and
+    the slugs of all experiments that share it. `corpus` is that of the experiment.
     """
 
     key: str
@@ -88,8 +88,8 @@ class Summary:
 
 
 def plan_sweep(sweep: Sweep) -> tuple[Planned, ...]:
-    """Every cell of a sweep once, in the order of its experiments, then every analysis once; reads the corpora's labels,
-    but neither sounds nor weights.
+    """Every cell of a sweep once, in the order of its experiments, then every analysis once; reads the corpora's
+    labels, but neither sounds nor weights.
 
     Raises `LorascopeError`, naming the experiment, where one cannot be planned.
     """
@@ -132,8 +132,8 @@ def compute_sweep(
     reports: bool = True,
     say: Say = lambda _: None,
 ) -> Summary:
-    """Compute every cell and every analysis that is not whole, and finish every experiment of which all are; arguments as
-    for `lorascope.run_sweep`. It knows no pages.
+    """Compute every cell and every analysis that is not whole, and finish every experiment of which all are; arguments
+    as for `lorascope.run_sweep`. It knows no pages.
     """
     planned, folder = plan_sweep(sweep), SweepFolder(Path(out).resolve())
     with contextlib.ExitStack() as engines:

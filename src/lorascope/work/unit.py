@@ -38,8 +38,8 @@ class Job:
     "experiment" finishes the whole experiment `key`.
 
     `out` is the sweep's folder and `here` the folder that relative paths are relative to. `apart` says that the worker
-    doesn't see `out` and hands its cell back as bytes; `whole` names the cells that are there already. `gone` is a lock of
-    the unit whose holder is known to be gone (`store.locks.abandoned`).
+    doesn't see `out` and hands its cell back as bytes; `whole` names the cells that are there already. `gone` is a lock
+    of the unit whose holder is known to be gone (`store.locks.abandoned`).
     """
 
     kind: Literal["cell", "analysis", "experiment"]
@@ -56,11 +56,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job. `state` is whole, failed or running (another sweep computes the unit); `computed` says whether
-    this job did it. `unit` is the unit's address.
+    """What became of a job. `state` is whole, failed or running (another sweep computes the unit); `computed` says
+    whether this job did it. `unit` is the unit's address.
 
-    `error` is one line, `trace` Python's traceback of an error that is none of the user's. `packed` is the cell where the
-    worker couldn't write it in place.
+    `error` is one line, `trace` Python's traceback of an error that is none of the user's. `packed` is the cell where
+    the worker couldn't write it in place.
     """
 
     state: Literal["whole", "failed", "running"]

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from ...errors import LorascopeError
-from ..corpus import OPTIONAL, About, Recordings, named_speakers
+from ..corpus import TIMES, About, Recordings, named_speakers
 from ..labels import suggestion
 from .files import ANY_SUFFIX, clip_ids, files_below, sound_files, without_label
 from .tables import filled, read_table
@@ -91,8 +91,10 @@ def _from_metadata(file: Path, root: Path, emotion: str | None, speaker: str | N
     table["speaker"] = pd.NA if who is None else rows[who].replace("", pd.NA)
     if text is not None:
         table["text"] = rows[text]
-    for column in set(OPTIONAL) & {"gender", "session", "language"} & set(rows):
-        table[column] = rows[column]
+    # the corpus' own: folds may group by them; times are those of pieces, which an audiofolder has not
+    for column in rows:
+        if column not in ("file_name", label, who, text, *table.columns, "id", *TIMES, "split"):
+            table[column] = rows[column]
     table["split"] = [_split(path.relative_to(root)) for path in paths] if "split" not in rows else rows["split"]
     return table, where
 

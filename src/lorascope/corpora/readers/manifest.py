@@ -1,5 +1,5 @@
 """Any corpus by a manifest: CSV, TSV or Parquet with columns path, speaker, emotion, and optionally id, start, end, split, session, text, gender,
-language. What other programs write is understood where it is clear, and told."""
+language. Further columns are kept: folds may group by them, and a task be named after one. What other programs write is understood where it is clear, and told."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ...errors import LorascopeError
-from ..corpus import OPTIONAL, REQUIRED, About, Recordings, named_speakers
+from ..corpus import OPTIONAL, REQUIRED, TIMES, About, Recordings, named_speakers
 from ..labels import suggestion
 from .dialects import seconds
 from .files import clip_ids
@@ -19,7 +19,6 @@ from .tables import filled, need, read_table
 ABOUT = About("Any corpus by a manifest (CSV, TSV, Parquet)", "any", "any", None, None, "the corpus' own", "none")
 #: Other programs' names of the column path, in any case.
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "audio", "wav")
-TIMES = ("start", "end", "duration")
 
 
 def read(root: Path, columns: Mapping[str, str] | None = None) -> Recordings:
@@ -54,8 +53,7 @@ def read(root: Path, columns: Mapping[str, str] | None = None) -> Recordings:
     if "id" not in table:
         table["id"] = _ids(table, file.parent)
     table["speaker"], unknown = named_speakers(table["speaker"])
-    kept = ["id", *REQUIRED, *(column for column in OPTIONAL if column in table)]
-    return Recordings(table[kept], where=where, notes=(*notes, *unknown))
+    return Recordings(table, where=where, notes=(*notes, *unknown))
 
 
 def _named(table: pd.DataFrame, columns: Mapping[str, str], file: Path) -> tuple[pd.DataFrame, list[str]]:

@@ -29,7 +29,7 @@ from .work.journal import SweepFolder
 from .work.kinds.given import analyse_folds, analyse_given
 from .work.manifest import moment, write_manifest
 from .work.run import compute
-from .work.sources import default_context, open_backbone
+from .work.sources import default_context, open_backbone, task_of
 from .work.sweep import Summary
 from .work.unit import failure
 
@@ -138,7 +138,7 @@ def analyze_folds(
     names = name_each(adapters)
     sick = _sick(backbone, adapters, say)
     with _told_by(sick):
-        context = _common(backbone, names, labels, context)
+        context = _common(backbone, names, labels, context, task_of(corpus))
         manifest = analyse_folds(
             backbone, names, test_speakers, folder, corpus, root, frozen, context, labels, settings, created, say
         )
@@ -204,7 +204,7 @@ def analyze_several(
     others = folder.is_dir() and any(p.name not in names and p.suffix != ".partial" for p in folder.iterdir())
     if folder.is_file() or (others and not (folder / TABLE).is_file()):
         raise LorascopeError(f"--out {out}: is not empty and holds no adapters side by side; give a new folder")
-    context = _common(backbone, names, labels, context)
+    context = _common(backbone, names, labels, context, task_of(corpus))
     results: dict[str, Results] = {}
     for number, (name, adapter) in enumerate(names.items(), 1):
         say(f"[{number}/{len(names)}] adapter {name}")
@@ -286,14 +286,16 @@ def name_each(adapters: Sequence[str | Path]) -> dict[str, str | Path]:
     return names
 
 
-def _common(backbone: str, names: Mapping[str, str | Path], labels: Sequence[str] | None, context: str | None) -> str:
+def _common(
+    backbone: str, names: Mapping[str, str | Path], labels: Sequence[str] | None, context: str | None, task: str
+) -> str:
     """The context of all adapters, `context` where it is given; every one is opened once, so that bad input is told
     before anything is written.
     """
     contexts: dict[str, str] = {}
     classes: dict[str, frozenset[str]] = {}
     for name, adapter in names.items():
-        opened = open_backbone(backbone, adapter, labels)
+        opened = open_backbone(backbone, adapter, labels, task)
         open_adapted(opened.base, opened.source)
         contexts[name] = context or default_context(opened, backbone)
         classes[name] = frozenset(opened.classes)

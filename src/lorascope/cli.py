@@ -166,6 +166,10 @@ def analyze_command(
         list[str] | None,
         typer.Option("--option", metavar="KEY=VALUE", help="An option of the corpus' reader; repeatable."),
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", help="What the classes are of, if not emotion: labels are taken as they are."),
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the analysis section; repeatable."),
@@ -180,8 +184,8 @@ def analyze_command(
     config = analysis_from(overrides or [])
     section = (
         corpus
-        if corpus_config is None and not reader_options
-        else corpus_from_file(corpus, corpus_config, reader_options or [])
+        if corpus_config is None and not reader_options and task is None
+        else corpus_from_file(corpus, corpus_config, reader_options or [], task)
     )
     from .api import analyze, analyze_folds, analyze_several
     from .machine.environment import quiet

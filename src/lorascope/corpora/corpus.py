@@ -80,8 +80,7 @@ class Corpus:
     """Clips by id with path, speaker, emotion (one of `classes`) and where known text, gender, session, language,
     split, start, end, duration.
 
-    Whatever other columns the corpus' own table has are kept behind those, as text or as they are: folds may group by
-    them. `left_out` (columns reason, clips) counts every clip that was found but isn't used. `notes` are for the reader of
+    Whatever other columns the corpus' own table has are kept behind those: folds may group by them. `left_out` (columns reason, clips) counts every clip that was found but isn't used. `notes` are for the reader of
     results; `optimistic` names leaks that were asked for. `parts` names the two corpora that were joined, the first to
     be trained on, the second to be tested (column `corpus`).
     """
@@ -181,7 +180,7 @@ def corpus_from(
 
 def relabelled(found: Recordings, task: str, own_labels: bool) -> Recordings:
     """Recordings whose labels are those of a task: the column of the task's name (of sentence, text), else the reader's
-    labels where those are whatever the user's table gives (`own_labels`). Clips without a label are counted as left out.
+    labels where those are whatever the user's table gives (`own_labels`). Clips without one are counted as left out.
     """
     if task == EMOTION:
         return found

@@ -122,8 +122,8 @@ class Experiment(Section):
     """A whole experiment: corpus, backbone, methods, folds, analysis.
 
     `methods` are settings by names of the user's choice; `frozen` and `lora` are among them unless they are null. With
-    a `test_corpus`, `corpus` is trained on and `test_corpus` tested; task and classes are those of `corpus`, its label map
-    is its own. `precision` is that of training; the analyses run in float32. `seed` seeds head, adapter, order of clips
+    a `test_corpus`, `corpus` is trained on and `test_corpus` tested; task and classes are those of `corpus`, its label
+    map is its own. `precision` is that of training; the analyses run in float32. `seed` seeds head, adapter, order of clips
     and dropout, in all folds alike. `seeds` are several in its place: everything is trained once with each, and what is
     drawn comes from seed and fold, so that no two folds begin alike. `trainer` holds further arguments of Hugging
     Face's Trainer.
@@ -299,9 +299,9 @@ def analysis_from(overrides: Sequence[str]) -> AnalysisConfig:
         raise LorascopeError(f"--set: {explain(error, AnalysisConfig)}") from error
 
 
-def corpus_from_file(reader: str, file: Path | None, options: Sequence[str]) -> CorpusConfig:
-    """The corpus section of a YAML file (or none) for a reader, with `key=value` options of the reader. Raises
-    `LorascopeError` naming the wrong key.
+def corpus_from_file(reader: str, file: Path | None, options: Sequence[str], task: str | None = None) -> CorpusConfig:
+    """The corpus section of a YAML file (or none) for a reader, with `key=value` options of the reader and, where it is
+    given, the task. Raises `LorascopeError` naming the wrong key.
     """
     data: Any = {}
     if file is not None:
@@ -313,7 +313,7 @@ def corpus_from_file(reader: str, file: Path | None, options: Sequence[str]) -> 
         data = data.get("corpus", data) if isinstance(data, dict) else data
         if not isinstance(data, dict):
             raise LorascopeError(f"--corpus-config {file}: not a mapping; give keys as in a configuration's corpus")
-    data = {**data, "reader": reader}
+    data = {**data, "reader": reader} | ({} if task is None else {"task": task})
     for option in options:
         _apply(data, f"options.{option}")
     try:

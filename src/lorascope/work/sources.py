@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..corpora import DEFAULT_CLASSES, READERS, Corpus
+from ..corpora import DEFAULT_CLASSES, EMOTION, READERS, Corpus
 from ..corpora.folds.folds import sample_from
 from ..corpora.labels import SYNONYMS, match_classes, taken_classes
 from ..errors import LorascopeError
@@ -138,13 +138,13 @@ class Opened:
     classes: tuple[str, ...]
 
 
-def open_backbone(name: str, adapter: str | Path, labels: Sequence[str] | None) -> Opened:
+def open_backbone(name: str, adapter: str | Path, labels: Sequence[str] | None, task: str = EMOTION) -> Opened:
     """Read an adapter's folder and load the backbone for it. Raises `LorascopeError` where either cannot be read or the class names don't fit."""
     source = read_source(adapter_folder(adapter))
     head = source.head
     base = load_backbone(name)
     if not answers(base, source):
-        return Opened(base, source, taken_classes(labels) if labels else DEFAULT_CLASSES)
+        return Opened(base, source, taken_classes(labels) if labels else DEFAULT_CLASSES if task == EMOTION else ())
     names = labels or source.classes or base.labels
     if not names:
         raise LorascopeError(
@@ -168,20 +168,26 @@ def open_backbone(name: str, adapter: str | Path, labels: Sequence[str] | None) 
     if "classifier.weight" in head and (not base.has_head or count != base.model.config.num_labels):
         # a projector of the adapter's own replaces the backbone's; without, the backbone's stays
         base = with_new_head(base, names, head["classifier.weight"].shape[1])
-    return Opened(base, source, taken_classes(labels) if labels else match_classes(names))
+    # of another task than emotion names have no synonyms
+    return Opened(base, source, taken_classes(names) if labels or task != EMOTION else match_classes(names))
+
+
+def task_of(corpus: str | CorpusConfig) -> str:
+    """What the classes of a corpus, by its reader's name or whole section, are of."""
+    return EMOTION if isinstance(corpus, str) else corpus.task
 
 
 def corpus_section(corpus: str | CorpusConfig, root: str | Path | None, classes: Sequence[str]) -> CorpusConfig:
     """The corpus that an adapter is analysed on, with the adapter's classes. Instead of a reader's name there may be a path: a manifest, its folder, or
     an audiofolder. Classes that are no emotions are the corpus' own labels, as they are written there.
     """
-    section = corpus
-    if isinstance(section, str):
-        path = Path(section).expanduser()
-        if section not in READERS and path.exists():
-            manifest = path.is_file() or any((path / f"manifest.{end}").is_file() for end in ("csv", "tsv", "parquet"))
-            section, root = "csv" if manifest else "audiofolder", path
-        section = CorpusConfig(reader=section)
+    section = CorpusConfig(reader=corpus) if isinstance(corpus, str) else corpus
+    path = Path(section.reader).expanduser()
+    if section.reader not in READERS and path.exists():
+        manifest = path.is_file() or any((path / f"manifest.{end}").is_file() for end in ("csv", "tsv", "parquet"))
+        section, root = section.model_copy(update={"reader": "csv" if manifest else "audiofolder"}), path
+    if section.task != EMOTION:
+        return section.model_copy(update={"classes": tuple(classes)} | ({} if root is None else {"root": str(root)}))
     own = {name: name for name in classes if name not in SYNONYMS and name not in (section.label_map or {}).values()}
     changes: dict[str, Any] = {"classes": tuple(classes), "label_map": {**own, **(section.label_map or {})} or None}
     return section.model_copy(update=changes | ({} if root is None else {"root": str(root)}))
@@ -205,7 +211,7 @@ def in_order(
         names = [labels[key] for key in sorted(labels, key=int)]
     if not names:
         return head
-    theirs = match_classes(names)
+    theirs = tuple(names) if set(names) == set(classes) else match_classes(names)
     if set(theirs) != set(classes):
         raise LorascopeError(
             f"frozen {folder}: its classes are {', '.join(theirs)}, the adapter's are {', '.join(classes)}; give the baseline of the same classes"

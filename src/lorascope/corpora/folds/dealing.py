@@ -81,8 +81,8 @@ def groups_of(corpus: Corpus, column: str) -> pd.Series:
     if len(moving) and not speakers_are_classes(corpus):
         raise LorascopeError(
             f"{corpus.name}: speaker {moving.index[0]} is in {moving.iloc[0]} {grouped(column)} "
-            f"({len(moving)} speakers are in several) and would be in two parts; use folds.protocol leave_one_speaker_out or speaker_groups "
-            "without folds.group_by"
+            f"({len(moving)} speakers are in several) and would be in two parts; use folds.protocol "
+            "leave_one_speaker_out or speaker_groups without folds.group_by"
         )
     return groups.reindex(corpus.clips.index)
 

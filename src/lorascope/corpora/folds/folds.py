@@ -1,4 +1,6 @@
-"""Folds in which no speaker and no group is in two parts, and the seeded sample of held-out clips that the analyses look at."""
+"""Folds in which no speaker and no group is in two parts, and the seeded sample of held-out clips that the analyses
+look at.
+"""
 
 from __future__ import annotations
 
@@ -116,7 +118,7 @@ def _fold(corpus: Corpus, parts: Parts, selection: str, group_by: str | None) ->
 
 
 def check_fold(fold: Fold, corpus: Corpus) -> None:
-    """Raise `LorascopeError` where a speaker, a group or a clip is in two parts or in one that doesn't name the speaker,
+    """Raise `LorascopeError` where a speaker, group or clip is in two parts or in one that doesn't name the speaker,
     a clip to be tested or validated on is of an unknown speaker, or a part is empty or lacks a class that it needs.
     """
     parts = {part: set(getattr(fold, part)) for part in ("train", "validation", "test")}

@@ -135,8 +135,8 @@ def _hold_out(corpus: Corpus, train: pd.Series, choices: Choices) -> tuple[pd.Se
         return train, train & False, []
     if speakers_are_classes(corpus):
         raise LorascopeError(
-            f"{corpus.name}: its own split has no validation part, and no speaker can be held out where speakers are the "
-            "classes; give folds.selection test_fold, or folds.protocol leave_one_group_out"
+            f"{corpus.name}: its own split has no validation part, and no speaker can be held out where speakers are "
+            "the classes; give folds.selection test_fold, or folds.protocol leave_one_group_out"
         )
     speakers = sorted(set(corpus.clips.loc[train, "speaker"]) - {UNKNOWN_SPEAKER})
     if len(speakers) < 2:

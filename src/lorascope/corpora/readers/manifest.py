@@ -1,5 +1,8 @@
-"""Any corpus by a manifest: CSV, TSV or Parquet with columns path, speaker, emotion, and optionally id, start, end, split, session, text, gender,
-language. Further columns are kept: folds may group by them, and a task be named after one. What other programs write is understood where it is clear, and told."""
+"""Any corpus by a manifest: CSV, TSV or Parquet with columns path, speaker, emotion, and optionally id, start, end, split,
+session, text, gender,
+language. Further columns are kept: folds may group by them, and a task be named after one. What other programs write is
+understood where it is clear, and told.
+"""
 
 from __future__ import annotations
 

@@ -32,6 +32,7 @@ from ..sources import (
     open_backbone,
     prepare,
     samples_of,
+    task_of,
     with_acoustics,
 )
 from .analysis import about_of
@@ -63,7 +64,7 @@ def analyse_given(
     whole in the folder is taken up. With `test_speakers` the clips are theirs; `fold` is what the adapter is called
     among others of its kind.
     """
-    opened = open_backbone(backbone, adapter, labels)
+    opened = open_backbone(backbone, adapter, labels, task_of(corpus))
     base, source, classes = opened.base, opened.source, opened.classes
     chosen_context = context or default_context(opened, backbone)
     if chosen_context == "full" and not base.model.has_window:
@@ -75,6 +76,7 @@ def analyse_given(
         notes.append("The frozen baseline's head is left aside, since the adapter has none to compare it with.")
     section = corpus_section(corpus, root, classes)
     clips = _load(section)
+    classes = classes or clips.classes
     heard = clips if test_speakers is None else _of_speakers(clips, test_speakers, adapter)
     sample, counts = choose(heard, clip_ids, settings)
     kept = replace(clips, clips=clips.clips.loc[list(sample["clip"])])
@@ -134,6 +136,7 @@ def _load(section: CorpusConfig) -> Corpus:
         classes=section.classes,
         label_map=section.label_map,
         exclude=section.exclude,
+        task=section.task,
         **section.options,
     )
 
@@ -173,7 +176,7 @@ def analyse_folds(
             )
     _refuse_shared(dict(zip(adapters, test_speakers, strict=True)))
     # before anything is measured
-    classes = open_backbone(backbone, next(iter(adapters.values())), labels).classes
+    classes = open_backbone(backbone, next(iter(adapters.values())), labels, task_of(corpus)).classes
     clips = _load(corpus_section(corpus, root, classes))
     for adapter, speakers in zip(adapters.values(), test_speakers, strict=True):
         _of_speakers(clips, speakers, adapter)

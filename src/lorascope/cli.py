@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from . import __version__
-from .errors import LorascopeError
+from .errors import LorascopeError, told_to
 from .machine.endings import FULL, Signals, errno_of, standard_output_is_gone, storage_line, use_utf8_names
 from .machine.requirements import require
 
@@ -200,21 +200,22 @@ def analyze_command(
         "say": _Clock(),
     }
     heard = [[name.strip() for name in names.split(",") if name.strip()] for names in test_speakers or ()]
-    if heard and len(adapter) > 1:
-        if clip_ids is not None:
-            raise LorascopeError("--clip-ids and --test-speakers choose the clips in two ways; give one of them")
-        _show(analyze_folds(backbone, adapter, heard, out, section, frozen=frozen, **options))
-        return
-    if len(frozen or ()) > 1 or len(heard) > 1:
-        raise LorascopeError("--frozen, --test-speakers: several of them go with several adapters of folds alone")
-    options["clip_ids"] = None if clip_ids is None else read_clip_ids(clip_ids)
-    options["frozen"] = frozen[0] if frozen else None
-    if len(adapter) == 1:
-        speakers = heard[0] if heard else None
-        _show(analyze(backbone, adapter[0], out, section, test_speakers=speakers, **options))
-        return
-    for results in analyze_several(backbone, adapter, out, section, **options).values():
-        _show(results)
+    with told_to("analyze"):
+        if heard and len(adapter) > 1:
+            if clip_ids is not None:
+                raise LorascopeError("--clip-ids and --test-speakers choose the clips in two ways; give one of them")
+            _show(analyze_folds(backbone, adapter, heard, out, section, frozen=frozen, **options))
+            return
+        if len(frozen or ()) > 1 or len(heard) > 1:
+            raise LorascopeError("--frozen, --test-speakers: several of them go with several adapters of folds alone")
+        options["clip_ids"] = None if clip_ids is None else read_clip_ids(clip_ids)
+        options["frozen"] = frozen[0] if frozen else None
+        if len(adapter) == 1:
+            speakers = heard[0] if heard else None
+            _show(analyze(backbone, adapter[0], out, section, test_speakers=speakers, **options))
+            return
+        for results in analyze_several(backbone, adapter, out, section, **options).values():
+            _show(results)
 
 
 @app.command("doctor")
@@ -384,6 +385,9 @@ def corpora_check_command(
     decode: Annotated[
         bool, typer.Option("--decode/--headers", help="Read all samples as a run does, or the headers alone.")
     ] = True,
+    task: Annotated[str, typer.Option("--task", help="What the classes are of; labels of others are as they are.")] = (
+        "emotion"
+    ),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     debug: Debug = False,
 ) -> None:
@@ -395,7 +399,8 @@ def corpora_check_command(
     from .corpora.checking.check import check_corpus
     from .corpora.checking.show import print_check
 
-    check = check_corpus(name, root, decode)
+    with told_to("check"):
+        check = check_corpus(name, root, decode, task)
     if as_json:
         import json
 

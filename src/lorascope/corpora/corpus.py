@@ -80,9 +80,10 @@ class Corpus:
     """Clips by id with path, speaker, emotion (one of `classes`) and where known text, gender, session, language,
     split, start, end, duration.
 
-    Whatever other columns the corpus' own table has are kept behind those: folds may group by them. `left_out` (columns reason, clips) counts every clip that was found but isn't used. `notes` are for the reader of
-    results; `optimistic` names leaks that were asked for. `parts` names the two corpora that were joined, the first to
-    be trained on, the second to be tested (column `corpus`).
+    Whatever other columns the corpus' own table has are kept behind those: folds may group by them. `left_out` (columns
+    reason, clips) counts every clip that was found but isn't used. `notes` are for the reader of results; `optimistic`
+    names leaks that were asked for. `parts` names the two corpora that were joined, the first to be trained on, the
+    second to be tested (column `corpus`).
     """
 
     name: str

@@ -123,9 +123,9 @@ class Experiment(Section):
 
     `methods` are settings by names of the user's choice; `frozen` and `lora` are among them unless they are null. With
     a `test_corpus`, `corpus` is trained on and `test_corpus` tested; task and classes are those of `corpus`, its label
-    map is its own. `precision` is that of training; the analyses run in float32. `seed` seeds head, adapter, order of clips
-    and dropout, in all folds alike. `seeds` are several in its place: everything is trained once with each, and what is
-    drawn comes from seed and fold, so that no two folds begin alike. `trainer` holds further arguments of Hugging
+    map is its own. `precision` is that of training; the analyses run in float32. `seed` seeds head, adapter, order of
+    clips and dropout, in all folds alike. `seeds` are several in its place: everything is trained once with each, and
+    what is drawn comes from seed and fold, so that no two folds begin alike. `trainer` holds further arguments of Hugging
     Face's Trainer.
     """
 

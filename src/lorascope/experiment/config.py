@@ -125,8 +125,8 @@ class Experiment(Section):
     a `test_corpus`, `corpus` is trained on and `test_corpus` tested; task and classes are those of `corpus`, its label
     map is its own. `precision` is that of training; the analyses run in float32. `seed` seeds head, adapter, order of
     clips and dropout, in all folds alike. `seeds` are several in its place: everything is trained once with each, and
-    what is drawn comes from seed and fold, so that no two folds begin alike. `trainer` holds further arguments of Hugging
-    Face's Trainer.
+    what is drawn comes from seed and fold, so that no two folds begin alike. `trainer` holds further arguments of
+    Hugging Face's Trainer.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]

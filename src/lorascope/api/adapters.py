@@ -17,7 +17,7 @@ from ..store.folder import RunFolder, write_text
 from ..store.results import Results
 from ..work.kinds.given import analyse_folds, analyse_given
 from ..work.manifest import moment, write_manifest
-from ..work.sources import default_context, open_backbone
+from ..work.sources import default_context, open_backbone, task_of
 from .telling import Say, report
 
 
@@ -86,7 +86,7 @@ def analyze_folds(
     names = name_each(adapters)
     sick = _sick(backbone, adapters, say)
     with _told_by(sick):
-        context = _common(backbone, names, labels, context)
+        context = _common(backbone, names, labels, context, task_of(corpus))
         manifest = analyse_folds(
             backbone, names, test_speakers, folder, corpus, root, frozen, context, labels, settings, created, say
         )
@@ -123,7 +123,7 @@ def analyze_several(
     others = folder.is_dir() and any(p.name not in names and p.suffix != ".partial" for p in folder.iterdir())
     if folder.is_file() or (others and not (folder / TABLE).is_file()):
         raise LorascopeError(f"--out {out}: is not empty and holds no adapters side by side; give a new folder")
-    context = _common(backbone, names, labels, context)
+    context = _common(backbone, names, labels, context, task_of(corpus))
     results: dict[str, Results] = {}
     for number, (name, adapter) in enumerate(names.items(), 1):
         say(f"[{number}/{len(names)}] adapter {name}")
@@ -186,14 +186,16 @@ def _show(folder: RunFolder, manifest: dict[str, Any], start: float, say: Say) -
     return report(folder, say)
 
 
-def _common(backbone: str, names: Mapping[str, str | Path], labels: Sequence[str] | None, context: str | None) -> str:
+def _common(
+    backbone: str, names: Mapping[str, str | Path], labels: Sequence[str] | None, context: str | None, task: str
+) -> str:
     """The context of all adapters, `context` where it is given; every one is opened once, so that bad input is told
     before anything is written.
     """
     contexts: dict[str, str] = {}
     classes: dict[str, frozenset[str]] = {}
     for name, adapter in names.items():
-        opened = open_backbone(backbone, adapter, labels)
+        opened = open_backbone(backbone, adapter, labels, task)
         open_adapted(opened.base, opened.source)
         contexts[name] = context or default_context(opened, backbone)
         classes[name] = frozenset(opened.classes)

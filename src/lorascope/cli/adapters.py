@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import LorascopeError
+from ..errors import LorascopeError, told_to
 from .options import Clock, Debug, show, usable
 
 
@@ -61,6 +61,10 @@ def analyze_command(
         list[str] | None,
         typer.Option("--option", metavar="KEY=VALUE", help="An option of the corpus' reader; repeatable."),
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", help="What the classes are of, if not emotion: labels are taken as they are."),
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the analysis section; repeatable."),
@@ -75,8 +79,8 @@ def analyze_command(
     config = analysis_from(overrides or [])
     section = (
         corpus
-        if corpus_config is None and not reader_options
-        else corpus_from_file(corpus, corpus_config, reader_options or [])
+        if corpus_config is None and not reader_options and task is None
+        else corpus_from_file(corpus, corpus_config, reader_options or [], task)
     )
     from ..api import analyze, analyze_folds, analyze_several
     from ..machine.environment import quiet
@@ -91,21 +95,22 @@ def analyze_command(
         "say": Clock(),
     }
     heard = [[name.strip() for name in names.split(",") if name.strip()] for names in test_speakers or ()]
-    if heard and len(adapter) > 1:
-        if clip_ids is not None:
-            raise LorascopeError("--clip-ids and --test-speakers choose the clips in two ways; give one of them")
-        show(analyze_folds(backbone, adapter, heard, out, section, frozen=frozen, **options))
-        return
-    if len(frozen or ()) > 1 or len(heard) > 1:
-        raise LorascopeError("--frozen, --test-speakers: several of them go with several adapters of folds alone")
-    options["clip_ids"] = None if clip_ids is None else read_clip_ids(clip_ids)
-    options["frozen"] = frozen[0] if frozen else None
-    if len(adapter) == 1:
-        speakers = heard[0] if heard else None
-        show(analyze(backbone, adapter[0], out, section, test_speakers=speakers, **options))
-        return
-    for results in analyze_several(backbone, adapter, out, section, **options).values():
-        show(results)
+    with told_to("analyze"):
+        if heard and len(adapter) > 1:
+            if clip_ids is not None:
+                raise LorascopeError("--clip-ids and --test-speakers choose the clips in two ways; give one of them")
+            show(analyze_folds(backbone, adapter, heard, out, section, frozen=frozen, **options))
+            return
+        if len(frozen or ()) > 1 or len(heard) > 1:
+            raise LorascopeError("--frozen, --test-speakers: several of them go with several adapters of folds alone")
+        options["clip_ids"] = None if clip_ids is None else read_clip_ids(clip_ids)
+        options["frozen"] = frozen[0] if frozen else None
+        if len(adapter) == 1:
+            speakers = heard[0] if heard else None
+            show(analyze(backbone, adapter[0], out, section, test_speakers=speakers, **options))
+            return
+        for results in analyze_several(backbone, adapter, out, section, **options).values():
+            show(results)
 
 
 def doctor_command(

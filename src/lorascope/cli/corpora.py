@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import told_to
 from .options import Debug
 
 corpora_app = typer.Typer(
@@ -33,6 +34,9 @@ def corpora_check_command(
     decode: Annotated[
         bool, typer.Option("--decode/--headers", help="Read all samples as a run does, or the headers alone.")
     ] = True,
+    task: Annotated[str, typer.Option("--task", help="What the classes are of; labels of others are as they are.")] = (
+        "emotion"
+    ),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     debug: Debug = False,
 ) -> None:
@@ -44,7 +48,8 @@ def corpora_check_command(
     from ..corpora.checking.check import check_corpus
     from ..corpora.checking.show import print_check
 
-    check = check_corpus(name, root, decode)
+    with told_to("check"):
+        check = check_corpus(name, root, decode, task)
     if as_json:
         print(json.dumps(check.as_json(), indent=2, ensure_ascii=False))
     else:

@@ -20,6 +20,7 @@ DEFAULT_CLASSES = ("anger", "happiness", "neutrality", "sadness")
 REQUIRED = ("path", "speaker", "emotion")
 #: Columns that a corpus may have, NaN where unknown. `start`, `end` (a piece of the file) and `duration` are seconds.
 OPTIONAL = ("text", "gender", "session", "language", "split", "start", "end", "duration")
+TIMES = ("start", "end", "duration")
 #: The one name of all speakers whom a corpus does not name. Two such clips may be of one person, so no two of them may
 #: ever be in different parts of a fold; as one pseudo-speaker they cannot be. It is no person either: a fold that tests
 #: "on the speaker unknown" would test on a crowd.
@@ -79,9 +80,10 @@ class Corpus:
     """Clips by id with path, speaker, emotion (one of `classes`) and where known text, gender, session, language,
     split, start, end, duration.
 
-    `left_out` (columns reason, clips) counts every clip that was found but isn't used. `notes` are for the reader of
-    results; `optimistic` names leaks that were asked for. `parts` names the two corpora that were joined, the first to
-    be trained on, the second to be tested (column `corpus`).
+    Whatever other columns the corpus' own table has are kept behind those: folds may group by them. `left_out` (columns
+    reason, clips) counts every clip that was found but isn't used. `notes` are for the reader of results; `optimistic`
+    names leaks that were asked for. `parts` names the two corpora that were joined, the first to be trained on, the
+    second to be tested (column `corpus`).
     """
 
     name: str
@@ -163,10 +165,11 @@ def corpus_from(
     table, where = table.assign(emotion=emotions)[inside], list(compress(where, inside))
     _check_clips(name, table, where, classes)
     lost = sorted(speakers - set(table["speaker"]))
+    own = [column for column in table if column not in ("id", *REQUIRED, *OPTIONAL)]
     notes = [*found.notes, *([f"no clips of these classes by {', '.join(lost)}"] if lost else [])]
     return Corpus(
         name=name,
-        clips=table.set_index("id").reindex(columns=[*REQUIRED, *OPTIONAL]).sort_index(),
+        clips=table.set_index("id").reindex(columns=[*REQUIRED, *OPTIONAL, *own]).sort_index(),
         classes=classes,
         left_out=pd.DataFrame(reasons, columns=["reason", "clips"]),
         notes=tuple(notes),
@@ -177,18 +180,21 @@ def corpus_from(
 
 
 def relabelled(found: Recordings, task: str, own_labels: bool) -> Recordings:
-    """Recordings whose labels are those of a task: the column of the task's name, else the reader's labels where those
-    are whatever the user's table gives (`own_labels`). Clips without a label are counted as left out.
+    """Recordings whose labels are those of a task: the column of the task's name (of sentence, text), else the reader's
+    labels where those are whatever the user's table gives (`own_labels`). Clips without one are counted as left out.
     """
     if task == EMOTION:
         return found
-    if task not in found.table:
+    # a sentence is what readers call text
+    column = "text" if task == "sentence" and task not in found.table else task
+    if column not in found.table:
         if own_labels:
             return found
-        known = [column for column in OPTIONAL if column in found.table]
+        known = [str(name) for name in found.table if name not in ("id", *REQUIRED, *TIMES)]
         raise LorascopeError(f"corpus.task: this reader gives no {task!r}{suggestion(task, [EMOTION, *known])}")
-    there = found.table[task].notna().to_numpy()
-    table = found.table.assign(emotion=found.table[task])[there]
+    labels = found.table[column]
+    there = (labels.notna() & ((task != "speaker") | (labels != UNKNOWN_SPEAKER))).to_numpy()
+    table = found.table.assign(emotion=labels)[there]
     left_out = ((f"without a {task}", int((~there).sum())),) if not there.all() else ()
     where = None if found.where is None else list(compress(found.where, there))
     return replace(found, table=table, where=where, left_out=(*found.left_out, *left_out), joined={})

@@ -83,22 +83,40 @@ class FoldsConfig(Section):
     """How speakers are dealt out. `selection: test_fold` picks the best epoch on the test part, as the
     released code does: optimistic.
 
-    `groups` is the number of groups of the protocol `speaker_groups`; `test_splits` are the test parts of
+    `group_by` names a column (session, or any other of the corpus) of which nothing may be on both sides of a fold
+    either; alone it means the protocol `leave_one_group_out`. `groups` is the number of groups of the protocol
+    `speaker_groups`; `test_splits` are the test parts of
     `official_split` (by default all whose name begins with "test"). With a `test_corpus` the protocol is
     `cross_corpus`, and no other. `only` keeps the folds of these names (all by default).
     """
 
     protocol: Literal[
-        "leave_one_speaker_out", "leave_one_session_out", "speaker_groups", "official_split", "cross_corpus"
+        "leave_one_speaker_out",
+        "leave_one_session_out",
+        "leave_one_group_out",
+        "speaker_groups",
+        "official_split",
+        "cross_corpus",
     ] = "leave_one_speaker_out"
     selection: Literal["validation_speaker", "test_fold"] = "validation_speaker"
+    group_by: Annotated[str, Field(min_length=1)] | None = None
     groups: Annotated[int, Field(ge=2, strict=True)] | None = None
     test_splits: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     seed: Seed = 42
 
+    @model_validator(mode="before")
+    @classmethod
+    def _by_groups(cls, data: Any) -> Any:
+        grouped = isinstance(data, dict) and data.get("group_by") is not None
+        return {"protocol": "leave_one_group_out", **data} if grouped else data
+
     @model_validator(mode="after")
     def _of_its_protocol(self) -> FoldsConfig:
+        if self.group_by is None and self.protocol == "leave_one_group_out":
+            raise ValueError("protocol: leave_one_group_out needs a column; add group_by")
+        if self.group_by is not None and self.protocol in ("leave_one_speaker_out", "leave_one_session_out"):
+            raise ValueError(f"group_by is not of protocol: {self.protocol}; take one of the two out")
         if (self.protocol == "speaker_groups") != (self.groups is not None):
             raise ValueError("groups and protocol: speaker_groups go together; give both or neither")
         if self.test_splits and self.protocol != "official_split":
@@ -126,11 +144,11 @@ class Experiment(Section):
     """A whole experiment: corpus, backbone, methods, folds, analysis.
 
     `methods` are settings by names of the user's choice; `frozen` and `lora` are among them unless they are null. With
-    a `test_corpus`, `corpus` is trained on and `test_corpus` tested; its classes are those of `corpus`, its label map
-    is its own. `precision` is that of training; the analyses run in float32. `seed` seeds head, adapter, order of clips
-    and dropout, in all folds alike. `seeds` are several in its place: everything is trained once with each, and what is
-    drawn comes from seed and fold, so that no two folds begin alike. `trainer` holds further arguments of Hugging
-    Face's Trainer.
+    a `test_corpus`, `corpus` is trained on and `test_corpus` tested; task and classes are those of `corpus`, its label
+    map is its own. `precision` is that of training; the analyses run in float32. `seed` seeds head, adapter, order of
+    clips and dropout, in all folds alike. `seeds` are several in its place: everything is trained once with each, and
+    what is drawn comes from seed and fold, so that no two folds begin alike. `trainer` holds further arguments of
+    Hugging Face's Trainer.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
@@ -210,8 +228,9 @@ class Experiment(Section):
         corpus, folds, filled = data.get("corpus"), data.get("folds", {}), {}
         if isinstance(folds, dict):
             filled["folds"] = {"protocol": "cross_corpus", **folds}
-        if isinstance(corpus, dict) and "classes" in corpus:
-            filled["test_corpus"] = {"classes": corpus["classes"], **data["test_corpus"]}
+        if isinstance(corpus, dict):
+            shared = {key: corpus[key] for key in ("task", "classes") if key in corpus}
+            filled["test_corpus"] = {**shared, **data["test_corpus"]}
         return data | filled
 
     @model_validator(mode="after")
@@ -304,9 +323,9 @@ def analysis_from(overrides: Sequence[str]) -> AnalysisConfig:
         raise LorascopeError(f"--set: {explain(error, AnalysisConfig)}") from error
 
 
-def corpus_from_file(reader: str, file: Path | None, options: Sequence[str]) -> CorpusConfig:
-    """The corpus section of a YAML file (or none) for a reader, with `key=value` options of the reader. Raises
-    `LorascopeError` naming the wrong key.
+def corpus_from_file(reader: str, file: Path | None, options: Sequence[str], task: str | None = None) -> CorpusConfig:
+    """The corpus section of a YAML file (or none) for a reader, with `key=value` options of the reader and, where it is
+    given, the task. Raises `LorascopeError` naming the wrong key.
     """
     data: Any = {}
     if file is not None:
@@ -318,7 +337,7 @@ def corpus_from_file(reader: str, file: Path | None, options: Sequence[str]) -> 
         data = data.get("corpus", data) if isinstance(data, dict) else data
         if not isinstance(data, dict):
             raise LorascopeError(f"--corpus-config {file}: not a mapping; give keys as in a configuration's corpus")
-    data = {**data, "reader": reader}
+    data = {**data, "reader": reader} | ({} if task is None else {"task": task})
     for option in options:
         _apply(data, f"options.{option}")
     try:

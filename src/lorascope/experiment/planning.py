@@ -183,7 +183,10 @@ def drawn_seed(seed: int, fold: Fold) -> int:
     """What is drawn from in a fold where there are several seeds: the same for all methods, another in each fold, since
     adapters that begin alike remain alike, whatever they learn.
     """
-    return int(digest([seed, fold.train_speakers, fold.validation_speakers, fold.test_speakers])[:8], 16)
+    who = [fold.train_speakers, fold.validation_speakers, fold.test_speakers]
+    # of the task speaker all folds have the same
+    name = [fold.name] if set(fold.train_speakers) & set(fold.test_speakers) else []
+    return int(digest([seed, *who, *name])[:8], 16)
 
 
 def plan(experiment: Experiment, corpus: Corpus | None = None) -> list[Cell]:

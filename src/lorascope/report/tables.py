@@ -186,6 +186,7 @@ def markdown(table: pd.DataFrame, marks: list[str]) -> str:
 
 def latex(table: pd.DataFrame, marks: list[str], task: str = "emotion") -> str:
     """Table 1 as a LaTeX table for the package booktabs, its notes below."""
+    unseen = "groups" if task == "speaker" else "speakers"
     rows = [" & ".join(escape_latex(cell) for cell in row) + r" \\" for row in formatted(table)]
     under = [r"\par\smallskip\footnotesize " + escape_latex(note) for note in notes(table, marks)]
     return "\n".join(
@@ -193,7 +194,7 @@ def latex(table: pd.DataFrame, marks: list[str], task: str = "emotion") -> str:
             "% Needs \\usepackage{booktabs,graphicx}; table* spans both columns of a two-column page.",
             r"\begin{table*}",
             r"\centering",
-            rf"\caption{{{escape_latex(task.capitalize())} recognition on unseen speakers (mean $\pm$ standard "
+            rf"\caption{{{escape_latex(task.capitalize())} recognition on unseen {unseen} (mean $\pm$ standard "
             "deviation over folds).}",
             r"\resizebox{\textwidth}{!}{\begin{tabular}{llrrrrrr}",
             r"\toprule",

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..corpora import DEFAULT_CLASSES, READERS, Corpus, load_corpus
+from ..corpora import DEFAULT_CLASSES, EMOTION, READERS, Corpus, load_corpus
 from ..corpora.folds.folds import sample_from
 from ..corpora.labels import SYNONYMS, match_classes, taken_classes
 from ..errors import LorascopeError
@@ -37,7 +37,9 @@ Say = Callable[[str], None]
 def open_inputs(
     experiment: Experiment, corpus: Corpus, cells: Sequence[Cell], say: Say = lambda _: None
 ) -> tuple[Inputs, Backbone]:
-    """What an experiment's cells share, and its backbone; every clip is read. Raises `LorascopeError` for what cannot be run here."""
+    """What an experiment's cells share, and its backbone; every clip is read. Raises `LorascopeError` for what cannot
+    be run here.
+    """
 
     def load() -> Backbone:
         return load_backbone(experiment.backbone.name, corpus.classes, experiment.seed, experiment.head.projection)
@@ -65,7 +67,9 @@ def open_inputs(
 
 
 def prepare(corpus: Corpus, backbone: Backbone, say: Say = lambda _: None) -> dict[str, Clip]:
-    """Features of all clips of a corpus; every clip is read and checked. Raises `LorascopeError` on the first that is bad."""
+    """Features of all clips of a corpus; every clip is read and checked. Raises `LorascopeError` on the first that is
+    bad.
+    """
     table = corpus.clips
     say(f"corpus {corpus.name}: {len(table)} clips of {table['speaker'].nunique()} speakers")
     return prepare_clips(_pieces(corpus), backbone.features)
@@ -114,7 +118,9 @@ def _check_precision(precision: str) -> None:
 
 
 def read_clip_ids(file: Path) -> list[str]:
-    """Clip ids from a text file, one a line; empty lines are passed over. Raises `LorascopeError` where it cannot be read, is empty or repeats one."""
+    """Clip ids from a text file, one a line; empty lines are passed over. Raises `LorascopeError` where it cannot be
+    read, is empty or repeats one.
+    """
     try:
         ids = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
@@ -131,34 +137,41 @@ def read_clip_ids(file: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Opened:
-    """A backbone with a head of the adapter's size, what the adapter's folder holds, and the classes in the order of its logits, in our own names."""
+    """A backbone with a head of the adapter's size, what the adapter's folder holds, and the classes in the order of
+    its logits, in our own names.
+    """
 
     base: Backbone
     source: Source
     classes: tuple[str, ...]
 
 
-def open_backbone(name: str, adapter: str | Path, labels: Sequence[str] | None) -> Opened:
-    """Read an adapter's folder and load the backbone for it. Raises `LorascopeError` where either cannot be read or the class names don't fit."""
+def open_backbone(name: str, adapter: str | Path, labels: Sequence[str] | None, task: str = EMOTION) -> Opened:
+    """Read an adapter's folder and load the backbone for it. Raises `LorascopeError` where either cannot be read or the
+    class names don't fit.
+    """
     source = read_source(adapter_folder(adapter))
     head = source.head
     base = load_backbone(name)
     if not answers(base, source):
-        return Opened(base, source, taken_classes(labels) if labels else DEFAULT_CLASSES)
+        return Opened(base, source, taken_classes(labels) if labels else DEFAULT_CLASSES if task == EMOTION else ())
     names = labels or source.classes or base.labels
     if not names:
         raise LorascopeError(
-            f"backbone {name}: it names no classes, and adapter {adapter} records none; name them with --labels in the order of the logits"
+            f"backbone {name}: it names no classes, and adapter {adapter} records none; name them with --labels in the "
+            "order of the logits"
         )
     count = len(head["classifier.weight"]) if "classifier.weight" in head else base.model.config.num_labels
     if count == 1 or base.model.config.problem_type == "regression":
         raise LorascopeError(
-            f"adapter {adapter}: its head is a regression head ({count} values, no classes), and only answers in classes can be measured; "
+            f"adapter {adapter}: its head is a regression head ({count} values, no classes), and only answers in "
+            "classes can be measured; "
             "give an adapter with a classifier, or one without a head"
         )
     if len(names) != count and not labels and not source.classes:
         raise LorascopeError(
-            f"adapter {adapter}: its classifier has {count} classes, the backbone {name} has {len(names)}; give the backbone that it was trained on, "
+            f"adapter {adapter}: its classifier has {count} classes, the backbone {name} has {len(names)}; give the "
+            "backbone that it was trained on, "
             "or name the classes with --labels in the order of the logits"
         )
     if len(names) != count:
@@ -168,20 +181,27 @@ def open_backbone(name: str, adapter: str | Path, labels: Sequence[str] | None) 
     if "classifier.weight" in head and (not base.has_head or count != base.model.config.num_labels):
         # a projector of the adapter's own replaces the backbone's; without, the backbone's stays
         base = with_new_head(base, names, head["classifier.weight"].shape[1])
-    return Opened(base, source, taken_classes(labels) if labels else match_classes(names))
+    # of another task than emotion names have no synonyms
+    return Opened(base, source, taken_classes(names) if labels or task != EMOTION else match_classes(names))
+
+
+def task_of(corpus: str | CorpusConfig) -> str:
+    """What the classes of a corpus, by its reader's name or whole section, are of."""
+    return EMOTION if isinstance(corpus, str) else corpus.task
 
 
 def corpus_section(corpus: str | CorpusConfig, root: str | Path | None, classes: Sequence[str]) -> CorpusConfig:
-    """The corpus that an adapter is analysed on, with the adapter's classes. Instead of a reader's name there may be a path: a manifest, its folder, or
-    an audiofolder. Classes that are no emotions are the corpus' own labels, as they are written there.
+    """The corpus that an adapter is analysed on, with the adapter's classes. Instead of a reader's name there may be a
+    path: a manifest, its folder, or an audiofolder. Classes that are no emotions are the corpus' own labels, as they
+    are written there.
     """
-    section = corpus
-    if isinstance(section, str):
-        path = Path(section).expanduser()
-        if section not in READERS and path.exists():
-            manifest = path.is_file() or any((path / f"manifest.{end}").is_file() for end in ("csv", "tsv", "parquet"))
-            section, root = "csv" if manifest else "audiofolder", path
-        section = CorpusConfig(reader=section)
+    section = CorpusConfig(reader=corpus) if isinstance(corpus, str) else corpus
+    path = Path(section.reader).expanduser()
+    if section.reader not in READERS and path.exists():
+        manifest = path.is_file() or any((path / f"manifest.{end}").is_file() for end in ("csv", "tsv", "parquet"))
+        section, root = section.model_copy(update={"reader": "csv" if manifest else "audiofolder"}), path
+    if section.task != EMOTION:
+        return section.model_copy(update={"classes": tuple(classes)} | ({} if root is None else {"root": str(root)}))
     own = {name: name for name in classes if name not in SYNONYMS and name not in (section.label_map or {}).values()}
     changes: dict[str, Any] = {"classes": tuple(classes), "label_map": {**own, **(section.label_map or {})} or None}
     return section.model_copy(update=changes | ({} if root is None else {"root": str(root)}))
@@ -195,12 +215,13 @@ def load_section(section: CorpusConfig) -> Corpus:
         classes=section.classes,
         label_map=section.label_map,
         exclude=section.exclude,
+        task=section.task,
         **section.options,
     )
 
 
 def of_speakers(clips: Corpus, speakers: Sequence[str], what: str) -> Corpus:
-    """The clips of some speakers. Raises `LorascopeError`, which begins with `what`, for one that the corpus has not."""
+    """The clips of some speakers. Raises `LorascopeError`, which begins with `what`, for one that isn't in the corpus."""
     there = set(clips.clips["speaker"])
     for speaker in speakers:
         if speaker not in there:
@@ -209,7 +230,9 @@ def of_speakers(clips: Corpus, speakers: Sequence[str], what: str) -> Corpus:
 
 
 def default_context(opened: Opened, backbone: str) -> str:
-    """What the adapter's folder or the backbone's records, else Whisper's full window, or `trim` where the encoder has none."""
+    """What the adapter's folder or the backbone's records, else Whisper's full window, or `trim` where the encoder has
+    none.
+    """
     record = opened.source.record or (read_record(Path(backbone)) if Path(backbone).is_dir() else None)
     return record.context if record else "full" if opened.base.model.has_window else "trim"
 
@@ -226,22 +249,26 @@ def in_order(
         names = [labels[key] for key in sorted(labels, key=int)]
     if not names:
         return head
-    theirs = match_classes(names)
+    theirs = tuple(names) if set(names) == set(classes) else match_classes(names)
     if set(theirs) != set(classes):
         raise LorascopeError(
-            f"frozen {folder}: its classes are {', '.join(theirs)}, the adapter's are {', '.join(classes)}; give the baseline of the same classes"
+            f"frozen {folder}: its classes are {', '.join(theirs)}, the adapter's are {', '.join(classes)}; give the "
+            "baseline of the same classes"
         )
     order = [theirs.index(name) for name in classes]
     return {name: tensor[order] if name.startswith("classifier") else tensor for name, tensor in head.items()}
 
 
 def choose(corpus: Corpus, clip_ids: Sequence[str] | None, config: AnalysisConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The clips to analyse, `clip_ids` or a seeded sample, and their numbers a class. Raises `LorascopeError` for an id that is not there."""
+    """The clips to analyse, `clip_ids` or a seeded sample, and their numbers a class. Raises `LorascopeError` for an id
+    that is not there.
+    """
     if clip_ids is None:
         return sample_from(corpus, list(corpus.clips.index), config.clips_per_class, config.seed)
     unknown = [name for name in clip_ids if name not in corpus.clips.index]
     if unknown:
         raise LorascopeError(
-            f"--clip-ids: {unknown[0]} is not among the corpus' {len(corpus.clips)} clips of these classes; check the ids ({len(unknown)} are unknown)"
+            f"--clip-ids: {unknown[0]} is not among the corpus' {len(corpus.clips)} clips of these classes; check the "
+            f"ids ({len(unknown)} are unknown)"
         )
     return sample_from(corpus, list(clip_ids), len(clip_ids), config.seed)

@@ -18,6 +18,7 @@ from lorascope.corpora.checking.check import MOST_MISNAMED, Check, check_corpus
 from lorascope.corpora.checking.suspicions import unlike_published
 from lorascope.corpora.corpus import Published
 from lorascope.corpora.readers import emodb, iemocap
+from lorascope.errors import LorascopeError, in_options_of
 
 from ...tiny import write_tone
 from ..conftest import real_corpus
@@ -435,3 +436,21 @@ def test_many_equal_faults_are_counted(tmp_path: Path, capsys: pytest.CaptureFix
     assert len(out.splitlines()) < 15
     told = json.loads(printed(["csv", "--root", str(tmp_path), "--json"], capsys))
     assert len(told["faults"]) == 5000
+
+
+def test_another_task_is_counted_by_its_own_labels(tmp_path: Path) -> None:
+    tree = ravdess_tree(tmp_path)
+    check = check_corpus("ravdess", tree, decode=False, task="intensity")
+    assert set(check.counts("emotion").index) <= {"normal", "strong"} and check.counts("emotion").sum()
+    assert not {kind for kind, _ in check.faults} & {"unknown label", "published", "mislabelled"}
+    assert "one emotion" not in {kind for kind, _ in check.warnings}
+    with pytest.raises(LorascopeError, match="this reader gives no 'mood'"):
+        check_corpus("ravdess", tree, decode=False, task="mood")
+
+
+def test_hints_name_what_the_verb_has() -> None:
+    told = "corpus.options.columns.path: m.csv has no column 'p'; or map it with corpus.label_map in a run"
+    assert in_options_of("check", told).count("in a run") == 2
+    assert in_options_of("analyze", "corpus.label_map.sad: no clip").startswith("label_map.sad in a file for --corpus-")
+    assert in_options_of("analyze", "corpus.options.columns.path: none") == "--option columns.path: none"
+    assert in_options_of("analyze", "analysis.measures: lens cannot be had") == "--set measures: lens cannot be had"

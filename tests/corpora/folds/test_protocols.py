@@ -41,7 +41,10 @@ def any_corpus(seed: int, unknown: bool = False, sessions: bool = True) -> Corpu
 
 
 def folds_of(corpus: Corpus, protocol: str, **settings) -> list[Fold]:
-    return make_folds(corpus, protocol, groups=4 if protocol == "speaker_groups" else None, **settings)
+    group_by = "session" if protocol == "leave_one_group_out" else None
+    return make_folds(
+        corpus, protocol, groups=4 if protocol == "speaker_groups" else None, group_by=group_by, **settings
+    )
 
 
 # all of them
@@ -75,7 +78,7 @@ def test_speakers_are_whole_and_clips_tested_once(seed: int, protocol: str, sele
 
 @pytest.mark.parametrize("protocol", ONE_CORPUS)
 def test_the_same_seed_deals_the_same_folds(protocol: str) -> None:
-    corpus = any_corpus(1, sessions=protocol == "leave_one_session_out")
+    corpus = any_corpus(1, sessions=protocol in ("leave_one_session_out", "leave_one_group_out"))
     if protocol == "official_split":
         # only where nothing chooses the validation part is it drawn
         corpus = replace(corpus, clips=corpus.clips[corpus.clips["split"] != "development"])

@@ -204,7 +204,7 @@ def test_columns_of_other_names_are_named_by_options(tmp_path: Path) -> None:
     ]
     metadata(tmp_path, renamed)
     clip = told(audiofolder.read(tmp_path, emotion="felt", speaker="who").table, "1-sad")
-    assert clip == {"emotion": "sad", "speaker": "1", "gender": "female"}
+    assert clip == {"emotion": "sad", "speaker": "1", "gender": "female", "label": "?"}
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])

@@ -11,7 +11,7 @@ from lorascope.cli import main
 from lorascope.errors import LorascopeError
 from lorascope.experiment.config import AnalysisConfig
 
-from ...tiny import tiny_config
+from ...tiny import tiny_config, write_tone
 
 LABELS = ("neu", "Sad", "angry", "hap")
 QUICK = AnalysisConfig(draws=50, clips_per_class=3, measures=("contribution", "lens"), baselines=("gaussian",))
@@ -117,3 +117,31 @@ def test_the_command_line_takes_them_in_their_order(made, corpus, tmp_path, caps
     assert end.value.code in (None, 0)
     assert "report: " in capsys.readouterr().out
     assert (tmp_path / "out" / "findings" / "lens.parquet").is_file()
+
+
+def test_an_adapter_of_another_task_is_analysed_by_the_names_of_its_classes(tmp_path, capsys):
+    torch.manual_seed(0)
+    classes = ("yes", "no")
+    WhisperForAudioClassification(tiny_config(classes=classes, layers=2, heads=2)).save_pretrained(tmp_path / "base")
+    model = WhisperForAudioClassification.from_pretrained(tmp_path / "base")
+    saved = ["projector", "classifier"]
+    config = LoraConfig(r=4, target_modules=["v_proj"], modules_to_save=saved, init_lora_weights=False)
+    get_peft_model(model, config).save_pretrained(tmp_path / "adapter")
+    (tmp_path / "sounds").mkdir()
+    rows = []
+    for number, speaker in enumerate(("ann", "bob", "cy")):
+        for index, name in enumerate(classes):
+            write_tone(tmp_path / "sounds" / f"{speaker}-{name}.wav", 150 * 2**index + 20 * number, seed=number)
+            rows.append((f"{speaker}-{name}.wav", speaker, name))
+    manifest = tmp_path / "sounds" / "manifest.csv"
+    pd.DataFrame(rows, columns=["path", "speaker", "label"]).to_csv(manifest, index=False)
+    words = ["analyze", "--backbone", str(tmp_path / "base"), "--adapter", str(tmp_path / "adapter")]
+    words += ["--corpus", str(manifest), "--context", "trim", "--set", "draws=50", "--set", "measures=[lens]"]
+    for out, more in (("named", ["--task", "keyword"]), ("unnamed", [])):
+        with pytest.raises(SystemExit) as end:
+            main([*words, "--out", str(tmp_path / out), *more])
+        assert (end.value.code in (None, 0)) == bool(more)
+    # without the task they would be emotions, and are none
+    assert "'yes' cannot be matched" in capsys.readouterr().err
+    page = (tmp_path / "named" / "report.html").read_text(encoding="utf-8")
+    assert "emotion" not in page.lower() and '"task": "keyword"' in (tmp_path / "named" / "manifest.json").read_text()

@@ -11,16 +11,16 @@ import inspect
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ...errors import LorascopeError
+from ...errors import LorascopeError, in_options_of
 from ...sound.unheard import is_pointer
-from .. import READERS, root_of, told_deeper
-from ..corpus import UNKNOWN_SPEAKER, Published, Recordings
+from .. import CORPORA, READERS, root_of, told_deeper
+from ..corpus import EMOTION, UNKNOWN_SPEAKER, Published, Recordings, relabelled
 from ..labels import canonical, suggestion
 from ..readers import manifest
 from ..readers.files import SUFFIXES, files_below, watched
@@ -88,9 +88,12 @@ class Check:
         }
 
 
-def check_corpus(name: str, root: str | Path | None = None, decode: bool = True) -> Check:
+def check_corpus(name: str, root: str | Path | None = None, decode: bool = True, task: str = EMOTION) -> Check:
     """Check a corpus by its reader's name; with `decode` all samples are read as a run reads them, else only the
     headers.
+
+    Of any other `task` than emotion the labels are that task's, as they are: no counts of them are published, and no
+    file's name is held against them.
 
     Raises `LorascopeError` for an unknown reader or a folder that isn't there; all that is wrong with the corpus is in
     the result.
@@ -106,7 +109,11 @@ def check_corpus(name: str, root: str | Path | None = None, decode: bool = True)
         raise LorascopeError(f"--root {root}: the reader {name} reads no folder; take --root out")
     module = inspect.getmodule(reader)
     published = getattr(module, "PUBLISHED", None)
-    check = Check(name, folder, published=published if isinstance(published, Published) else None)
+    if not isinstance(published, Published):
+        published = None
+    elif task != EMOTION:
+        published = replace(published, by_class=None)
+    check = Check(name, folder, published=published)
     walked = _sounds_below(folder)
     if walked and all(is_pointer(path) for path in walked):
         # nothing was fetched: whatever else could be said of this folder would be said of its pointers
@@ -114,30 +121,35 @@ def check_corpus(name: str, root: str | Path | None = None, decode: bool = True)
         return check
     found, seen, misnamed = _read(check, walked)
     if found is not None:
+        differences = [] if task != EMOTION else list(getattr(module, "count_differences", lambda _: ())(found.table))
+        left_out, about = found.left_out, CORPORA.get(name)
+        found = relabelled(found, task, own_labels=about is None or about.clips is None)
         clips = found.table.reset_index(drop=True)
         clips["path"] = [os.path.normpath(path) for path in clips["path"]]
         clips["where"] = list(found.where if found.where is not None else clips["path"])
-        check.clips, unknown = with_canonical_emotions(clips)
+        check.clips, unknown = with_canonical_emotions(clips) if task == EMOTION else (clips, [])
         check.faults += [*unknown, *ids_given_twice(clips), *missing_files(clips)]
         # a reader that knows more figures than the totals tells the differences itself, for a run as notes
-        differences = list(getattr(module, "count_differences", lambda _: ())(found.table))
         check.faults += [("published", text) for text in differences]
         check.notes += [f"left out: {reason} ({count})" for reason, count in found.left_out]
         check.notes += [note for note in found.notes if note not in differences]
-        _extra_files(check, walked, seen, misnamed, sum(count for _, count in found.left_out))
-        if check.published is not None:
+        _extra_files(check, walked, seen, misnamed, sum(count for _, count in left_out))
+        if check.published is not None and task == EMOTION:
             check.faults += unlike_published(check.clips, check.published, found.joined)
-        check.faults += names_against_labels(check.clips)
-        check.faults += manifest_against_labels(check.clips, _manifest_beside(check))
-        check.warnings += lopsided_speakers(check.clips)
+        if task == EMOTION:
+            check.faults += names_against_labels(check.clips)
+            check.faults += manifest_against_labels(check.clips, _manifest_beside(check))
+        check.warnings += [] if task == "speaker" else lopsided_speakers(check.clips, task)
         unknown_speakers = int((check.clips["speaker"] == UNKNOWN_SPEAKER).sum())
         if unknown_speakers and not any("unknown speakers" in note for note in found.notes):
             check.notes.append(f"clips of unknown speakers: {unknown_speakers}")
-        _sentence(check)
+        if task not in ("sentence", "text"):
+            _sentence(check)
     check.heard = examine(_to_examine(check, walked, misnamed), decode)
     check.faults += check.heard.faults
     if check.heard.longer:
         check.notes.append(f"clips longer than 30 s, of which a run uses the first 30 s: {check.heard.longer}")
+    check.faults = [(kind, in_options_of("check", text)) for kind, text in check.faults]
     return check
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from ...errors import LorascopeError
-from ..corpus import UNKNOWN_SPEAKER, Published
+from ..corpus import EMOTION, UNKNOWN_SPEAKER, Published
 from ..labels import canonical
 
 Finding = tuple[str, str]
@@ -119,9 +119,9 @@ def manifest_against_labels(clips: pd.DataFrame, beside: Mapping[str, str]) -> l
     ]
 
 
-def lopsided_speakers(clips: pd.DataFrame) -> list[Finding]:
-    """A warning for speakers with one emotion only, whose voice alone tells it, and for classes that some speakers
-    lack; unknown speakers aside.
+def lopsided_speakers(clips: pd.DataFrame, task: str = EMOTION) -> list[Finding]:
+    """A warning for speakers with one emotion (or other label of the task) only, whose voice alone tells it, and for
+    classes that some speakers lack; unknown speakers aside.
     """
     known = clips[clips["speaker"] != UNKNOWN_SPEAKER]
     table = pd.crosstab(known["speaker"], known["emotion"])
@@ -130,7 +130,7 @@ def lopsided_speakers(clips: pd.DataFrame) -> list[Finding]:
     single = (table > 0).sum(axis=1) == 1
     warnings = [
         (
-            "one emotion",
+            f"one {task}",
             f"{emotion} is all that there is of speaker {_named(table.index[single & (table[emotion] > 0)])}",
         )
         for emotion in table.columns

@@ -1,18 +1,21 @@
-"""Folds in which no speaker is in two parts, and the seeded sample of held-out clips that the analyses look at."""
+"""Folds in which no speaker and no group is in two parts, and the seeded sample of held-out clips that the analyses
+look at.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
 from ...errors import LorascopeError
 from ..corpus import UNKNOWN_SPEAKER, Corpus
-from .dealing import Choices, Parts
+from .dealing import Choices, Parts, groups_of, speakers_are_classes
 from .official import cross_corpus, official_split
-from .protocols import leave_one_session_out, leave_one_speaker_out, speaker_groups
+from .protocols import leave_one_group_out, leave_one_session_out, leave_one_speaker_out, speaker_groups
 
 TEST_FOLD_LEAK = "the best epoch was chosen on the test fold (selection: test_fold), as the released code does"
 
@@ -26,7 +29,7 @@ class Fold:
 
     `removed_speakers` are in no part. `selection` says on what the best epoch is chosen:
     "validation_speaker" or "test_fold". `optimistic` gives the reasons why results of this fold are too good
-    to be true; empty for honest folds.
+    to be true; empty for honest folds. `group_by` names the column whose groups are whole, too.
     """
 
     name: str
@@ -40,12 +43,14 @@ class Fold:
     selection: str
     optimistic: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    group_by: str | None = None
 
 
 #: Every protocol by name.
 PROTOCOLS: dict[str, Callable[[Corpus, Choices], list[Parts]]] = {
     "leave_one_speaker_out": leave_one_speaker_out,
     "leave_one_session_out": leave_one_session_out,
+    "leave_one_group_out": leave_one_group_out,
     "speaker_groups": speaker_groups,
     "official_split": official_split,
     "cross_corpus": cross_corpus,
@@ -59,24 +64,37 @@ def make_folds(
     seed: int = 42,
     groups: int | None = None,
     test_splits: Sequence[str] = (),
+    group_by: str | None = None,
 ) -> list[Fold]:
-    """The folds of a protocol: `leave_one_speaker_out`, `leave_one_session_out`, `speaker_groups` (into `groups`),
-    `official_split` (of `test_splits`) or, for two joined corpora, `cross_corpus`.
+    """The folds of a protocol: `leave_one_speaker_out`, `leave_one_session_out`, `leave_one_group_out` (by the column
+    `group_by`), `speaker_groups` (into `groups`), `official_split` (of `test_splits`) or, for two joined corpora,
+    `cross_corpus`. In the last three, too, what has the same in the column `group_by` stays together.
 
     With `selection="validation_speaker"` other whole speakers are held out for choosing the best epoch, as each
     protocol says. With `"test_fold"` nobody is, and the test fold itself chooses: optimistic. Raises `LorascopeError`
-    where there are too few speakers, the training part lacks a class, or a speaker would be in two parts.
+    where there are too few speakers, the training part lacks a class, or a speaker or group would be in two parts. Only
+    of the task speaker are speakers in all parts, and groups alone kept apart.
     """
     deal = PROTOCOLS.get(protocol)
     if deal is None:
         raise LorascopeError(f"folds.protocol: unknown protocol {protocol!r}; use {' or '.join(PROTOCOLS)}")
     if selection not in SELECTIONS:
         raise LorascopeError(f"folds.selection: unknown selection {selection!r}; use {' or '.join(SELECTIONS)}")
-    choices = Choices(selection == "validation_speaker", seed, groups, tuple(test_splits))
-    return [_fold(corpus, parts, selection) for parts in deal(corpus, choices)]
+    if group_by is not None and protocol in ("leave_one_speaker_out", "leave_one_session_out"):
+        raise LorascopeError(
+            f"folds.group_by: {protocol} has groups of its own; use leave_one_group_out or take it out"
+        )
+    whole = "session" if protocol == "leave_one_session_out" else group_by
+    if speakers_are_classes(corpus) and whole is None:
+        raise LorascopeError(
+            f"folds.protocol: {protocol} keeps speakers apart, who are the classes of the task speaker; name what else "
+            "must not be on both sides with folds.group_by"
+        )
+    choices = Choices(selection == "validation_speaker", seed, groups, tuple(test_splits), group_by)
+    return [_fold(corpus, parts, selection, whole) for parts in deal(corpus, choices)]
 
 
-def _fold(corpus: Corpus, parts: Parts, selection: str) -> Fold:
+def _fold(corpus: Corpus, parts: Parts, selection: str, group_by: str | None) -> Fold:
     def speakers_of(ids: Sequence[str]) -> tuple[str, ...]:
         return tuple(sorted(corpus.clips.loc[list(ids), "speaker"].unique()))
 
@@ -93,24 +111,29 @@ def _fold(corpus: Corpus, parts: Parts, selection: str) -> Fold:
         selection=selection,
         optimistic=(*corpus.optimistic, *((TEST_FOLD_LEAK,) if selection == "test_fold" else ())),
         notes=parts.notes,
+        group_by=group_by,
     )
     check_fold(fold, corpus)
     return fold
 
 
 def check_fold(fold: Fold, corpus: Corpus) -> None:
-    """Raise `LorascopeError` where a speaker or a clip is in two parts or in one that doesn't name the speaker, a clip
-    to be tested or validated on is of an unknown speaker, or a part is empty or lacks a class that it needs.
+    """Raise `LorascopeError` where a speaker, group or clip is in two parts or in one that doesn't name the speaker,
+    a clip to be tested or validated on is of an unknown speaker, or a part is empty or lacks a class that it needs.
     """
     parts = {part: set(getattr(fold, part)) for part in ("train", "validation", "test")}
     speakers = {part: set(corpus.clips.loc[sorted(ids), "speaker"]) for part, ids in parts.items()}
-    for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
-        shared = speakers[one] & speakers[other]
-        if shared or parts[one] & parts[other]:
-            raise LorascopeError(
-                f"fold {fold.name}: speaker {', '.join(sorted(shared))} is both in {one} and in {other}; "
-                "results would leak: check the speaker column"
-            )
+    apart = [] if speakers_are_classes(corpus) else [("speaker", speakers)]
+    if fold.group_by is not None:
+        of = groups_of(corpus, fold.group_by)
+        apart.append((fold.group_by, {part: set(of[sorted(ids)].dropna()) for part, ids in parts.items()}))
+    for one, other in combinations(parts, 2):
+        for column, found in (*apart, ("clip", parts)):
+            if shared := found[one] & found[other]:
+                raise LorascopeError(
+                    f"fold {fold.name}: {column} {', '.join(sorted(shared))} is both in {one} and in {other}; "
+                    f"results would leak: check the {column} column"
+                )
     for part, found in speakers.items():
         if wrong := found ^ set(getattr(fold, f"{part}_speakers")):
             raise LorascopeError(

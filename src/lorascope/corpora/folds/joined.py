@@ -30,6 +30,8 @@ def join(train: Corpus, test: Corpus) -> Corpus:
             f"test_corpus.classes: {', '.join(test.classes)} are not those of corpus "
             f"({', '.join(train.classes)}); give both the same"
         )
+    if train.task != test.task:
+        raise LorascopeError(f"test_corpus.task: {test.task} is not that of corpus ({train.task}); give both the same")
     twice = _files(train) & _files(test)
     if twice:
         raise LorascopeError(
@@ -71,6 +73,7 @@ def join(train: Corpus, test: Corpus) -> Corpus:
         notes=tuple(notes),
         optimistic=tuple(dict.fromkeys([*train.optimistic, *test.optimistic])),
         synthetic=train.synthetic or test.synthetic,
+        task=train.task,
         parts=names,
     )
 

@@ -11,7 +11,7 @@ import pandas as pd
 from ...errors import LorascopeError
 from ..corpus import UNKNOWN_SPEAKER, Corpus
 from ..labels import suggestion
-from .dealing import Choices, Parts, inseparable, of_ids, unknown_note
+from .dealing import Choices, Parts, groups_of, inseparable, of_ids, speakers_are_classes, unknown_note
 
 #: What corpora call the parts of their own split; all that begins with "test" is a test part.
 TRAIN, VALIDATION = ("train", "training"), ("validation", "valid", "val", "development", "dev", "evaluation", "eval")
@@ -42,6 +42,10 @@ def official_split(corpus: Corpus, choices: Choices) -> list[Parts]:
             )
     train, official = part.isin(TRAIN), part.isin([name for name in rest if name in VALIDATION]) & ~unknown
     notes = []
+    if choices.group_by is not None and (train & unknown).any():
+        # their groups may be those of another part
+        notes.append(f"{int((train & unknown).sum())} training clips of unknown speakers are in no part")
+        train = train & ~unknown
     if part.isna().any():
         notes.append(f"{int(part.isna().sum())} clips without a split are in no part")
     if (train & unknown).any():
@@ -65,7 +69,11 @@ def official_split(corpus: Corpus, choices: Choices) -> list[Parts]:
     index, parts = corpus.clips.index, []
     for name in tests:
         test = (part == name) & ~unknown
-        _refuse_shared(corpus, {"training": train, "validation": validation, name: test})
+        parted = {"training": train, "validation": validation, name: test}
+        if not speakers_are_classes(corpus):
+            _refuse_shared(corpus, corpus.clips["speaker"], "speaker", parted)
+        if choices.group_by is not None:
+            _refuse_shared(corpus, groups_of(corpus, choices.group_by), choices.group_by, parted)
         parts.append(of_ids(corpus, name, index[train], index[validation], index[test], notes))
     return parts
 
@@ -87,12 +95,12 @@ def cross_corpus(corpus: Corpus, choices: Choices) -> list[Parts]:
     return [of_ids(corpus, f"{trained}-to-{tested}", index[train], index[validation], index[of == tested], notes)]
 
 
-def _refuse_shared(corpus: Corpus, parts: dict[str, pd.Series]) -> None:
-    speakers = {name: set(corpus.clips.loc[inside, "speaker"]) for name, inside in parts.items()}
-    for (one, ours), (other, theirs) in combinations(speakers.items(), 2):
+def _refuse_shared(corpus: Corpus, keys: pd.Series, what: str, parts: dict[str, pd.Series]) -> None:
+    found = {name: set(keys[inside].dropna()) for name, inside in parts.items()}
+    for (one, ours), (other, theirs) in combinations(found.items(), 2):
         if shared := sorted(ours & theirs):
             raise LorascopeError(
-                f"{corpus.name}: its own split has speaker {shared[0]} ({len(shared)} in all) both in {one} and "
+                f"{corpus.name}: its own split has {what} {shared[0]} ({len(shared)} in all) both in {one} and "
                 f"in {other}; results would leak: use folds.protocol leave_one_speaker_out or speaker_groups"
             )
 
@@ -125,13 +133,18 @@ def _hold_out(corpus: Corpus, train: pd.Series, choices: Choices) -> tuple[pd.Se
     """
     if not choices.validate:
         return train, train & False, []
+    if speakers_are_classes(corpus):
+        raise LorascopeError(
+            f"{corpus.name}: its own split has no validation part, and no speaker can be held out where speakers are "
+            "the classes; give folds.selection test_fold, or folds.protocol leave_one_group_out"
+        )
     speakers = sorted(set(corpus.clips.loc[train, "speaker"]) - {UNKNOWN_SPEAKER})
     if len(speakers) < 2:
         raise LorascopeError(
             f"{corpus.name}: {len(speakers)} speakers to train on, and one must be held out for validation; add "
             "speakers, or give folds.selection test_fold"
         )
-    units = inseparable(corpus, speakers)
+    units = inseparable(corpus, speakers, choices.group_by)
     held: list[str] = []
     for index in np.random.default_rng(choices.seed).permutation(len(units)):
         if not held or len(held) + len(units[index]) <= round(len(speakers) / 5):

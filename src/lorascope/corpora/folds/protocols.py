@@ -1,4 +1,4 @@
-"""The protocols that deal speakers out anew: leave one speaker out, leave one session out, groups of speakers.
+"""The protocols that deal speakers out anew: leave one speaker, one session or any other group out, groups of speakers.
 `folds.make_folds` checks what they deal.
 """
 
@@ -16,11 +16,15 @@ from .dealing import (
     Parts,
     by_speaker,
     check_enough,
+    grouped,
+    groupless_note,
+    groups_of,
     inseparable,
     known_speakers,
     next_on_circle,
     of_ids,
     paired_sessions,
+    parted_sessions_note,
     unknown_note,
 )
 
@@ -44,35 +48,38 @@ def leave_one_speaker_out(corpus: Corpus, choices: Choices) -> list[Parts]:
 
 
 def leave_one_session_out(corpus: Corpus, choices: Choices) -> list[Parts]:
-    """One fold a session, named by it; validation is the next session on a seeded circle. Clips without
-    a session are in no part.
+    """One fold a session: `leave_one_group_out` by the column session."""
+    return _leave_out(corpus, choices, "session", "leave-one-session-out")
 
-    Raises `LorascopeError` where there are too few sessions, or a speaker is in several, who would be in two parts.
+
+def leave_one_group_out(corpus: Corpus, choices: Choices) -> list[Parts]:
+    """One fold a group of the column `group_by`, named by it; validation is the next group on a seeded circle. Clips
+    without a group are in no part.
+
+    Raises `LorascopeError` where there are too few groups, or a speaker is in several, who would be in two parts.
     """
-    clips = corpus.clips[corpus.clips["speaker"] != UNKNOWN_SPEAKER].dropna(subset="session")
-    sessions = sorted(clips["session"].astype(str).unique())
-    check_enough(corpus, len(sessions), "sessions", "leave-one-session-out", choices)
-    moving = clips.groupby("speaker")["session"].nunique()
-    if (moving > 1).any():
-        speaker = str(moving[moving > 1].index[0])
-        raise LorascopeError(
-            f"{corpus.name}: speaker {speaker} is in {moving[speaker]} sessions and would be in two parts; use "
-            "folds.protocol leave_one_speaker_out or speaker_groups"
-        )
-    # a speaker of a session whose other clips have none would be in the same part only by luck
-    without = int(((corpus.clips["speaker"] != UNKNOWN_SPEAKER) & corpus.clips["session"].isna()).sum())
-    notes = [f"{without} clips without a session are in no part"] if without else []
-    after, of = next_on_circle(sessions, choices.seed), clips["session"].astype(str)
+    if choices.group_by is None:
+        raise LorascopeError("folds.group_by: leave_one_group_out needs a column; add folds.group_by")
+    return _leave_out(corpus, choices, choices.group_by, "leave-one-group-out")
+
+
+def _leave_out(corpus: Corpus, choices: Choices, column: str, protocol: str) -> list[Parts]:
+    of = groups_of(corpus, column)
+    groups, index = sorted(of.dropna().unique()), corpus.clips.index
+    check_enough(corpus, len(groups), grouped(column), protocol, choices)
+    # a speaker of a group whose other clips have none would be in the same part only by luck
+    notes = [*groupless_note(corpus, of, column), *parted_sessions_note(corpus, column), *unknown_note(corpus)]
+    after = next_on_circle(groups, choices.seed)
     return [
         of_ids(
             corpus,
-            session,
-            train=clips.index[(of != session) & (of != after[session] if choices.validate else True)],
-            validation=clips.index[of == after[session]] if choices.validate else (),
-            test=clips.index[of == session],
-            notes=[*notes, *unknown_note(corpus)],
+            group,
+            train=index[of.notna() & (of != group) & (of != after[group] if choices.validate else True)],
+            validation=index[of == after[group]] if choices.validate else (),
+            test=index[of == group],
+            notes=notes,
         )
-        for session in sessions
+        for group in groups
     ]
 
 
@@ -80,38 +87,49 @@ def speaker_groups(corpus: Corpus, choices: Choices) -> list[Parts]:
     """`groups` groups of whole speakers, each tested once, validated by the next; even in clips and classes
     as far as speakers allow.
 
-    Where sessions pair speakers, a session stays together. Raises `LorascopeError` where there are fewer speakers
-    (or sessions) than groups.
+    Where sessions pair speakers, a session stays together, and with `group_by` what has the same there. Raises
+    `LorascopeError` where there are fewer speakers (or sessions, or groups of that column) than groups.
     """
     if choices.groups is None:
         raise LorascopeError("folds.groups: the protocol speaker_groups needs the number of groups; add folds.groups")
     least = 3 if choices.validate else 2
-    units = inseparable(corpus, known_speakers(corpus))
+    column = choices.group_by or "speaker"
+    keys = corpus.clips["speaker"] if choices.group_by is None else groups_of(corpus, choices.group_by)
+    units = inseparable(corpus, known_speakers(corpus)) if choices.group_by is None else _alone(keys)
     if choices.groups < least:
         raise LorascopeError(
             f"folds.groups: {choices.groups} groups are too few for training, "
             f"{'validation ' if choices.validate else ''}and test; give at least {least}"
         )
     if len(units) < choices.groups:
+        what = "speakers (sessions that pair speakers counted once)" if column == "speaker" else grouped(column)
         raise LorascopeError(
-            f"folds.groups: {corpus.name} has {len(units)} speakers (sessions that pair speakers counted once), "
-            f"too few for {choices.groups} groups; give fewer groups"
+            f"folds.groups: {corpus.name} has {len(units)} {what}, too few for {choices.groups} groups; give fewer "
+            "groups"
         )
-    groups = _even(corpus, units, choices.groups, choices.seed)
-    return [
-        by_speaker(
-            corpus, f"group-{number}", group, groups[number % len(groups)] if choices.validate else [], removed=[]
-        )
-        for number, group in enumerate(groups, 1)
-    ]
+    groups = _even(corpus, keys, units, choices.groups, choices.seed)
+    notes = unknown_note(corpus)
+    if column != "speaker":
+        notes = [*groupless_note(corpus, keys, column), *parted_sessions_note(corpus, column), *notes]
+    dealt, index = keys.notna() & (corpus.clips["speaker"] != UNKNOWN_SPEAKER), corpus.clips.index
+    parts = []
+    for number, group in enumerate(groups, 1):
+        after = groups[number % len(groups)] if choices.validate else []
+        train = index[dealt & ~keys.isin([*group, *after])]
+        parts.append(of_ids(corpus, f"group-{number}", train, index[keys.isin(after)], index[keys.isin(group)], notes))
+    return parts
 
 
-def _even(corpus: Corpus, units: Sequence[Sequence[str]], count: int, seed: int) -> list[list[str]]:
-    """Deal units into groups, about the largest first, each to the group that it makes least uneven in clips
-    and in clips of each class.
+def _alone(keys: pd.Series) -> list[list[str]]:
+    return [[key] for key in sorted(keys.dropna().unique())]
+
+
+def _even(corpus: Corpus, keys: pd.Series, units: Sequence[Sequence[str]], count: int, seed: int) -> list[list[str]]:
+    """Deal units of `keys` (each clip's speaker or group) into groups, about the largest first, each to the group that
+    it makes least uneven in clips and in clips of each class.
     """
     random = np.random.default_rng(seed)
-    table = pd.crosstab(corpus.clips["speaker"], corpus.clips["emotion"])
+    table = pd.crosstab(keys, corpus.clips["emotion"])
     table["all"] = table.sum(axis=1)
     # squares of shares of each column: dealing to the smallest sum of squares evens all columns at once
     shares = [(table.loc[list(unit)].sum() / table.sum()).to_numpy() for unit in units]

@@ -1,7 +1,9 @@
-"""Any corpus in the `audiofolder` layout of Hugging Face's datasets: a metadata file beside the sounds, or folders named by label.
+"""Any corpus in the `audiofolder` layout of Hugging Face's datasets: a metadata file beside the sounds, or folders
+named by label.
 
-`metadata.csv`, `.jsonl` or `.parquet`, in the root or in each split's folder, has a column file_name (relative to it) and others; without one, the folder that holds a sound is its label
-(`train/angry/a.wav`). Folders train, validation, test and their synonyms are splits.
+`metadata.csv`, `.jsonl` or `.parquet`, in the root or in each split's folder, has a column file_name (relative to it)
+and others; without one, the folder that holds a sound is its label (`train/angry/a.wav`). Folders train, validation,
+test and their synonyms are splits.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from ...errors import LorascopeError
-from ..corpus import OPTIONAL, About, Recordings, named_speakers
+from ..corpus import TIMES, About, Recordings, named_speakers
 from ..labels import suggestion
 from .files import ANY_SUFFIX, clip_ids, files_below, sound_files, without_label
 from .tables import filled, read_table
@@ -37,11 +39,13 @@ ABOUT = About("Any corpus as a Hugging Face audiofolder", "any", "any", None, No
 def read(
     root: Path, emotion: str | None = None, speaker: str | None = None, speaker_pattern: str | None = None
 ) -> Recordings:
-    """Read the folder; `emotion` and `speaker` name columns of the metadata (emotion or label, speaker or speaker_id unless given).
+    """Read the folder; `emotion` and `speaker` name columns of the metadata (emotion or label, speaker or speaker_id
+    unless given).
 
-    `speaker_pattern` is a regular expression whose first group is the speaker in a sound's path below `root`; for folders named by label, or metadata without a speaker column. A clip
-    whose speaker isn't known belongs to `UNKNOWN_SPEAKER`. Sounds that the metadata don't name are counted and left out. Raises `LorascopeError` where a column or a label is
-    missing, two metadata files lie in one folder, or no speaker at all is known.
+    `speaker_pattern` is a regular expression whose first group is the speaker in a sound's path below `root`; for
+    folders named by label, or metadata without a speaker column. A clip whose speaker isn't known belongs to
+    `UNKNOWN_SPEAKER`. Sounds that the metadata don't name are counted and left out. Raises `LorascopeError` where a
+    column or a label is missing, two metadata files lie in one folder, or no speaker at all is known.
     """
     if speaker and speaker_pattern:
         raise LorascopeError("corpus.options.speaker_pattern: speaker is given too; take one of the two out")
@@ -69,7 +73,8 @@ def read(
     named, notes = named_speakers(table["speaker"])
     if table["speaker"].isna().all():
         raise LorascopeError(
-            f"{root}: no clip's speaker is known, so no result would be speaker-independent; name the column with corpus.options.speaker or where the path has it with corpus.options.speaker_pattern"
+            f"{root}: no clip's speaker is known, so no result would be speaker-independent; name the column with "
+            "corpus.options.speaker or where the path has it with corpus.options.speaker_pattern"
         )
     return Recordings(table.assign(speaker=named), where=where, left_out=left_out, notes=notes)
 
@@ -91,8 +96,10 @@ def _from_metadata(file: Path, root: Path, emotion: str | None, speaker: str | N
     table["speaker"] = pd.NA if who is None else rows[who].replace("", pd.NA)
     if text is not None:
         table["text"] = rows[text]
-    for column in set(OPTIONAL) & {"gender", "session", "language"} & set(rows):
-        table[column] = rows[column]
+    # the corpus' own: folds may group by them; times are those of pieces, which an audiofolder has not
+    for column in rows:
+        if column not in ("file_name", label, who, text, *table.columns, "id", *TIMES, "split"):
+            table[column] = rows[column]
     table["split"] = [_split(path.relative_to(root)) for path in paths] if "split" not in rows else rows["split"]
     return table, where
 
@@ -102,7 +109,8 @@ def _from_folders(root: Path) -> pd.DataFrame:
     for path in paths:
         if path.parent == root or path.parent.name.lower() in SPLITS:
             raise LorascopeError(
-                f"{path}: lies in no folder named by a label, and {root} has no {METADATA[0]}; move it, or write the metadata"
+                f"{path}: lies in no folder named by a label, and {root} has no {METADATA[0]}; move it, or write the "
+                "metadata"
             )
     table = pd.DataFrame({"path": [str(path) for path in paths], "speaker": pd.NA})
     table["emotion"] = [path.parent.name for path in paths]

@@ -1,5 +1,7 @@
-"""Any corpus by a manifest: CSV, TSV or Parquet with columns path, speaker, emotion, and optionally id, start, end, split, session, text, gender,
-language. What other programs write is understood where it is clear, and told."""
+"""Any corpus by a manifest: CSV, TSV or Parquet with columns path, speaker, emotion, and optionally id, start, end,
+split, session, text, gender, language. Further columns are kept: folds may group by them, and a task be named after
+one. What other programs write is understood where it is clear, and told.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ...errors import LorascopeError
-from ..corpus import OPTIONAL, REQUIRED, About, Recordings, named_speakers
+from ..corpus import OPTIONAL, REQUIRED, TIMES, About, Recordings, named_speakers
 from ..labels import suggestion
 from .dialects import seconds
 from .files import clip_ids
@@ -19,18 +21,18 @@ from .tables import filled, need, read_table
 ABOUT = About("Any corpus by a manifest (CSV, TSV, Parquet)", "any", "any", None, None, "the corpus' own", "none")
 #: Other programs' names of the column path, in any case.
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "audio", "wav")
-TIMES = ("start", "end", "duration")
 
 
 def read(root: Path, columns: Mapping[str, str] | None = None) -> Recordings:
-    """Read the manifest `root`, or `manifest.csv` (.tsv, .parquet) in the folder `root`; paths are relative to the manifest's folder.
+    """Read the manifest `root`, or `manifest.csv` (.tsv, .parquet) in the folder `root`; paths are relative to the
+    manifest's folder.
 
     `columns` names the table's own columns by ours, as in {"emotion": "label"}. Without it path may be called file,
-    filename, file_name, audio or wav. Without a column `id` the path's stem is the id (the path where stems clash), with the
-    start where a file has several pieces; speakers called unknown, in any case, are one unknown speaker. Times are seconds, with a decimal
-    comma where commas don't part the cells, or as in `0 days 00:00:01.2`. Raises `LorascopeError` naming file and line
-    on a missing column, an empty cell, a row with other cells than the header, a time that is none, or a start that
-    isn't before its end.
+    filename, file_name, audio or wav. Without a column `id` the path's stem is the id (the path where stems clash),
+    with the start where a file has several pieces; speakers called unknown, in any case, are one unknown speaker. Times
+    are seconds, with a decimal comma where commas don't part the cells, or as in `0 days 00:00:01.2`. Raises
+    `LorascopeError` naming file and line on a missing column, an empty cell, a row with other cells than the header, a
+    time that is none, or a start that isn't before its end.
     """
     file = _find(root)
     table, where, form, separator = read_table(file, any_form=True)
@@ -54,8 +56,7 @@ def read(root: Path, columns: Mapping[str, str] | None = None) -> Recordings:
     if "id" not in table:
         table["id"] = _ids(table, file.parent)
     table["speaker"], unknown = named_speakers(table["speaker"])
-    kept = ["id", *REQUIRED, *(column for column in OPTIONAL if column in table)]
-    return Recordings(table[kept], where=where, notes=(*notes, *unknown))
+    return Recordings(table, where=where, notes=(*notes, *unknown))
 
 
 def _named(table: pd.DataFrame, columns: Mapping[str, str], file: Path) -> tuple[pd.DataFrame, list[str]]:
@@ -75,7 +76,8 @@ def _named(table: pd.DataFrame, columns: Mapping[str, str], file: Path) -> tuple
         found = [name for name in theirs if name.lower() in PATH_COLUMNS]
         if len(found) > 1:
             raise LorascopeError(
-                f"{file}: columns {' and '.join(found)} may both be the path; name it with corpus.options.columns, as in {{path: {found[0]}}}"
+                f"{file}: columns {' and '.join(found)} may both be the path; name it with corpus.options.columns, as "
+                f"in {{path: {found[0]}}}"
             )
         if found:
             chosen["path"] = found[0]
@@ -83,7 +85,8 @@ def _named(table: pd.DataFrame, columns: Mapping[str, str], file: Path) -> tuple
     if "emotion" not in columns and "emotion" not in theirs and "label" in theirs:
         chosen["emotion"] = "label"
         notes.append(f"{file.name}: column 'label' was read as the clips' labels")
-    # the same column may be two of ours, as a file's name is its id; what was named takes the place of what has the name
+    # the same column may be two of ours, as a file's name is its id; what was named takes the place of what has the
+    # name
     return table.assign(**{name: table[given] for name, given in chosen.items()}), notes
 
 
@@ -118,7 +121,8 @@ def _find(root: Path) -> Path:
         if (root / name).is_file():
             return root / name
     raise LorascopeError(
-        f"{root}: no manifest.csv, .tsv or .parquet; give the manifest or its folder with corpus.root (on the command line --root)"
+        f"{root}: no manifest.csv, .tsv or .parquet; give the manifest or its folder with corpus.root (on the command "
+        "line --root)"
     )
 
 
@@ -140,5 +144,6 @@ def _check_pieces(table: pd.DataFrame, where: list[str]) -> None:
     if wrong.any():
         row = int(wrong.argmax())
         raise LorascopeError(
-            f"{where[row]}: the clip runs from {start.iloc[row]:g} s to {end.iloc[row]:g} s; start must not be negative and must lie before end"
+            f"{where[row]}: the clip runs from {start.iloc[row]:g} s to {end.iloc[row]:g} s; start must not be "
+            "negative and must lie before end"
         )

@@ -27,6 +27,7 @@ EMOTIONS = {
     "07": "disgust",
     "08": "surprise",
 }
+INTENSITIES = {"01": "normal", "02": "strong"}
 ABOUT = About(
     "RAVDESS, Ryerson Audio-Visual Database of Emotional Speech and Song (its audio-only speech)",
     "English",
@@ -56,12 +57,14 @@ def read(root: Path) -> Recordings:
                 f"{path}: not a RAVDESS file name (03-01-05-02-01-01-12.wav); move the file "
                 "elsewhere or use the csv reader"
             )
-        modality, channel, emotion, _, statement, _, actor = name.groups()
+        modality, channel, emotion, intensity, statement, _, actor = name.groups()
         if modality != "03" or channel != "01":
             # the video files hold the same takes as the audio-only ones
             left_out["song, not speech" if channel != "01" else "from a video, not audio-only"] += 1
             continue
         gender = "male" if int(actor) % 2 else "female"
-        rows.append((path.stem, str(path), actor, EMOTIONS[emotion], statement, gender, "en"))
-    table = pd.DataFrame(rows, columns=["id", "path", "speaker", "emotion", "text", "gender", "language"])
+        how = INTENSITIES.get(intensity, intensity)
+        rows.append((path.stem, str(path), actor, EMOTIONS[emotion], statement, gender, "en", how))
+    columns = ["id", "path", "speaker", "emotion", "text", "gender", "language", "intensity"]
+    table = pd.DataFrame(rows, columns=columns)
     return Recordings(table, left_out=tuple(sorted(left_out.items())))

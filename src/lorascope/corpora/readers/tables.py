@@ -126,7 +126,9 @@ def _from_json_lines(file: Path) -> Read:
 
 def _from_parquet(file: Path) -> Read:
     try:
-        table = pd.read_parquet(file).reset_index()
+        table = pd.read_parquet(file)
+        # an index without a name counts rows, and is no column
+        table = table.reset_index(drop=table.index.names == [None])
     except (ValueError, OSError) as error:  # pyarrow's errors are ValueErrors
         raise _unreadable(file, error) from error
     return Read(table, [f"{file} row {number}" for number in range(1, len(table) + 1)])

@@ -1,5 +1,5 @@
-"""An analysis of an adapter that was made anywhere as a unit of work, and of several that were trained alike on folds of a
-corpus.
+"""An analysis of an adapter that was made anywhere as a unit of work, and of several that were trained alike on folds
+of a corpus.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from ..sources import (
     open_backbone,
     prepare,
     samples_of,
+    task_of,
     with_acoustics,
 )
 from .analysis import about_of
@@ -64,7 +65,7 @@ def analyse_given(
     whole in the folder is taken up. With `test_speakers` the clips are theirs; `fold` is what the adapter is called
     among others of its kind.
     """
-    opened = open_backbone(backbone, adapter, labels)
+    opened = open_backbone(backbone, adapter, labels, task_of(corpus))
     base, source, classes = opened.base, opened.source, opened.classes
     chosen_context = context or default_context(opened, backbone)
     if chosen_context == "full" and not base.model.has_window:
@@ -76,6 +77,7 @@ def analyse_given(
         notes.append("The frozen baseline's head is left aside, since the adapter has none to compare it with.")
     section = corpus_section(corpus, root, classes)
     clips = load_section(section)
+    classes = classes or clips.classes
     heard = clips if test_speakers is None else of_speakers(clips, test_speakers, f"--test-speakers of {adapter}")
     sample, counts = choose(heard, clip_ids, settings)
     kept = replace(clips, clips=clips.clips.loc[list(sample["clip"])])
@@ -152,7 +154,7 @@ def analyse_folds(
             )
     _refuse_shared(dict(zip(adapters, test_speakers, strict=True)))
     # before anything is measured
-    classes = open_backbone(backbone, next(iter(adapters.values())), labels).classes
+    classes = open_backbone(backbone, next(iter(adapters.values())), labels, task_of(corpus)).classes
     clips = load_section(corpus_section(corpus, root, classes))
     for adapter, speakers in zip(adapters.values(), test_speakers, strict=True):
         of_speakers(clips, speakers, f"--test-speakers of {adapter}")
@@ -194,7 +196,8 @@ def _refuse_shared(test_speakers: Mapping[str, Sequence[str]]) -> None:
         for speaker in speakers:
             if whose.setdefault(speaker, name) != name:
                 raise LorascopeError(
-                    f"--test-speakers: {speaker} is tested by {whose[speaker]} and by {name}; folds share no test speaker"
+                    f"--test-speakers: {speaker} is tested by {whose[speaker]} and by {name}; folds share no test "
+                    "speaker"
                 )
 
 

@@ -221,7 +221,7 @@ def load_section(section: CorpusConfig) -> Corpus:
 
 
 def of_speakers(clips: Corpus, speakers: Sequence[str], what: str) -> Corpus:
-    """The clips of some speakers. Raises `LorascopeError`, which begins with `what`, for one that isn't in the corpus."""
+    """The clips of some speakers. Raises `LorascopeError`, which begins with `what`, for one that isn't there."""
     there = set(clips.clips["speaker"])
     for speaker in speakers:
         if speaker not in there:

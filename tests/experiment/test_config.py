@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 
+import lorascope
+from lorascope.errors import LorascopeError
 from lorascope.experiment.config import (
     AnalysisConfig,
     Experiment,
@@ -22,6 +25,7 @@ from ..corpora.refusals import refused
 
 LEAST = "name: small\ncorpus: {reader: emodb}\nbackbone: {name: whisper-tiny.en}\n"
 CONFIGS = Path(__file__).parents[2] / "configs"
+MEASURES = Path(lorascope.__file__).parent / "analysis" / "measures"
 
 
 @pytest.fixture
@@ -333,3 +337,19 @@ def test_every_default_is_written_out(file: Path) -> None:
     data = yaml.safe_load(dump_experiment(load_experiment(file)))
     assert data["methods"]["lora"]["rank"] == 32 and data["folds"]["selection"] == "validation_speaker"
     assert list(data) == list(Experiment.model_fields) and list(data["analysis"]) == list(AnalysisConfig.model_fields)
+
+
+def test_groups_of_measures_stand_for_their_own() -> None:
+    def of(measures: object) -> tuple[str, ...]:
+        return analysis_from([f"measures={json.dumps(measures)}"]).measures
+
+    assert of("paper") == ("contribution", "lens", "ranks", "spectra", "cka")
+    # what a group adds is added once; what is named twice is refused
+    assert of(["lens", "paper"]) == ("lens", "contribution", "ranks", "spectra", "cka")
+    every = {file.stem for file in MEASURES.glob("*.py")} - {"__init__"}
+    assert set(of("all")) == every
+    assert set(of(["paper", "causal", "probes", "weights"])) == every
+    with pytest.raises(LorascopeError, match="name each once"):
+        of(["lens", "lens"])
+    with pytest.raises(LorascopeError, match="did you mean causal"):
+        of(["casual"])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from ..by_name import names_in
 from .methods import Count, Section
@@ -14,6 +14,12 @@ from .methods import Count, Section
 Baseline = Literal["gaussian", "peft-init", "norm-matched", "permuted"]
 #: The measures that are taken unless the config names its own; it may name any file of analysis/measures.
 MEASURES = ("contribution", "lens", "ranks", "spectra", "cka", "erasure")
+#: Names that stand for several measures; "all" stands for every file of analysis/measures.
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "paper": ("contribution", "lens", "ranks", "spectra", "cka"),
+    "causal": ("erasure", "dial", "rank_dial", "patching"),
+    "probes": ("probes", "frame_lens", "heads"),
+}
 #: What is measured along a training: all that needs neither an intervention nor a random adapter beside it.
 ALONG = ("contribution", "lens", "spectra", "weights")
 
@@ -21,8 +27,21 @@ ALONG = ("contribution", "lens", "spectra", "weights")
 def _known_measure(name: str) -> str:
     there = names_in("lorascope.analysis.measures")
     if name not in there:
-        raise ValueError(f"no measure of this name; {hint(name, there, 'give any of')}")
+        raise ValueError(f"no measure of this name; {hint(name, [*there, *GROUPS, 'all'], 'give any of')}")
     return name
+
+
+def _spelt_out(measures: Any) -> Any:
+    """One name or several, with every group's own measures in its place; what a group adds is added once."""
+    several = [measures] if isinstance(measures, str) else measures
+    if not isinstance(several, (list, tuple)):
+        return measures
+    found: list[Any] = []
+    for name in several:
+        groups = GROUPS if name != "all" else {"all": names_in("lorascope.analysis.measures")}
+        group = groups.get(name) if isinstance(name, str) else None
+        found += [name] if group is None else [each for each in group if each not in found]
+    return tuple(found)
 
 
 MeasureName = Annotated[str, AfterValidator(_known_measure)]
@@ -42,7 +61,8 @@ class AnalysisConfig(Section):
     their held-out speakers: with `clips_from` "test" of the test speakers, with "test+validation" of those too on whom
     the epoch was chosen; by default the first where they have half of `clips_per_class` of every class.
 
-    `method` names the method that is analysed: by default the first LoRA (LoRA, rsLoRA, PiSSA, AdaLoRA), else the first
+    `measures` are names of files in analysis/measures, or groups of them (`GROUPS`, "all"). `method` names the method
+    that is analysed: by default the first LoRA (LoRA, rsLoRA, PiSSA, AdaLoRA), else the first
     that changes the encoder; its controls are analysed alike. `ranks` are trained beside it for the rank space (at the
     same scale), in the analysed folds. `trajectory` names moments of the training, in epochs (0: before the first
     step), at which the adapter is kept and measured by what `ALONG` names. `draws` counts the shuffles of a null.
@@ -54,7 +74,7 @@ class AnalysisConfig(Section):
     `memory_mib` MiB the frames that the flattened variants of ranks and CKA need are kept in a temporary file.
     """
 
-    measures: Annotated[tuple[MeasureName, ...], Field(min_length=1)] = MEASURES
+    measures: Annotated[tuple[MeasureName, ...], BeforeValidator(_spelt_out), Field(min_length=1)] = MEASURES
     method: str | None = None
     fold: str | None = None
     folds: Literal["first", "all"] | Annotated[tuple[str, ...], Field(min_length=1)] = "first"

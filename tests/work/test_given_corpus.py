@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from lorascope.api import analyze
+from lorascope.corpora import load_corpus
 from lorascope.errors import LorascopeError
 from lorascope.experiment.config import AnalysisConfig, CorpusConfig, corpus_from_file
 from lorascope.report.cautions import cautions
@@ -79,3 +80,25 @@ def test_a_regression_head_is_called_one(folders, corpus):
     plain_adapter(whisper).save_pretrained(folders / "of-arousal")
     with pytest.raises(LorascopeError, match="a regression head"):
         analyze(str(folders / "arousal"), folders / "of-arousal", folders / "out", "csv", root=corpus, config=QUICK)
+
+
+def test_folders_named_by_label_need_no_speakers_and_intervals_speak_of_these_clips(folders, corpus):
+    for path, emotion in pd.read_csv(corpus)[["path", "emotion"]].itertuples(index=False):
+        if emotion in ("anger", "sadness"):
+            (folders / "clips" / emotion).mkdir(parents=True, exist_ok=True)
+            (folders / "clips" / emotion / path).symlink_to(corpus.parent / path)
+    results = analyze(
+        str(folders / "backbone"),
+        folders / "adapter",
+        folders / "out",
+        str(folders / "clips"),
+        labels=["anger", "sadness"],
+        context="trim",
+        config=QUICK,
+    )
+    assert set(results["lens"]["interval_of"]) == {"these clips"}
+    told = " ".join(text for _, text in cautions(FinishedRun(folders / "out")))
+    assert "All analysed clips are of speakers who are not known: the intervals speak of these clips" in told
+    # to train on them is refused as ever
+    with pytest.raises(LorascopeError, match="no clip's speaker is known, so"):
+        load_corpus("audiofolder", folders / "clips", ("anger", "sadness"))

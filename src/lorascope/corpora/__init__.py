@@ -43,13 +43,15 @@ def load_corpus(
     label_map: Mapping[str, str | None] | None = None,
     exclude: Sequence[str] = (),
     task: str = EMOTION,
+    speakers_needed: bool = True,
     **options: Any,
 ) -> Corpus:
     """Read a corpus by its reader's name and map it to the experiment's classes.
 
     `task` is emotion, or any other word: then the labels are the column of that name (gender, text) or whatever a
     manifest gives, and the classes all that occur unless some are given. Without `root` the corpus is looked for in
-    `$LORASCOPE_CORPORA/<name>`. `options` are the reader's own. Raises
+    `$LORASCOPE_CORPORA/<name>`. Unless `speakers_needed`, as where nothing is trained, one speaker or none that is
+    known will do. `options` are the reader's own. Raises
     `LorascopeError` as the reader and `corpus_from` do, and for an unknown reader or option.
     """
     reader = READERS.get(name)
@@ -71,7 +73,7 @@ def load_corpus(
     about = CORPORA.get(name)
     found = relabelled(found, task, own_labels=about is None or about.clips is None)
     chosen = () if task != EMOTION and classes is DEFAULT_CLASSES else classes
-    return corpus_from(name, found, chosen, label_map, exclude, task)
+    return corpus_from(name, found, chosen, label_map, exclude, task, speakers_needed)
 
 
 def told_deeper(

@@ -122,6 +122,7 @@ def corpus_from(
     label_map: Mapping[str, str | None] | None = None,
     exclude: Sequence[str] = (),
     task: str = EMOTION,
+    speakers_needed: bool = True,
 ) -> Corpus:
     """Map labels to the experiment's classes, count what is left out, and check the rest.
 
@@ -129,8 +130,8 @@ def corpus_from(
 
     `label_map` maps a corpus' label (as written there, or its canonical name) to a class, or to None to leave it out;
     other labels go by the synonym table. Raises `LorascopeError` on a duplicate id, a missing file, an unknown label,
-    an unknown class, an unknown id in `exclude`, an entry of `label_map` that no clip has, a class without clips, or
-    fewer than two speakers. An excluded clip is counted and not looked at.
+    an unknown class, an unknown id in `exclude`, an entry of `label_map` that no clip has, a class without clips, or,
+    where `speakers_needed`, fewer than two speakers. An excluded clip is counted and not looked at.
     """
     table = found.table.reset_index(drop=True)
     where = list(found.where if found.where is not None else table["path"])
@@ -164,6 +165,8 @@ def corpus_from(
     inside = [reason is None for reason in outside]
     table, where = table.assign(emotion=emotions)[inside], list(compress(where, inside))
     _check_clips(name, table, where, classes)
+    if speakers_needed:
+        _check_speakers(name, table["speaker"])
     lost = sorted(speakers - set(table["speaker"]))
     own = [column for column in table if column not in ("id", *REQUIRED, *OPTIONAL)]
     notes = [*found.notes, *([f"no clips of these classes by {', '.join(lost)}"] if lost else [])]
@@ -222,11 +225,20 @@ def _check_clips(name: str, table: pd.DataFrame, where: Sequence[str], classes: 
                 f"{name}: no clip of class {emotion!r}; take it out of corpus.classes, or map a label to it "
                 "with corpus.label_map"
             )
-    if table["speaker"].nunique() < 2:
+
+
+def _check_speakers(name: str, speakers: pd.Series) -> None:
+    if speakers.nunique() > 1:
+        return
+    if speakers.iloc[0] == UNKNOWN_SPEAKER:
         raise LorascopeError(
-            f"{name}: only one speaker ({table['speaker'].iloc[0]}); speaker-independent results need at least "
-            "three: check the speaker column"
+            f"{name}: no clip's speaker is known, so no result would be speaker-independent; name the column (of an "
+            "audiofolder with corpus.options.speaker, or where the path has it with corpus.options.speaker_pattern)"
         )
+    raise LorascopeError(
+        f"{name}: only one speaker ({speakers.iloc[0]}); speaker-independent results need at least three: check the "
+        "speaker column"
+    )
 
 
 def _class_of(

@@ -11,6 +11,8 @@ from .readings.words import at, capital
 
 #: How the caution begins that `work.kinds.analysis` notes of an adapter that was trained elsewhere.
 UNKNOWN_SPEAKERS = "Whether these speakers were in the adapter's training is not known"
+#: What corpora call the speaker of clips whose speaker isn't known.
+NOBODY = "unknown"
 #: The paper's number of analysed clips a class.
 CLIPS_PER_CLASS = 25
 
@@ -95,6 +97,8 @@ def _clips(folder: FinishedRun) -> list[str]:
     speakers = {name for names in (analysis.get("speakers") or {}).values() for name in names}
     if 0 < len(speakers) < FEWEST_SPEAKERS and len(folder.shown) < 2:
         whom = "one speaker" if len(speakers) == 1 else "two speakers"
+        if speakers == {NOBODY}:
+            whom = "speakers who are not known"
         sentences.append(
             f"All analysed clips are of {whom}: the intervals speak of these clips, not of other speakers."
         )

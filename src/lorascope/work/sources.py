@@ -208,7 +208,7 @@ def corpus_section(corpus: str | CorpusConfig, root: str | Path | None, classes:
 
 
 def load_section(section: CorpusConfig) -> Corpus:
-    """The corpus of a section. Raises `LorascopeError` as `load_corpus` does."""
+    """The corpus of a section, where nothing is trained. Raises `LorascopeError` as `load_corpus` does."""
     return load_corpus(
         section.reader,
         root=section.root,
@@ -216,6 +216,7 @@ def load_section(section: CorpusConfig) -> Corpus:
         label_map=section.label_map,
         exclude=section.exclude,
         task=section.task,
+        speakers_needed=False,
         **section.options,
     )
 

@@ -45,7 +45,7 @@ def read(
     `speaker_pattern` is a regular expression whose first group is the speaker in a sound's path below `root`; for
     folders named by label, or metadata without a speaker column. A clip whose speaker isn't known belongs to
     `UNKNOWN_SPEAKER`. Sounds that the metadata don't name are counted and left out. Raises `LorascopeError` where a
-    column or a label is missing, two metadata files lie in one folder, or no speaker at all is known.
+    column or a label is missing, or two metadata files lie in one folder.
     """
     if speaker and speaker_pattern:
         raise LorascopeError("corpus.options.speaker_pattern: speaker is given too; take one of the two out")
@@ -71,11 +71,6 @@ def read(
     if speaker_pattern:
         table["speaker"] = _by_pattern(speaker_pattern, list(table["path"]), root)
     named, notes = named_speakers(table["speaker"])
-    if table["speaker"].isna().all():
-        raise LorascopeError(
-            f"{root}: no clip's speaker is known, so no result would be speaker-independent; name the column with "
-            "corpus.options.speaker or where the path has it with corpus.options.speaker_pattern"
-        )
     return Recordings(table.assign(speaker=named), where=where, left_out=left_out, notes=notes)
 
 

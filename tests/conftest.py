@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 # the test runner has a worker for every core already; read when the numerical libraries are first imported
@@ -12,7 +13,12 @@ import pandas as pd
 import pytest
 import torch
 
+from lorascope.report import figures
+
 from .tiny import CLASSES, tiny_whisper, write_tone
+
+#: Every kind of figure, whichever of them a test lets be drawn.
+EVERY = dict(figures._MODULES)
 
 torch.set_num_threads(1)
 
@@ -28,6 +34,14 @@ def own_cache(tmp_path_factory):
     patch.undo()
 
 
+@contextmanager
+def all_figures():
+    """Let reports draw all of their figures, whatever `few_figures` says."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "_MODULES", EVERY)
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
 def few_figures(request):
     """Reports draw two kinds of figures alone, the cheapest, since drawing takes most of a small run's time; all of
@@ -36,8 +50,6 @@ def few_figures(request):
     if request.node.get_closest_marker("figures"):
         yield
         return
-    from lorascope.report import figures
-
     patch = pytest.MonkeyPatch()
     drawn = {figures.contribution: ("contribution",), figures.confusion: ()}
     patch.setattr(figures, "_MODULES", drawn)
@@ -99,4 +111,5 @@ def finished(tmp_path_factory, corpus, backbone_folder):
     from lorascope.experiment.config import experiment_from
 
     experiment = experiment_from(settings_of(corpus, backbone_folder))
-    return experiment, run(experiment, tmp_path_factory.mktemp("runs") / "small")
+    with all_figures():
+        return experiment, run(experiment, tmp_path_factory.mktemp("runs") / "small")

@@ -8,6 +8,7 @@ import pytest
 
 from lorascope.report import write_all
 
+from ..conftest import all_figures
 from .folders import make_analysis, make_run
 from .recipe import Recipe
 
@@ -19,7 +20,8 @@ HOSTILE = "</script><script>alert(1)</script><img src=http://example.com/x onerr
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An honest run on real speech, with its report."""
     run = make_run(tmp_path_factory.mktemp("plain") / "run")
-    write_all(run)
+    with all_figures():
+        write_all(run)
     return run
 
 
@@ -36,7 +38,8 @@ def marked(tmp_path_factory: pytest.TempPathFactory) -> Path:
         seed=1,
     )
     run = make_run(tmp_path_factory.mktemp("marked") / "run", recipe)
-    write_all(run)
+    with all_figures():
+        write_all(run)
     return run
 
 
@@ -45,5 +48,6 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An analysis of an adapter made elsewhere: no cells, no frozen model, some measures not taken."""
     recipe = Recipe(frozen_model=False, without=("contribution", "ranks", "cka", "rank_scores", "erasure"), seed=2)
     run = make_analysis(tmp_path_factory.mktemp("bare") / "run", recipe)
-    write_all(run)
+    with all_figures():
+        write_all(run)
     return run

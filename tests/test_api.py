@@ -15,8 +15,6 @@ from lorascope.training import cell as cells
 
 from .conftest import make_corpus, settings_of
 
-pytestmark = pytest.mark.figures
-
 FILES = (
     "config.yaml",
     "manifest.json",

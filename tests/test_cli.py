@@ -301,7 +301,9 @@ def test_report_makes_the_page_again(capsys, finished):
     assert code == 0 and results.report.is_file() and "LoRA r=4" in out
 
 
-@pytest.mark.parametrize("name", ["b[v2]", "b[/x]", "b:smile:", "b[link=x]"])
+@pytest.mark.parametrize(
+    "name", ["b[/x]", *(pytest.param(name, marks=pytest.mark.slow) for name in ("b[v2]", "b:smile:", "b[link=x]"))]
+)
 def test_nothing_that_the_user_names_is_markup(capsys, finished, tmp_path, name):
     _, results = finished
     shutil.copytree(results.folder.root, tmp_path / name)

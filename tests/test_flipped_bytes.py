@@ -19,9 +19,16 @@ from .store.test_seals import flip
 LORA = {"lora": {"rank": 2, "alpha": 4, "learning_rate": 1e-2, "epochs": 1}}
 QUICK = {"frozen": {"learning_rate": [1e-3, 1e-2], "epochs": 1}, **LORA}
 CELL = ("metrics.json", "predictions.parquet", "train.log", "seal.json", "adapter/adapter_config.json")
-CELL = (*CELL, "adapter/adapter_model.safetensors", "adapter/lorascope.json")
+CELL = (*CELL, "adapter/lorascope.json", "adapter/adapter_model.safetensors")
 ANALYSIS = ("about.json", "contribution.parquet", "lens.parquet", "seal.json")
 TOLD = ("table1.csv", "table1.md", "table1.tex", "comparison.csv", "report.html", "figures/fig1.svg")
+
+
+def few(kinds):
+    """The first, the middle and the last of them; `make test-slow` has the others, which take the same way."""
+    kinds = list(kinds)
+    told = {0, len(kinds) // 2, len(kinds) - 1}
+    return [kind if at in told else pytest.param(kind, marks=pytest.mark.slow) for at, kind in enumerate(kinds)]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +69,7 @@ def again(whole, root):
     return said
 
 
-@pytest.mark.parametrize("kind", [f"cells/{file}" for file in CELL])
+@pytest.mark.parametrize("kind", few(f"cells/{file}" for file in CELL))
 def test_a_cell(whole, copied, kind, capsys):
     file = of(copied, kind)
     flip(file)
@@ -82,7 +89,7 @@ def test_a_cell(whole, copied, kind, capsys):
 
 
 @pytest.mark.parametrize("where", ["analysis", "analyses"])
-@pytest.mark.parametrize("kind", ANALYSIS)
+@pytest.mark.parametrize("kind", few(ANALYSIS))
 def test_an_analysis(whole, copied, where, kind, capsys):
     (unit,) = [unit["hash"] for unit in Results(copied).manifest["analyses"]]
     name = kind if where == "analysis" else f"{unit}/{kind}"
@@ -117,7 +124,7 @@ def test_what_results_are_made_from(whole, copied, kind, capsys):
     )
 
 
-@pytest.mark.parametrize("kind", TOLD)
+@pytest.mark.parametrize("kind", few(TOLD))
 def test_tables_figures_and_report(whole, copied, kind, capsys):
     before = (copied / kind).read_bytes()
     flip(copied / kind)

@@ -65,7 +65,7 @@ def test_the_released_variant_has_both_leaks_and_says_so(release):
     assert leaking
 
 
-@pytest.mark.parametrize("variant", ["paper-iemocap", "paper-iemocap-released"])
+@pytest.mark.parametrize("variant", [pytest.param("paper-iemocap", marks=pytest.mark.slow), "paper-iemocap-released"])
 def test_with_a_small_backbone_it_runs_to_the_report(release, tmp_path, variant):
     # in the 30 s window a head's attention costs more than all else; the paper's ranks go to 64
     tiny_whisper(layers=2, heads=1, width=64).save_pretrained(tmp_path / "backbone")

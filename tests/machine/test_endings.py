@@ -44,7 +44,7 @@ def started(*arguments, **settings):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGHUP", marks=pytest.mark.slow)])
 def test_a_signal_ends_in_a_line_and_the_run_goes_on(experiment, tmp_path, name):
     # whoever runs the tests may have SIGHUP ignored (nohup), which a child inherits
     process = started(

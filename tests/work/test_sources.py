@@ -15,9 +15,8 @@ from lorascope.errors import LorascopeError
 from lorascope.experiment.config import AnalysisConfig
 from lorascope.work.sources import read_clip_ids
 
+from ..conftest import all_figures
 from ..tiny import tiny_config
-
-pytestmark = pytest.mark.figures
 
 #: Another order and other names than lorascope's own.
 LABELS = ("neu", "Sad", "angry", "hap")
@@ -59,15 +58,16 @@ def plain(tmp_path_factory, corpus):
 
 @pytest.fixture(scope="module")
 def results(plain, corpus, tmp_path_factory):
-    return analyze(
-        str(plain / "backbone"),
-        plain / "adapter",
-        tmp_path_factory.mktemp("results") / "out",
-        "csv",
-        root=corpus,
-        frozen=plain / "frozen",
-        config=QUICK,
-    )
+    with all_figures():
+        return analyze(
+            str(plain / "backbone"),
+            plain / "adapter",
+            tmp_path_factory.mktemp("results") / "out",
+            "csv",
+            root=corpus,
+            frozen=plain / "frozen",
+            config=QUICK,
+        )
 
 
 def test_tables_figures_and_report_are_there(results):

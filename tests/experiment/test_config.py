@@ -19,6 +19,7 @@ from lorascope.experiment.config import (
     load_experiment,
 )
 from lorascope.experiment.grid import load_sweep
+from lorascope.experiment.measuring import GROUPS
 from lorascope.experiment.methods import FrozenConfig, LoraConfig
 
 from ..corpora.refusals import refused
@@ -348,7 +349,9 @@ def test_groups_of_measures_stand_for_their_own() -> None:
     assert of(["lens", "paper"]) == ("lens", "contribution", "ranks", "spectra", "cka")
     every = {file.stem for file in MEASURES.glob("*.py")} - {"__init__"}
     assert set(of("all")) == every
-    assert set(of(["paper", "causal", "probes", "weights"])) == every
+    assert set(of(["paper", "causal", "probes", "frame_lens", "heads", "weights"])) == every
+    # no group has the name of a measure, or that one could not be named alone
+    assert of("probes") == ("probes",) and not every & {*GROUPS, "all"}
     with pytest.raises(LorascopeError, match="name each once"):
         of(["lens", "lens"])
     with pytest.raises(LorascopeError, match="did you mean causal"):

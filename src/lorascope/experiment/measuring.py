@@ -18,7 +18,6 @@ MEASURES = ("contribution", "lens", "ranks", "spectra", "cka", "erasure")
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "paper": ("contribution", "lens", "ranks", "spectra", "cka"),
     "causal": ("erasure", "dial", "rank_dial", "patching"),
-    "probes": ("probes", "frame_lens", "heads"),
 }
 #: What is measured along a training: all that needs neither an intervention nor a random adapter beside it.
 ALONG = ("contribution", "lens", "spectra", "weights")

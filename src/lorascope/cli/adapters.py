@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import LorascopeError, told_to
-from .options import Clock, Debug, show, usable
+from .options import Clock, CorpusFile, Debug, Labels, ReaderOptions, Root, show, usable
 
 
 def analyze_command(
@@ -24,7 +24,7 @@ def analyze_command(
     ],
     corpus: Annotated[str, typer.Option("--corpus", help="Reader of the corpus (see `lorascope corpora`), or a path.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the results.", callback=usable)],
-    root: Annotated[Path | None, typer.Option("--root", help="Where the corpus lies.")] = None,
+    root: Root = None,
     frozen: Annotated[
         list[Path] | None,
         typer.Option(
@@ -42,9 +42,7 @@ def analyze_command(
             help="trim or full; default: what the adapter's folder records, else full where there is a window.",
         ),
     ] = None,
-    labels: Annotated[
-        str | None, typer.Option("--labels", help="Class names in the order of the logits, separated by commas.")
-    ] = None,
+    labels: Labels = None,
     test_speakers: Annotated[
         list[str] | None,
         typer.Option(
@@ -53,14 +51,8 @@ def analyze_command(
             "alike on folds of the corpus, one for each in their order: what they show is then aggregated.",
         ),
     ] = None,
-    corpus_config: Annotated[
-        Path | None,
-        typer.Option("--corpus-config", help="YAML file with a corpus section: label_map, options, exclude."),
-    ] = None,
-    reader_options: Annotated[
-        list[str] | None,
-        typer.Option("--option", metavar="KEY=VALUE", help="An option of the corpus' reader; repeatable."),
-    ] = None,
+    corpus_config: CorpusFile = None,
+    reader_options: ReaderOptions = None,
     task: Annotated[
         str | None,
         typer.Option("--task", help="What the classes are of, if not emotion: labels are taken as they are."),
@@ -125,13 +117,11 @@ def doctor_command(
         str | None, typer.Option("--backbone", help="What they were trained on; default: what each folder records.")
     ] = None,
     corpus: Annotated[str | None, typer.Option("--corpus", help="Reader of a corpus with labelled clips.")] = None,
-    root: Annotated[Path | None, typer.Option("--root", help="Where the corpus lies.")] = None,
+    root: Root = None,
     manifest: Annotated[
         Path | None, typer.Option("--manifest", help="Labelled clips as a table: path, speaker, emotion.")
     ] = None,
-    labels: Annotated[
-        str | None, typer.Option("--labels", help="Class names in the order of the logits, separated by commas.")
-    ] = None,
+    labels: Labels = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     fix: Annotated[bool, typer.Option("--fix", help="Write what can be mended without guessing to --out.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="With --fix: a new folder for the mended adapter.")] = None,

@@ -17,6 +17,18 @@ Set = Annotated[
     typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key of the configuration; repeatable."),
 ]
 
+CorpusFile = Annotated[
+    Path | None, typer.Option("--corpus-config", help="YAML file with a corpus section: label_map, options, exclude.")
+]
+ReaderOptions = Annotated[
+    list[str] | None,
+    typer.Option("--option", metavar="KEY=VALUE", help="An option of the corpus' reader; repeatable."),
+]
+Labels = Annotated[
+    str | None, typer.Option("--labels", help="Class names in the order of the logits, separated by commas.")
+]
+Root = Annotated[Path | None, typer.Option("--root", help="Where the corpus lies.")]
+
 
 def usable(out: Path) -> Path:
     """An --out that is no link to nowhere or to itself."""

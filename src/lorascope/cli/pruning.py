@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import LorascopeError
-from .options import Clock, Debug, names_in, usable
+from .options import Clock, CorpusFile, Debug, Labels, ReaderOptions, Root, names_in, usable
 
 
 def prune_command(
@@ -35,7 +35,7 @@ def prune_command(
     corpus: Annotated[
         str | None, typer.Option("--corpus", help="Reader of the corpus that it is measured on, or a path.")
     ] = None,
-    root: Annotated[Path | None, typer.Option("--root", help="Where the corpus lies.")] = None,
+    root: Root = None,
     validation_speakers: Annotated[
         str | None,
         typer.Option("--validation-speakers", help="With --keep auto: speakers to choose on, separated by commas."),
@@ -47,17 +47,9 @@ def prune_command(
     context: Annotated[
         str | None, typer.Option("--context", help="trim or full; default: what the adapter's folder records.")
     ] = None,
-    labels: Annotated[
-        str | None, typer.Option("--labels", help="Class names in the order of the logits, separated by commas.")
-    ] = None,
-    corpus_config: Annotated[
-        Path | None,
-        typer.Option("--corpus-config", help="YAML file with a corpus section: label_map, options, exclude."),
-    ] = None,
-    reader_options: Annotated[
-        list[str] | None,
-        typer.Option("--option", metavar="KEY=VALUE", help="An option of the corpus' reader; repeatable."),
-    ] = None,
+    labels: Labels = None,
+    corpus_config: CorpusFile = None,
+    reader_options: ReaderOptions = None,
     debug: Debug = False,
 ) -> None:
     """Write smaller adapters: the directions of ΔW with the largest σ, as PEFT reads them, and what that costs."""

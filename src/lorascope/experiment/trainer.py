@@ -157,8 +157,7 @@ class TrainerConfig(Section):
         if (self.gradient_checkpointing_kwargs or {}).get("use_reentrant"):
             raise ValueError(
                 "gradient_checkpointing_kwargs: use_reentrant: true: nothing before an adapter requires gradients, so "
-                "that "
-                "none would reach it and nothing be trained; take it out"
+                "that none would reach it and nothing be trained; take it out"
             )
         return self
 

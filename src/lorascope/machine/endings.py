@@ -96,9 +96,8 @@ def storage_line(error: BaseException, places: Sequence[Path]) -> str | None:
         number, file = tried[0], str(tried[1])
     what = "read or written" if number in (errno.EACCES, errno.EPERM) else "written"
     return (
-        f"{file}: cannot be {what}: {os.strerror(number)} ({_free(Path(file)) / 2**20:.0f} MiB "
-        "are free there); what is "
-        f"finished stays whole; {FULL.get(number, 'mend that')}, and the same command continues where it stopped"
+        f"{file}: cannot be {what}: {os.strerror(number)} ({_free(Path(file)) / 2**20:.0f} MiB are free there); what "
+        f"is finished stays whole; {FULL.get(number, 'mend that')}, and the same command continues where it stopped"
     )
 
 

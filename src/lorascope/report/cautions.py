@@ -117,8 +117,7 @@ def _constant_lens(folder: FinishedRun) -> list[str]:
         alike.setdefault((str(model), classes, at(rows["layer"])), []).append(str(variant))
     return [
         f"Logit lens, {model} ({', '.join(variants)}): one class ({classes}) takes at least 95 % of the clips at "
-        f"{where}; "
-        "overlap and accuracy say nothing there."
+        f"{where}; overlap and accuracy say nothing there."
         for (model, classes, where), variants in alike.items()
     ]
 

@@ -125,8 +125,8 @@ def notes(table: pd.DataFrame, marks: list[str]) -> list[str]:
     first = table.iloc[0]
     lines = [
         f"Guessing gives a UAR of {first['chance']:.3f}. ± is the standard deviation over folds; intervals speak of "
-        "speakers, "
-        f"by leaving out each of the test speakers ({_range(table['speakers'])}; {_range(table['clips'])} clips)."
+        f"speakers, by leaving out each of the test speakers ({_range(table['speakers'])}; {_range(table['clips'])} "
+        "clips)."
     ]
     if table["uar_std"].isna().any():
         lines.append(f"{ABSENT} for a spread: one fold has none.")

@@ -171,8 +171,8 @@ def _room_for_buffers() -> None:
     except OSError as error:
         raise LorascopeError(
             f"memory: linear algebra needs {size / 2**20:.0f} MiB for its buffers, which the limit of "
-            f"{limit / 2**20:.0f} MiB "
-            f"(ulimit -v) leaves no room for; raise the limit{', or give OMP_NUM_THREADS=1' if threads > 1 else ''}"
+            f"{limit / 2**20:.0f} MiB (ulimit -v) leaves no room for; raise the "
+            f"limit{', or give OMP_NUM_THREADS=1' if threads > 1 else ''}"
         ) from error
 
 

@@ -136,8 +136,7 @@ def _choose(cell: Cell, fits: Sequence[Fit], folder: Path) -> dict[str, Any]:
 def _still(cell: Cell, rate: float) -> str:
     return (
         f"{cell.label}, fold {cell.fold.name}, learning rate {rate:g}: nothing but the head was trained: after its "
-        "best epoch "
-        "every parameter of the adapter is what it began with"
+        "best epoch every parameter of the adapter is what it began with"
     )
 
 

@@ -90,8 +90,7 @@ def of_run(run: Path, keep: Keep, say: Say) -> Iterator[Prunable]:
         if not folder.cells.is_whole(name):
             raise LorascopeError(
                 f"{run}: {cell.label}, {cell.where} is not there as it would be trained today (the corpus, the "
-                "backbone "
-                "or config.yaml is another); run it again with the same --out"
+                "backbone or config.yaml is another); run it again with the same --out"
             )
         fault = folder.cells.fault_of(name)
         if fault is not None:

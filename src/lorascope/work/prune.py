@@ -167,8 +167,7 @@ def _choose(adapter: Prunable, adapted: Adapted, updates: Updates, say: Say) -> 
         raise LorascopeError(
             f"--keep auto: {adapter.what}: the change of UAR has no interval on the {len(ids)} "
             f"clip{'' if len(ids) == 1 else 's'} of {_people(adapter, ids)}; choose on more of them, or give a share "
-            "or "
-            "a number"
+            "or a number"
         )
     return Keep(share=float(smallest["share"])), dial.assign(as_good=as_good(dial))
 
@@ -246,8 +245,7 @@ def _chosen_words(adapter: Prunable, dial: pd.DataFrame, chosen: Keep) -> str:
     (row,) = _rows(dial[dial["share"] == chosen.share])
     return (
         f"The share was chosen on {_people(adapter, adapter.validation)}, {row['clips']} clips, as the least that is "
-        "as "
-        f"good there: change of UAR {_interval(row, 'delta_uar', '+.3f')}"
+        f"as good there: change of UAR {_interval(row, 'delta_uar', '+.3f')}"
     )
 
 

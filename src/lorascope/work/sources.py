@@ -165,8 +165,7 @@ def open_backbone(name: str, adapter: str | Path, labels: Sequence[str] | None, 
     if count == 1 or base.model.config.problem_type == "regression":
         raise LorascopeError(
             f"adapter {adapter}: its head is a regression head ({count} values, no classes), and only answers in "
-            "classes can be measured; "
-            "give an adapter with a classifier, or one without a head"
+            "classes can be measured; give an adapter with a classifier, or one without a head"
         )
     if len(names) != count and not labels and not source.classes:
         raise LorascopeError(

@@ -54,8 +54,7 @@ def sound_files(folder: Path, pattern: str = "*", suffixes: Sequence[str] = SUFF
     if not found:
         raise LorascopeError(
             f"{folder}: no {', '.join(suffixes[:-1])} or {suffixes[-1]} files ({pattern}){_elsewhere(folder)}; give "
-            "the "
-            "corpus' folder with corpus.root (on the command line --root)"
+            "the corpus' folder with corpus.root (on the command line --root)"
         )
     return found
 

@@ -147,14 +147,12 @@ def _open_headless(backbone: Backbone, source: Source) -> Adapted:
     if source.biases:
         raise LorascopeError(
             f"adapter {folder}: biases were trained with it, and it has no head, which cannot be read; merge it and "
-            "give "
-            "the merged checkpoint"
+            "give the merged checkpoint"
         )
     if moves_base(config):
         raise LorascopeError(
             f"adapter {folder}: started by {config.init_lora_weights}, which changes the weights below its factors, "
-            "and has "
-            "no head; merge it and give the merged checkpoint"
+            "and has no head; merge it and give the merged checkpoint"
         )
     modules = [
         name
@@ -238,9 +236,8 @@ def _open_checkpoint(backbone: Backbone, source: Source, whole: Backbone) -> Ada
         if {name: tensor.shape for name, tensor in source.head.items()} != wanted:
             raise LorascopeError(
                 f"adapter {folder}: its classifier has {len(source.head['classifier.weight'])} classes, the backbone "
-                f"{backbone.name} has "
-                f"{len(wanted and _head_of(model)['classifier.weight'])}, or their projectors differ; give the "
-                "backbone that it was made from"
+                f"{backbone.name} has {len(wanted and _head_of(model)['classifier.weight'])}, or their projectors "
+                "differ; give the backbone that it was made from"
             )
     encoder = "encoder" if model.trunk == "encoder" else f"{model.trunk}.encoder"
     blocks = [f"{encoder}.layers.{layer}" for layer in range(backbone.layers)]

@@ -2,53 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ...findings.along_training import FOLLOWED
 from ...store.finished import FinishedRun
 from .style import INK, MARKERS, TWO_COLUMNS, letter, new_figure
 
-#: Of each panel: its table, the rows of it, the column, and its words.
-PANELS: Mapping[str, tuple[str, Mapping[str, str], str, str]] = {
-    "a": ("weights", {}, "relative_norm", "|ΔW| / |W|"),
-    "b": ("direction", {}, "cosine", "cos(ΔW, ΔW at the end)"),
-    "c": (
-        "contribution",
-        {"model": "difference", "component": "block", "variant": "same-input", "frames": "valid"},
-        "ratio",
-        "what the layer's adapter adds, |a+m| / |h|",
-    ),
-    "d": ("lens", {"model": "trained", "variant": "corrected"}, "uar", "UAR of the head on depth l (0: embedding)"),
+#: What each panel shows of `FOLLOWED`, and its title.
+PANELS = {
+    "norm": "|ΔW| / |W|",
+    "direction": "cos(ΔW, ΔW at the end)",
+    "contribution": "what the layer's adapter adds, |a+m| / |h|",
+    "lens": "UAR of the head on depth l (0: embedding)",
 }
 
 
 def figures(folder: FinishedRun) -> dict[str, Figure]:
     """Figure 12 by its stem; empty where no trajectory was asked for."""
-    tables = {name: _rows(folder, *PANELS[name][:2]) for name in PANELS}
-    if tables["c"].empty:
+    tables = {name: _rows(folder, name) for name in PANELS}
+    if tables["contribution"].empty:
         return {}
     figure, body = new_figure(TWO_COLUMNS, 4.4)
     layers = 1 + max(int(table["layer"].max()) for table in tables.values() if len(table))
-    for axes, (name, (_, _, column, words)) in zip(body.subplots(2, 2, sharex=True).flat, PANELS.items(), strict=True):
-        letter(axes, name, words)
-        _draw(axes, tables[name], column, layers)
-        if name in "cd":
-            axes.set_xlabel("epoch")
+    panels = body.subplots(2, 2, sharex=True)
+    for axes, number, (name, words) in zip(panels.flat, "abcd", PANELS.items(), strict=True):
+        letter(axes, number, words)
+        _draw(axes, tables[name], FOLLOWED[name][2], layers)
+    for axes in panels[1]:
+        axes.set_xlabel("epoch")
     handles, labels = _longest(body.axes)
     body.legend(handles, labels, loc="outside lower center", ncols=8, title="layer", handlelength=2.0)
     return {"fig12": figure}
 
 
-def _rows(folder: FinishedRun, stem: str, wanted: Mapping[str, str]) -> pd.DataFrame:
+def _rows(folder: FinishedRun, name: str) -> pd.DataFrame:
+    stem, wanted, _ = FOLLOWED[name]
     table = folder.table(f"trajectory_{stem}")
     if table is None:
         return pd.DataFrame(columns=["epoch", "layer"])
-    for name, value in wanted.items():
-        table = table[table[name] == value]
+    for column, value in wanted.items():
+        table = table[table[column] == value]
     return table
 
 

@@ -69,8 +69,7 @@ def lens_reading(folder: FinishedRun) -> list[str]:
         peak = f"; the largest is {top['kl']:.2f}, at layer {top['layer']}" if top["layer"] != start["layer"] else ""
         sentences.append(
             f"{name}: in the corrected lens KL from the final answer is {start['kl']:.2f} nats at the embedding{peak}; "
-            "at the top it is 0 by "
-            "construction."
+            "at the top it is 0 by construction."
         )
         above = usable[usable["overlap_low"] > usable["chance_overlap"]]
         sentences.append(

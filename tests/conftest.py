@@ -108,7 +108,7 @@ def settings_of(manifest, backbone_folder, **changes):
 def finished(tmp_path_factory, corpus, backbone_folder):
     """(experiment, results) of one small run."""
     from lorascope.api import run
-    from lorascope.experiment.config import experiment_from
+    from lorascope.experiment.loading import experiment_from
 
     experiment = experiment_from(settings_of(corpus, backbone_folder))
     with all_figures():

@@ -9,7 +9,7 @@ import yaml
 
 from lorascope.api import run
 from lorascope.errors import LorascopeError
-from lorascope.experiment.config import experiment_from
+from lorascope.experiment.loading import experiment_from
 from lorascope.experiment.planning import describe, plan
 from lorascope.training import cell as cells
 

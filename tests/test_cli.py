@@ -48,7 +48,7 @@ def test_ctrl_c_tells_how_to_go_on(capsys, monkeypatch, tmp_path):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lorascope.experiment.config.load_experiment", interrupted)
+    monkeypatch.setattr("lorascope.experiment.loading.load_experiment", interrupted)
     code, _, err = call(capsys, "run", "experiment.yaml", "--out", tmp_path)
     assert code == 130 and "the same command continues" in err
 

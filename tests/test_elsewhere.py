@@ -15,7 +15,8 @@ from transformers import (
 
 from lorascope.api import analyze
 from lorascope.errors import LorascopeError
-from lorascope.experiment.config import AnalysisConfig, experiment_from
+from lorascope.experiment.config import AnalysisConfig
+from lorascope.experiment.loading import experiment_from
 from lorascope.experiment.planning import plan
 
 from .conftest import settings_of

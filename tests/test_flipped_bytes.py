@@ -10,7 +10,7 @@ import pytest
 from lorascope.api import run
 from lorascope.cli import main
 from lorascope.errors import LorascopeError
-from lorascope.experiment.config import experiment_from
+from lorascope.experiment.loading import experiment_from
 from lorascope.store.results import Results
 
 from .conftest import settings_of

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lorascope.api import run
-from lorascope.experiment.config import load_experiment
+from lorascope.experiment.loading import load_experiment
 from lorascope.experiment.planning import describe
 
 from .corpora.trees import iemocap_tree

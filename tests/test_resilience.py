@@ -13,7 +13,8 @@ from transformers import WhisperForAudioClassification
 from lorascope import analyze_several
 from lorascope.analysis import one_pass as tracing
 from lorascope.api import run
-from lorascope.experiment.config import AnalysisConfig, experiment_from
+from lorascope.experiment.config import AnalysisConfig
+from lorascope.experiment.loading import experiment_from
 from lorascope.store import seals
 from lorascope.store.folder import RunFolder, read_json
 from lorascope.store.units import Units

@@ -12,7 +12,7 @@ import pytest
 
 from lorascope.api import run
 from lorascope.corpora import load_corpus
-from lorascope.experiment.config import experiment_from
+from lorascope.experiment.loading import experiment_from
 
 from .conftest import settings_of
 from .corpora.conftest import real_corpus

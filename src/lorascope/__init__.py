@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from .api import analyze, analyze_folds, analyze_several, doctor, prune, prune_adapter, run, run_sweep
     from .corpora import Corpus, load_corpus, make_folds
     from .errors import LorascopeError
-    from .experiment.config import Experiment, load_experiment
+    from .experiment.config import Experiment
     from .experiment.grid import load_sweep
+    from .experiment.loading import load_experiment
     from .experiment.planning import plan
     from .findings.advice import advise
     from .models.weights.backbone import load_backbone
@@ -31,7 +32,7 @@ _HOMES = {
     "prune": "api",
     "prune_adapter": "api",
     "Experiment": "experiment.config",
-    "load_experiment": "experiment.config",
+    "load_experiment": "experiment.loading",
     "Corpus": "corpora",
     "load_corpus": "corpora",
     "make_folds": "corpora",

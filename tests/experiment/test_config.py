@@ -10,15 +10,9 @@ import yaml
 
 import lorascope
 from lorascope.errors import LorascopeError
-from lorascope.experiment.config import (
-    AnalysisConfig,
-    Experiment,
-    analysis_from,
-    dump_experiment,
-    experiment_from,
-    load_experiment,
-)
+from lorascope.experiment.config import AnalysisConfig, Experiment
 from lorascope.experiment.grid import load_sweep
+from lorascope.experiment.loading import analysis_from, dump_experiment, experiment_from, load_experiment
 from lorascope.experiment.measuring import GROUPS
 from lorascope.experiment.methods import FrozenConfig, LoraConfig
 

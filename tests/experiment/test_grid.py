@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from lorascope.errors import LorascopeError
-from lorascope.experiment.config import experiment_from
 from lorascope.experiment.grid import load_sweep
+from lorascope.experiment.loading import experiment_from
 from lorascope.work.sweep import plan_sweep
 
 from ..corpora.trees import emodb_tree, iemocap_tree

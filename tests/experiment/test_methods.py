@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from lorascope.experiment.config import experiment_from
+from lorascope.experiment.loading import experiment_from
 from lorascope.experiment.methods import KINDS, LORA_KINDS, LoraConfig, RsLoraConfig
 from lorascope.experiment.planning import other_ranks, plan
 

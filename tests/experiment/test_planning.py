@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from lorascope.experiment.config import Experiment, experiment_from
+from lorascope.experiment.config import Experiment
+from lorascope.experiment.loading import experiment_from
 from lorascope.experiment.planning import describe
 from lorascope.experiment.show import print_plan
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from lorascope.errors import LorascopeError
-from lorascope.experiment.config import load_experiment
 from lorascope.experiment.grid import load_sweep
+from lorascope.experiment.loading import load_experiment
 
 
 def test_each_names_the_other(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from transformers import TrainingArguments
 
 from lorascope.errors import LorascopeError
-from lorascope.experiment.config import dump_experiment, experiment_from
+from lorascope.experiment.loading import dump_experiment, experiment_from
 from lorascope.experiment.methods import LoraConfig
 from lorascope.experiment.planning import plan
 from lorascope.experiment.trainer import CHANGING, DECIDED, TrainerConfig

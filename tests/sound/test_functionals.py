@@ -11,7 +11,7 @@ import pytest
 
 from lorascope.api import run
 from lorascope.errors import LorascopeError
-from lorascope.experiment.config import experiment_from
+from lorascope.experiment.loading import experiment_from
 from lorascope.sound import functionals as classic
 from lorascope.sound.decoding import load_audio
 from lorascope.statistics.stats import unweighted_average_recall

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from lorascope.api import run
-from lorascope.experiment.config import experiment_from
+from lorascope.experiment.loading import experiment_from
 
 from ..conftest import make_corpus, settings_of
 

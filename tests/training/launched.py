@@ -9,7 +9,7 @@ from pathlib import Path
 
 import lorascope.report
 from lorascope.api import run
-from lorascope.experiment.config import load_experiment
+from lorascope.experiment.loading import load_experiment
 
 if __name__ == "__main__":
     file, out = map(Path, sys.argv[1:])

@@ -19,7 +19,7 @@ import yaml
 from lorascope import analyze
 from lorascope.api import run
 from lorascope.errors import LorascopeError
-from lorascope.experiment.config import experiment_from
+from lorascope.experiment.loading import experiment_from
 from lorascope.machine import processes
 from lorascope.training.arguments import check_arguments
 from lorascope.training.data import LengthBatches, ShareOfBatches

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from lorascope.api import run
-from lorascope.experiment.config import experiment_from
+from lorascope.experiment.loading import experiment_from
 from lorascope.store.finished import FinishedRun
 
 from ..conftest import settings_of

@@ -7,7 +7,7 @@ import pytest
 
 from lorascope.cli import main
 from lorascope.errors import LorascopeError
-from lorascope.experiment.config import experiment_from
+from lorascope.experiment.loading import experiment_from
 from lorascope.experiment.methods import LoraConfig
 from lorascope.experiment.planning import plan
 from lorascope.models.adapters.building import adapt
@@ -108,7 +108,7 @@ def test_where_a_backbone_comes_from(backbone_folder, tmp_path, monkeypatch):
 
 
 def test_the_plan_says_it_all_and_trains_nothing(corpus, backbone_folder, tmp_path, capsys):
-    from lorascope.experiment.config import dump_experiment
+    from lorascope.experiment.loading import dump_experiment
 
     file = tmp_path / "experiment.yaml"
     file.write_text(dump_experiment(_experiment(corpus, backbone_folder)))

@@ -8,7 +8,8 @@ import pytest
 from lorascope.api import analyze
 from lorascope.corpora import load_corpus
 from lorascope.errors import LorascopeError
-from lorascope.experiment.config import AnalysisConfig, CorpusConfig, corpus_from_file
+from lorascope.experiment.config import AnalysisConfig, CorpusConfig
+from lorascope.experiment.loading import corpus_from_file
 from lorascope.report.cautions import cautions
 from lorascope.store.finished import FinishedRun
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from lorascope.api import run
 from lorascope.errors import LorascopeError
-from lorascope.experiment.config import experiment_from
+from lorascope.experiment.loading import experiment_from
 from lorascope.findings.along_training import half_way_at
 
 from ..conftest import settings_of

@@ -64,7 +64,7 @@ def analyze_command(
     debug: Debug = False,
 ) -> None:
     """Analyse adapters that were made anywhere; nothing is trained."""
-    from ..experiment.config import analysis_from, corpus_from_file
+    from ..experiment.loading import analysis_from, corpus_from_file
 
     if context not in (None, "trim", "full"):
         raise LorascopeError(f"--context {context}: expected trim or full")

@@ -21,7 +21,7 @@ def run_command(
     debug: Debug = False,
 ) -> None:
     """Train and test every cell, analyse one fold, leave tables, figures and a report."""
-    from ..experiment.config import load_experiment
+    from ..experiment.loading import load_experiment
 
     experiment = load_experiment(config, overrides or [])
     from ..api import run
@@ -47,7 +47,7 @@ def plan_command(
     """List every cell with its training, validation and test speakers and clip counts, and tell what can be known
     without training: time, memory, disk, and what would keep it from running here.
     """
-    from ..experiment.config import load_experiment
+    from ..experiment.loading import load_experiment
 
     experiment = load_experiment(config, overrides or [])
     from ..experiment.planning import describe

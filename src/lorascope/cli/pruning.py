@@ -76,7 +76,7 @@ def prune_command(
     if corpus is None and (corpus_config is not None or reader_options):
         raise LorascopeError("--corpus-config and --option are of a corpus; name its reader with --corpus")
     from ..api import prune, prune_adapter
-    from ..experiment.config import corpus_from_file
+    from ..experiment.loading import corpus_from_file
     from ..machine.environment import quiet
 
     quiet()

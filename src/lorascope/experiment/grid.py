@@ -18,7 +18,8 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ..errors import LorascopeError
-from .config import Experiment, experiment_from, explain, parse_override, put, read_mapping
+from .config import Experiment
+from .loading import experiment_from, explain, parse_override, put, read_mapping
 from .methods import Section
 
 NAME = r"^[A-Za-z0-9._-]+$"

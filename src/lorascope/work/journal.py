@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import LorascopeError
-from ..experiment.config import dump_experiment
 from ..experiment.grid import Sweep, Variant
+from ..experiment.loading import dump_experiment
 from ..store.folder import RunFolder, read_json, write_json, write_text
 from ..store.locks import abandoned, holder, now, remove_torn
 from ..store.units import Units, clear, make_place

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LorascopeError
-from ..experiment.config import CorpusConfig, load_experiment
+from ..experiment.config import CorpusConfig
+from ..experiment.loading import load_experiment
 from ..experiment.methods import LORA_KINDS
 from ..experiment.planning import Cell, corpus_of, plan
 from ..models.adapters.opening import Source, read_source

@@ -16,7 +16,8 @@ from typing import Any
 from ..corpora import Corpus
 from ..errors import LorascopeError
 from ..experiment.analyses import AnalysisUnit, plan_analyses
-from ..experiment.config import Experiment, dump_experiment
+from ..experiment.config import Experiment
+from ..experiment.loading import dump_experiment
 from ..experiment.planning import Cell, corpus_of, plan
 from ..machine import processes
 from ..models.weights.backbone import Backbone

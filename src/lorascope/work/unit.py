@@ -21,7 +21,8 @@ from typing import Any, Literal
 
 from ..errors import LorascopeError
 from ..experiment.analyses import AnalysisUnit, plan_analyses
-from ..experiment.config import Experiment, experiment_from
+from ..experiment.config import Experiment
+from ..experiment.loading import experiment_from
 from ..experiment.methods import ClassicConfig, FrozenConfig
 from ..experiment.planning import Cell, corpus_of, plan
 from ..machine.endings import storage_line

@@ -15,7 +15,7 @@ from lorascope.corpora.corpus import UNKNOWN_SPEAKER
 from lorascope.corpora.folds.folds import check_fold
 from lorascope.corpora.folds.joined import join
 from lorascope.errors import LorascopeError
-from lorascope.experiment.config import experiment_from
+from lorascope.experiment.loading import experiment_from
 from lorascope.experiment.planning import plan
 
 from ...tiny import write_tone

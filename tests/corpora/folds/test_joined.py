@@ -15,7 +15,7 @@ from lorascope.corpora import Corpus, load_corpus, make_folds
 from lorascope.corpora.corpus import UNKNOWN_SPEAKER
 from lorascope.corpora.folds.folds import TEST_FOLD_LEAK
 from lorascope.corpora.folds.joined import join
-from lorascope.experiment.config import dump_experiment, experiment_from, load_experiment
+from lorascope.experiment.loading import dump_experiment, experiment_from, load_experiment
 from lorascope.experiment.planning import describe, plan
 
 from ..conftest import real_corpus

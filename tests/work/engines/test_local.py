@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from lorascope.errors import LorascopeError
-from lorascope.experiment.config import experiment_from
+from lorascope.experiment.loading import experiment_from
 from lorascope.work.engines import local
 from lorascope.work.engines.local import THREAD_VARIABLES, LocalEngine, cores
 from lorascope.work.unit import Job, Outcome

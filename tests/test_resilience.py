@@ -2,21 +2,25 @@
 tables of an undisturbed run.
 """
 
+import contextlib
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from transformers import WhisperForAudioClassification
 
-from lorascope import analyze_several
+from lorascope import analyze, analyze_several
 from lorascope.analysis import one_pass as tracing
 from lorascope.api import run
+from lorascope.errors import LorascopeError
 from lorascope.experiment.config import AnalysisConfig
 from lorascope.experiment.loading import experiment_from
 from lorascope.store import seals
-from lorascope.store.folder import RunFolder, read_json
+from lorascope.store.folder import LOCK, RunFolder, read_json
+from lorascope.store.locks import held
 from lorascope.store.units import Units
 from lorascope.training.checkpoints import Checkpoints, last_whole
 from lorascope.training.fit import LengthTrainer
@@ -136,6 +140,35 @@ def test_an_analysis_of_adapters_that_is_killed_continues(tmp_path, corpus, back
         pd.testing.assert_frame_equal(results["contribution"], undisturbed[name]["contribution"], check_exact=True)
     table = "side_by_side.csv"
     assert (tmp_path / "killed" / table).read_bytes() == (tmp_path / "undisturbed" / table).read_bytes()
+
+
+def test_an_analysis_waits_for_one_in_the_same_folder(tmp_path, corpus, backbone_folder, monkeypatch):
+    monkeypatch.setattr("lorascope.report.write_all", lambda folder: folder)
+    plain_adapter(WhisperForAudioClassification.from_pretrained(backbone_folder), 0).save_pretrained(tmp_path / "one")
+    given: dict[str, Any] = {"corpus": "csv", "root": corpus, "context": "trim"}
+    config = AnalysisConfig(measures=("contribution",), draws=50, clips_per_class=2)
+    out, said = tmp_path / "out", []
+
+    with contextlib.ExitStack() as other:
+        assert other.enter_context(held(out / LOCK, "another")) is None
+
+        def say(text):
+            # nothing is written before the other is done
+            if "waiting for it" in text:
+                assert [path.name for path in out.iterdir()] == [LOCK]
+                other.close()
+            said.append(text)
+
+        analyze(str(backbone_folder), tmp_path / "one", out, config=config, say=say, **given)
+    assert sum("works here; waiting for it" in text for text in said) == 1
+    assert RunFolder(out).manifest.is_file() and not (out / LOCK).exists()
+
+
+def test_bad_input_of_an_analysis_leaves_no_folder(tmp_path, corpus, backbone_folder):
+    plain_adapter(WhisperForAudioClassification.from_pretrained(backbone_folder), 0).save_pretrained(tmp_path / "one")
+    with pytest.raises(LorascopeError, match="nobody"):
+        analyze(str(backbone_folder), tmp_path / "one", tmp_path / "out", "csv", corpus, test_speakers=["nobody"])
+    assert not (tmp_path / "out").exists()
 
 
 def test_tables_take_the_place_of_others_whole(tmp_path):

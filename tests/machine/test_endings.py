@@ -11,13 +11,19 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 import yaml
 from safetensors.torch import save_file
 
+from lorascope.api import run
+from lorascope.api.telling import report as write_report
 from lorascope.cli import main
+from lorascope.experiment.loading import load_experiment
 from lorascope.machine.endings import UNKNOWN, errno_of, storage_line
+from lorascope.store.folder import RunFolder
+from lorascope.work.kinds.cell import compute_cell
 
 from ..conftest import make_corpus, settings_of
 from ..tiny import write_tone
@@ -42,6 +48,13 @@ def started(*arguments, **settings):
         [*COMMAND, *map(str, arguments)],
         cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **settings,
     )  # fmt: skip
+
+
+def small_files():
+    """No file of more than 20 kB for this process."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGHUP", marks=pytest.mark.slow)])
@@ -133,17 +146,44 @@ def test_a_full_disk_is_a_line(tmp_path):
 
 
 def test_a_limit_on_files_ends_a_run_in_a_line(experiment, tmp_path):
-    import resource
-
-    def small():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-
-    process = started("run", experiment, "--out", tmp_path / "out", preexec_fn=small)
+    process = started("run", experiment, "--out", tmp_path / "out", preexec_fn=small_files)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 2 and "Traceback" not in err, err
     assert "cannot be written: File too large" in err.splitlines()[-1]
     done = started("run", experiment, "--out", tmp_path / "out")
     assert done.communicate(timeout=120)[0] and done.returncode == 0
+
+
+def test_a_report_that_finds_no_room_is_a_line_and_is_made_later(experiment, tmp_path):
+    out = tmp_path / "out"
+    experiment.write_text(experiment.read_text().replace("epochs: 30", "epochs: 1"))
+    run(load_experiment(experiment), out)
+    assert not list(RunFolder(out).faults())
+    process = started("report", out, preexec_fn=small_files)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2 and "Traceback" not in err, err
+    assert "cannot be written: File too large" in err.splitlines()[-1]
+    write_report(RunFolder(out), print)
+    assert not list(RunFolder(out).faults())
+
+
+def test_a_cache_that_goes_while_a_run_works_loses_nothing(experiment, tmp_path, monkeypatch):
+    monkeypatch.setenv("LORASCOPE_CACHE", str(tmp_path / "cache"))
+    experiment.write_text(experiment.read_text().replace("epochs: 30", "epochs: 1"))
+    gone: list[bool] = []
+
+    def train(*arguments, **named):
+        # between the features' making and the training's reading
+        gone.append((tmp_path / "cache").is_dir())
+        shutil.rmtree(tmp_path / "cache", ignore_errors=True)
+        return compute_cell(*arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lorascope.work.run.compute_cell", train)
+        disturbed = run(load_experiment(experiment), tmp_path / "disturbed")
+    assert gone[0]
+    undisturbed = run(load_experiment(experiment), tmp_path / "undisturbed")
+    pd.testing.assert_frame_equal(disturbed.predictions, undisturbed.predictions, check_exact=True)
 
 
 def test_a_full_standard_output_is_a_line():

@@ -48,7 +48,7 @@ def test_every_file_has_the_mode_that_the_umask_gives(settings, tmp_path, umask)
     assert not wrong
 
 
-def test_a_complete_cache_may_be_read_only(settings, tmp_path, monkeypatch):
+def test_a_complete_cache_and_a_corpus_may_be_read_only(settings, tmp_path, monkeypatch):
     monkeypatch.setenv("LORASCOPE_CACHE", str(tmp_path / "cache"))
     experiment = experiment_from(settings | {"analysis": None})
     monkeypatch.setattr("lorascope.report.write_all", lambda folder: folder)
@@ -56,7 +56,7 @@ def test_a_complete_cache_may_be_read_only(settings, tmp_path, monkeypatch):
     opened, made = os.open, os.mkdir
 
     def refuse(path):
-        if str(tmp_path / "cache") in str(path):
+        if any(str(tmp_path / name) in str(path) for name in ("cache", "corpus")):
             raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
 
     def read_alone(path, flags, *rest, **named):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ..findings.compare import TABLE, side_by_side
 from ..machine.processes import refuse_several
 from ..models.adapters.opening import open_adapted
 from ..store.folder import RunFolder, write_text
+from ..store.locks import awaited
 from ..store.results import Results
 from ..work.kinds.given import analyse_folds, analyse_given
 from ..work.manifest import moment, write_manifest
@@ -54,9 +56,10 @@ def analyze(
     settings = config or AnalysisConfig()
     given = (corpus, root, frozen, clip_ids, context, labels, settings, created, say, test_speakers)
     sick = _sick(backbone, [adapter], say)
-    with _told_by(sick):
+    with _alone(folder, say), _told_by(sick):
         manifest = analyse_given(backbone, adapter, folder, *given)
-    return _show(folder, manifest | {"sick": sick}, start, say)
+        _tell(folder, manifest | {"sick": sick}, start)
+    return report(folder, say)
 
 
 def analyze_folds(
@@ -85,12 +88,13 @@ def analyze_folds(
     _refuse_filled(folder)
     names = name_each(adapters)
     sick = _sick(backbone, adapters, say)
-    with _told_by(sick):
+    with _alone(folder, say), _told_by(sick):
         context = _common(backbone, names, labels, context, task_of(corpus))
         manifest = analyse_folds(
             backbone, names, test_speakers, folder, corpus, root, frozen, context, labels, settings, created, say
         )
-    return _show(folder, manifest | {"sick": sick}, start, say)
+        _tell(folder, manifest | {"sick": sick}, start)
+    return report(folder, say)
 
 
 def analyze_several(
@@ -179,11 +183,23 @@ def _told_by(sick: Sequence[str]) -> Iterator[None]:
         raise LorascopeError(f"{error} (lorascope doctor finds {sick[0]})") from error
 
 
-def _show(folder: RunFolder, manifest: dict[str, Any], start: float, say: Say) -> Results:
+@contextlib.contextmanager
+def _alone(folder: RunFolder, say: Say) -> Iterator[None]:
+    """Nobody else works in the folder during the block; a new one that is empty after it is taken away again."""
+    new = not folder.root.exists()
+    try:
+        with awaited(folder.lock, uuid.uuid4().hex, say):
+            yield
+    finally:
+        if new:
+            with contextlib.suppress(OSError):
+                folder.root.rmdir()
+
+
+def _tell(folder: RunFolder, manifest: dict[str, Any], start: float) -> None:
     folder.unseal()
     folder.show_analysis(manifest["analyses"][0]["hash"])
     write_manifest(folder, manifest, [], start)
-    return report(folder, say)
 
 
 def _common(

@@ -16,13 +16,13 @@ def report_command(
     folder: Annotated[Path, typer.Argument(help="A folder that run or analyze wrote.")], debug: Debug = False
 ) -> None:
     """Make tables, figures and report again from a folder of results."""
-    from ..report import write_all
+    from ..api.telling import report
     from ..store.results import Results
 
-    for fault in Results(folder).folder.faults():
+    there = Results(folder).folder
+    for fault in there.faults():
         print(f"{folder / fault.name}: {fault.what}; made again", file=sys.stderr)
-    write_all(folder)
-    show(Results(folder))
+    show(report(there, lambda text: print(text, file=sys.stderr)))
 
 
 def advise_command(

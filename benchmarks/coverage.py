@@ -42,11 +42,12 @@ from lorascope.analysis.measures.cka import Cka
 from lorascope.analysis.measures.contribution import Contribution
 from lorascope.analysis.measures.erasure import Erasure
 from lorascope.analysis.measures.lens import Lens
-from lorascope.analysis.measures.spectra import Spectra
+from lorascope.analysis.measures.spectra import Spectra, crossing_interval
 from lorascope.findings.scores import pooled_differences, pooled_scores
 from lorascope.statistics import stats
 from lorascope.statistics.grams import power_spectrum
 from lorascope.statistics.information import kl_divergence
+from lorascope.statistics.intervals import LeftOut
 from lorascope.statistics.separation import separation, standardised
 
 #: Test speakers of Table 1, 8 clips a class of each.
@@ -220,7 +221,12 @@ def spectra(design: Design, rng: np.random.Generator) -> Iterator[Ends]:
     }
     for (factor, quantity), gram in grams.items():
         truth = float(stats.k90(power_spectrum(torch.from_numpy(gram))))
-        yield _ends(f"k90, {factor} {quantity}s", found.loc[(factor, quantity)], "k90", truth)
+        yield _ends(f"(k90, {factor} {quantity}s)", found.loc[(factor, quantity)], "k90", truth)
+    left_out, clips = LeftOut(sample.speaker, sample.label), np.einsum("ntr,nts->nrs", a_out, a_out)
+    power, *without = power_spectrum(torch.from_numpy(np.concatenate([[clips.mean(axis=0)], left_out.mean(clips)])))
+    low, high = crossing_interval(power, np.array(without), left_out)
+    crossing = float(stats.k90_crossing(power_spectrum(torch.from_numpy(a_grams[here]))))
+    yield Ends("where A activations' energy reaches 90 %", low, high, crossing)
 
 
 def similarity(design: Design, rng: np.random.Generator) -> Iterator[Ends]:

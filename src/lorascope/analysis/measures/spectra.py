@@ -276,11 +276,17 @@ def _balanced_views(rank: int, power: Mapping[str, np.ndarray], zero: str) -> li
     ]
 
 
+def crossing_interval(power: np.ndarray, without: np.ndarray, left_out: LeftOut) -> tuple[float, float]:
+    """The 95 % interval of `stats.k90_crossing` of `power` [width], squared singular values that are `without` [units,
+    width] where each unit is left out; not yet in whole directions.
+    """
+    return left_out.interval(float(stats.k90_crossing(power)), stats.k90_crossing(without), LOG, unbias=True)
+
+
 def _summary(view: _View, left_out: LeftOut) -> dict[str, float | str]:
     low = high = float("nan")
     if view.without is not None:
-        crossing, without = float(stats.k90_crossing(view.power)), stats.k90_crossing(view.without)
-        ends = left_out.interval(crossing, without, LOG, unbias=True)
+        ends = crossing_interval(view.power, view.without, left_out)
         # rounding must not push an end that is a whole number to the next
         low, high = np.clip(np.ceil(np.array(ends) - 1e-9), 1, len(view.power)).tolist()
     note = view.note or ("" if np.any(view.power) else "this matrix is exactly 0 and has no spectrum")

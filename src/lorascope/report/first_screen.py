@@ -17,7 +17,6 @@ from .figures import contribution
 from .figures.lens import CONSTANT_SHARE
 from .readings.words import at, signed
 from .small_plots import Drawing, Value, drawing
-from .unit_words import units_words
 
 #: The causal measures' names in a configuration.
 CAUSAL = "measures: [paper, causal]"
@@ -222,15 +221,21 @@ def _believed(folder: FinishedRun, cautions: list[tuple[str, str]]) -> Finding:
     speakers = {name for names in (folder.analysis.get("speakers") or {}).values() for name in names}
     units = [] if folder.only else list(folder.shown)
     folds, seeds = ({unit.fold for unit in units}, {unit.seed for unit in units}) if units else (set(), set())
-    rests = units_words(folder)
     weighty = [text for kind, text in cautions if kind != "Note"]
     if len(folds) > 2:
         answer = f"As far as {len(folds)} folds and {len(seeds)} seed{'' if len(seeds) == 1 else 's'} go"
     else:
         answer = "Only of this adapter" if len(units) < 2 else "Little: two folds tell hardly more than one"
     control = "Shuffled labels stand beside it." if folder.control("contribution") is not None else ""
-    told = [rests or f"{len(speakers)} speakers were analysed.", *weighty[:1], control]
+    clips = folder.analysis.get("clips")
+    rests = f"Measured on {clips} clips of {_speakers(len(speakers))}" if clips else ""
+    rests += f", of the first of {len(units)} adapters." if len(units) > 1 else "." if clips else ""
+    told = [rests, *weighty[:1], control]
     return Finding("Can I believe it?", answer, tuple(text for text in told if text), "cautions")
+
+
+def _speakers(count: int) -> str:
+    return "1 speaker" if count == 1 else f"{count} speakers"
 
 
 def _next(folder: FinishedRun) -> Finding | None:

@@ -25,6 +25,7 @@ from .panels import panels
 from .rendering import render
 from .sections import SECTIONS, Section, Table, table
 from .tables import HEADS, comparison_lines, formatted, notes
+from .unit_words import units_words
 
 #: Where the pages of single analyses lie in a run folder.
 UNITS = "units"
@@ -72,6 +73,7 @@ def _page(
         command=_command(folder.manifest["command"]),
         config=folder.config,
         marks=folder.marks,
+        units=units_words(folder),
         findings=findings(folder, told),
         cautions=weighty,
         general=others,

@@ -55,6 +55,28 @@ def cautions(folder: FinishedRun) -> list[tuple[str, str]]:
     return list(dict.fromkeys(found))
 
 
+#: Kinds that leave the result as it is, or concern one figure: the page keeps them behind a line.
+_GENERAL = ("Note", "Few clips", "Few folds", "Constant lens", "Missing", "No seal")
+#: Sections of the page by what begins the cautions that concern their figure: kind, sentence.
+_CONCERN = {
+    "results": (("Few folds", ""), ("Small folds", "")),
+    "lens": (("Constant lens", ""),),
+    "ranks": (("Note", "Rank space ("),),
+    "spectra": (("Note", "CKA ("),),
+}
+
+
+def split(found: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Those that decide whether to read on, and the others."""
+    return [each for each in found if each[0] not in _GENERAL], [each for each in found if each[0] in _GENERAL]
+
+
+def of_section(found: list[tuple[str, str]], section: str) -> list[str]:
+    """The sentences that concern what a section of the page shows."""
+    concern = _CONCERN.get(section, ())
+    return [text for kind, text in found if any(kind == name and text.startswith(start) for name, start in concern)]
+
+
 def _unsealed(folder: FinishedRun) -> list[str]:
     count = len(folder.unsealed)
     several = "One cell has" if count == 1 else f"{count} cells have"

@@ -16,9 +16,10 @@ from ..store.finished import ANALYSIS_TABLES, ASKED_TABLES, FinishedAnalysis, Fi
 from ..store.folder import write_text
 from ..store.units import clear
 from . import inline
-from .cautions import cautions
+from .cautions import cautions, of_section, split
 from .figures import draw
 from .figures.style import FORMATS
+from .first_screen import findings
 from .interval_words import interval_words
 from .panels import panels
 from .rendering import render
@@ -61,18 +62,22 @@ def _page(
 ) -> str:
     """The page of a folder, whose drawings go to `figures`."""
     drawn = {file.stem: file for file in draw(folder, figures, formats) if file.suffix == ".svg"}
+    told = cautions(folder)
+    weighty, others = split(told)
     return render(
         "report.html",
         manifest=folder.manifest,
         analysis=folder.analysis or None,
-        found=[] if folder.only else comparison_lines(compare(folder.path), only_main=True),
-        units=units_words(folder),
         pages=pages,
         figures=figures.relative_to(folder.path).as_posix(),
         command=_command(folder.manifest["command"]),
         config=folder.config,
         marks=folder.marks,
-        cautions=cautions(folder),
+        units=units_words(folder),
+        findings=findings(folder, told),
+        cautions=weighty,
+        general=others,
+        concerning={name: of_section(told, name) for name in ("results", *(section.id for section in SECTIONS))},
         subject="What the adaptation did" if "spectra" in folder.left_out else "What LoRA did",
         run=_what_was_run(folder),
         single=folder.only is not None,

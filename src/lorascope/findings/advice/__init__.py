@@ -18,7 +18,7 @@ from .contents import contents
 from .places import layers, modules
 from .ranks import rank
 
-__all__ = ["Advice", "Answer", "advise"]
+__all__ = ["Advice", "Answer", "advice_of", "advise"]
 
 TRY = (
     "What an adapter that is trained can spare need not be what training can: these were seen on the clips that they "
@@ -39,6 +39,11 @@ def advise(folder: str | Path) -> Advice:
     run.check()
     if not run.analysis:
         raise LorascopeError(f"{folder}: nothing was analysed, so there is nothing to advise from; add `analysis`")
+    return advice_of(run)
+
+
+def advice_of(run: FinishedRun) -> Advice:
+    """The same of a run that is open already, in which something was analysed; its files are not looked at again."""
     asked = Asked(run)
     settled = {"layers_to_transform": layers(asked), "target_modules": modules(asked), "r, rank_pattern": rank(asked)}
     return Advice(_about(run), (*(_settled(name, answer) for name, answer in settled.items()), contents(asked)))

@@ -29,9 +29,9 @@ def doctor(
 
     `adapters` are folders or hub ids of PEFT adapters or whole checkpoints, or folders that hold several. `backbone`
     defaults to the one that the folder records. Labelled clips, `corpus` and `root` or `manifest`, tell what only
-    labels can tell; `task` is what they are of. Returns a table with a row a check: adapter, code, state ("sick", "remark", "well", "skipped",
-    "explained", "inapplicable"), layers, message, mend. With `fix_into` what can be mended is written to that new
-    folder. Raises `LorascopeError` where an adapter cannot be examined.
+    labels can tell; `task` is what they are of. Returns a table with a row a check: adapter, code, state ("sick",
+    "remark", "well", "skipped", "explained", "inapplicable"), layers, message, mend. With `fix_into` what can be mended
+    is written to that new folder. Raises `LorascopeError` where an adapter cannot be examined.
     """
     from ..examination.table import table_of
 

@@ -164,7 +164,7 @@ def line(axes: Axes, rows: pd.DataFrame, value: str, **look: Any) -> None:
 def band(axes: Axes, rows: pd.DataFrame, low: str, high: str, colour: str, alpha: float, label: str = "") -> None:
     """Fill from `low` to `high` over `layer`, with gaps as `line` has them; a layer alone gets a bar."""
     whole = gapped(rows)
-    named = {"label": label} if label else {}
+    named: dict[str, Any] = {"label": label} if label else {}
     axes.fill_between(whole["layer"], whole[low], whole[high], color=colour, alpha=alpha, linewidth=0, **named)
     bars = _alone(whole, low)
     if len(bars):

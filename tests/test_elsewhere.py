@@ -5,7 +5,7 @@ Whisper and of waveform encoders.
 import pandas as pd
 import pytest
 import torch
-from peft import IA3Config, LoraConfig, get_peft_model
+from peft import IA3Config, LoHaConfig, LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from transformers import (
     HubertForCTC,
@@ -18,7 +18,11 @@ from lorascope.errors import LorascopeError
 from lorascope.experiment.config import AnalysisConfig
 from lorascope.experiment.loading import experiment_from
 from lorascope.experiment.planning import plan
+from lorascope.report.figures.weights import figures
+from lorascope.report.readings.causes import weights_reading
+from lorascope.store.finished import FinishedRun
 
+from .analysis.small import stirred
 from .conftest import settings_of
 from .tiny import CLASSES, enlarged, plain_adapter, tiny_config, tiny_waveform_config, tiny_whisper
 
@@ -182,6 +186,25 @@ def check_without_pairs(results):
     assert same["ratio"].abs().max() > 1e-3
     last = results["lens"].query("model == 'trained' and variant == 'corrected' and layer == 2").iloc[0]
     assert last["kl"] == pytest.approx(0, abs=1e-6)
+
+
+def test_what_peft_makes_without_factors_gets_all_that_has_a_meaning(corpus, tmp_path, no_report):
+    """LoHa: contribution, lens, erasure, dial, patching and the weights of ΔW, up to the report."""
+    whisper = tiny_whisper(layers=2)
+    whisper.save_pretrained(tmp_path / "backbone")
+    config = LoHaConfig(r=2, target_modules=["v_proj"], modules_to_save=["projector", "classifier"])
+    stirred(config, whisper).save_pretrained(tmp_path / "adapter")
+    measures = ("contribution", "lens", "erasure", "dial", "patching", "weights")
+    arguments = (str(tmp_path / "backbone"), tmp_path / "adapter", tmp_path / "out", "csv")
+    few = AnalysisConfig(draws=50, clips_per_class=2, measures=measures)
+    results = analyze(*arguments, root=corpus, context="trim", config=few)
+    assert {"contribution", "lens", "erasure", "dial", "patching", "weights", "weight_angles"} <= set(results.names)
+    finished = FinishedRun(tmp_path / "out")
+    assert "of 32. Its columns lie in" in weights_reading(finished)[0]
+    assert set(figures(finished)) == {"fig8"}
+    few = AnalysisConfig(measures="all", clips_per_class=2)
+    with pytest.raises(LorascopeError, match=r"cka, .*ranks, spectra cannot be had: .*; take .*contribution,dial,"):
+        analyze(*arguments, root=corpus, context="trim", config=few)
 
 
 def test_a_fine_tuned_wav2vec2_against_its_frozen_baseline(corpus, tmp_path):

@@ -53,6 +53,26 @@ def test_a_task_runs_to_a_report_without_a_word_of_emotion(tmp_path: Path, backb
     assert f"{task.capitalize()} recognition" in told and f"{task},predicted" in told
 
 
+@pytest.mark.slow
+def test_speakers_are_told_apart_over_sessions(tmp_path: Path, backbone_folder: Path) -> None:
+    """`task: speaker`: the classes are the speakers, all of them in all parts; sessions are kept apart."""
+    rows = []
+    for s, speaker in enumerate(("ann", "bob", "cy", "dan")):
+        for session in ("monday", "tuesday", "friday"):
+            for take in range(3):
+                name = f"{speaker}-{session}-{take}.wav"
+                write_tone(tmp_path / name, 150 * 2**s + 9 * take, seed=len(rows))
+                rows.append((name, speaker, session, "?"))
+    pd.DataFrame(rows, columns=["path", "speaker", "session", "label"]).to_csv(tmp_path / "m.csv", index=False)
+    settings = settings_of(tmp_path / "m.csv", backbone_folder, folds={"group_by": "session", "only": ["monday"]})
+    settings["corpus"] = settings["corpus"] | {"task": "speaker"}
+    results = run(experiment_from(settings), tmp_path / "run")
+    assert sorted(results.manifest["corpus"]["classes"]) == ["ann", "bob", "cy", "dan"]
+    page = results.report.read_text(encoding="utf-8")
+    told = page + packed(page) + (tmp_path / "run" / "table1.tex").read_text(encoding="utf-8")
+    assert "emotion" not in told.lower() and "Speaker recognition" in told and "monday" in page
+
+
 def shown(folder: Path, backbone_folder: Path, corpus: dict, classes: set[str], speakers: list[str], **folds) -> str:
     """Runs a task on a few speakers of a real corpus; returns what its report says, checked for words of emotion."""
     settings = settings_of("", backbone_folder, folds={"selection": "test_fold", **folds})

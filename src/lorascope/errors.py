@@ -24,6 +24,13 @@ _OPTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         (r"\bcorpus\.root\b", "--root"),
         (r"\bcorpus\.task\b", "--task"),
     ),
+    "doctor": (
+        (r" \(on the command line --root\)", ""),
+        # a table of one's own says all that options of a reader would
+        (r"`?(corpus\.(?:exclude|label_map|options\.\w+))\b`?(?! in a run)", r"\1 in a run, here by --manifest"),
+        (r"\bcorpus\.root\b", "--root"),
+        (r"\bcorpus\.task\b", "--task"),
+    ),
 }
 
 

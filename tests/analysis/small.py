@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import torch
+from peft import get_peft_model
 
 from lorascope.analysis.batches import BatchLimits, batches_of
 from lorascope.analysis.measures import MEASURES
@@ -20,11 +21,28 @@ CLIPS, LAYERS, RANK = 16, 3, 4
 FRAMES = [14 + i for i in range(CLIPS)]
 
 
+def stirred(config, model):
+    """An adapter of any of PEFT's kinds with everything that is trained moved."""
+    torch.manual_seed(1)
+    peft = get_peft_model(model, config)
+    with torch.no_grad():
+        for parameter in peft.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter) * 0.2)
+    return peft.eval()
+
+
 class Small:
     """Model, clips and batches; `peft` may be changed before `tables` is asked for."""
 
     def __init__(
-        self, folder, family="whisper", layout="", targets=("v_proj", "fc1", "intermediate_dense"), **settings
+        self,
+        folder,
+        family="whisper",
+        layout="",
+        targets=("v_proj", "fc1", "intermediate_dense"),
+        config=None,
+        **settings,
     ):
         if family == "whisper":
             tiny_whisper(layers=LAYERS).save_pretrained(folder)
@@ -35,7 +53,9 @@ class Small:
         self.windowed = family == "whisper"
         model = load_backbone(str(folder)).model
         there = [name for name in targets if any(path.endswith(f".{name}") for path, _ in model.named_modules())]
-        self.peft = plain_adapter(model, rank=RANK, targets=there, **settings)
+        self.peft = (
+            plain_adapter(model, rank=RANK, targets=there, **settings) if config is None else stirred(config, model)
+        )
         self.parts = parts_of(self.peft)
         torch.manual_seed(5)
         self.head = {

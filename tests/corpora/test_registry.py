@@ -14,11 +14,30 @@ import pytest
 from lorascope.corpora import CORPORA, PUBLISHED, READERS, load_corpus
 from lorascope.corpora.corpus import About, Published
 from lorascope.corpora.labels import SYNONYMS
+from lorascope.errors import LorascopeError
 
 from ..tiny import write_tone
 from .conftest import real_corpus
 from .refusals import refused
+from .trees import emodb_tree, iemocap_tree, manifest, manifest_rows, ravdess_tree
+from .trees_labelled import audformat_tree, msp_tree, nemo_tree
+from .trees_more import cremad_tree, emovo_tree, esd_tree, savee_tree, tess_tree
 
+#: A tree of every reader that reads a folder; an audiofolder's metadata are read at any depth.
+NESTED = {
+    "audformat": audformat_tree,
+    "cremad": cremad_tree,
+    "csv": lambda folder: manifest(folder, manifest_rows()),
+    "emodb": emodb_tree,
+    "emovo": emovo_tree,
+    "esd": esd_tree,
+    "iemocap": iemocap_tree,
+    "msp_podcast": msp_tree,
+    "nemo": nemo_tree,
+    "ravdess": ravdess_tree,
+    "savee": savee_tree,
+    "tess": tess_tree,
+}
 DOCUMENT = Path(__file__).parents[2] / "docs" / "corpora.md"
 
 
@@ -89,3 +108,14 @@ def test_a_reader_of_ones_own_is_used_as_documented(
     write_tone(tmp_path / "corpora" / "mine" / "intro.wav")
     refused(lambda: load_corpus("mine", "corpora/mine"), "intro.wav", "s01-happy-take1.wav")
     refused(lambda: load_corpus("mine", "corpora/mine", take=1), "corpus.options.take:", "did you mean 'takes'")
+
+
+@pytest.mark.parametrize("reader", NESTED)
+def test_every_reader_names_the_folder_in_which_its_corpus_lies_deeper(tmp_path: Path, reader: str) -> None:
+    inside = tmp_path / "archive" / "data"
+    inside.mkdir(parents=True)
+    NESTED[reader](inside)
+    with pytest.raises(LorascopeError, match="the corpus lies deeper, in ") as caught:
+        load_corpus(reader, tmp_path)
+    named = Path(str(caught.value).split("deeper, in ")[1].split(";")[0])
+    assert named.is_relative_to(inside) and len(READERS[reader](root=named).table)

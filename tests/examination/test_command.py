@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import pandas as pd
 import pytest
 import sicknesses
 import small_adapters
@@ -13,7 +14,9 @@ import torch
 import lorascope
 from lorascope.cli import main
 from lorascope.errors import LorascopeError
+from lorascope.examination.labelled import same_class
 
+from ..corpora.trees import emodb_tree
 from .conftest import look
 
 
@@ -92,6 +95,37 @@ def test_a_backbone_of_another_family_and_a_corpus_that_fits_nothing_are_2(made,
     (skilled.manifest.parent / "other.csv").write_text(rows)
     code, _, error = run(capsys, skilled.folder, "--manifest", skilled.manifest.parent / "other.csv")
     assert code == 2 and "none of its labels" in error.splitlines()[-1]
+
+
+def test_labels_of_another_task_are_taken_as_they_are(made, tmp_path, capsys):
+    """The labels stand in the column of the task; as emotions they would be the other column's."""
+    skilled = made("wav2vec2", "lora", True)
+    table = pd.read_csv(skilled.manifest, dtype=str)
+    table["path"] = [str(skilled.manifest.parent / path) for path in table["path"]]
+    table["word"], table["emotion"] = table["emotion"], "neutral"
+    table.to_csv(tmp_path / "words.csv", index=False)
+    given = (skilled.folder, "--backbone", skilled.backbone, "--manifest", tmp_path / "words.csv")
+    code, out, _ = run(capsys, *given, "--task", "word", "--json")
+    found = json.loads(out)["adapters"][0]
+    assert code == 0 and "chance" not in found["skipped"] and "label_order" not in found["skipped"]
+    # two names of one emotion are two words
+    assert same_class("happy", "joy") and not same_class("happy", "joy", "word") and same_class("on", "on ", "word")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--task", "word"], "--task: is what labels are of; give labelled clips with --corpus or --manifest"),
+        (["--corpus", "emodb", "--root", ".", "--task", "mood"], "--task: this reader gives no 'mood'"),
+        (["--corpus", "emodb", "--root", "nowhere"], "nowhere: no such file or folder; give the corpus' folder"),
+    ],
+)
+def test_hints_name_options_of_the_doctor(made, tmp_path, capsys, monkeypatch, words, told):
+    emodb_tree(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    well = made("wav2vec2", "lora")
+    code, _, error = run(capsys, well.folder, "--backbone", well.backbone, *words)
+    assert code == 2 and told in error.splitlines()[-1] and "corpus." not in error.splitlines()[-1]
 
 
 def test_of_several_one_that_cannot_be_examined_stops_nobody(made, tmp_path, capsys):

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from lorascope.report.figures import cka, confusion, contribution, draw, erasure, lens, rank_space, spectra
 from lorascope.report.interval_words import interval_words
+from lorascope.report.panels import panels
 from lorascope.store.finished import FinishedRun
 
 from .conftest import OPTIMISTIC
@@ -172,6 +176,30 @@ def test_layers_have_whole_and_few_ticks(tmp_path: Path, layers: int) -> None:
     ticks = [tick for tick in axes.get_xticks() if 0 <= tick < layers]
     assert all(tick == int(tick) for tick in ticks)
     assert 3 <= len(ticks) <= 10
+
+
+def test_layers_that_are_not_adapted_are_gaps(tmp_path: Path) -> None:
+    """Of 8 blocks 0, 1, 3, 5 and 6 are adapted: no line leads across the others, and the axis shows all."""
+    run = make_analysis(tmp_path / "run", Recipe(layers=8, without=("ranks", "contribution", "lens", "erasure")))
+    for stem in ("cka", "spectra_summary", "spectra"):
+        table = pd.read_parquet(run / "analysis" / f"{stem}.parquet")
+        table[table["layer"].isin([0, 1, 3, 5, 6])].to_parquet(run / "analysis" / f"{stem}.parquet")
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["backbone"]["layers"] = 8
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    folder = FinishedRun(run)
+    panel = _panels(spectra.figures(folder)["fig3"])[4]
+    label = "corrected: trained A and B, linear, debiased, 95 % interval"
+    drawn = next(each for each in panel.get_lines() if each.get_label() == label)
+    assert list(drawn.get_xdata()) == list(range(7))
+    assert list(np.flatnonzero(np.isnan(np.asarray(drawn.get_ydata(), dtype=float)))) == [2, 4]
+    # block 3 stands alone: a point, and a bar for its interval
+    points = [each for each in panel.get_lines() if list(each.get_xdata()) == [3] and each.get_linestyle() == "None"]
+    assert points and any(isinstance(each, LineCollection) for each in panel.collections)
+    assert panel.get_xlim()[1] > 7
+    for view in panels(folder)["cka"]["views"]:
+        for trace in view["traces"]:
+            assert trace["x"] == list(range(7)) and trace["y"][2] is None and trace["y"][4] is None
 
 
 def test_no_global_state_of_matplotlib_is_left_changed(plain: Path) -> None:

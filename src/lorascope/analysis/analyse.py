@@ -21,6 +21,8 @@ from ..experiment.config import AnalysisConfig
 from ..models.adapters.opening import Adapted, Source, open_adapted
 from ..models.adapters.tuned import TunedModel
 from ..models.families.known import parts_of
+from ..models.parts import EncoderParts
+from ..models.updates import turnable, why_no_update
 from ..models.weights.backbone import Backbone
 from ..sound.context import context_frames
 from ..sound.decoding import Clip
@@ -77,7 +79,7 @@ def analyse(
     parts = parts_of(model)
     device = next(model.parameters()).device
     states = ModelStates(parts, frozen_head, config.baselines, config.seed, has_head)
-    left_out = cannot_be_had(config.measures, bool(parts.adapted()), has_head)
+    left_out = cannot_be_had(config.measures, parts, has_head)
 
     def window(clip: str, frames: int) -> Any:
         return features[clip].features.window(frames)
@@ -126,13 +128,18 @@ def open_adapter(backbone: Backbone, adapter: Source | Path, clip: Features, con
     return adapted
 
 
-def cannot_be_had(measures: Sequence[str], pairs: bool, has_head: bool) -> dict[str, str]:
-    """Which of these measures an adapter doesn't allow, and why: without a trained head, or where it is not low-rank
-    pairs.
+def cannot_be_had(measures: Sequence[str], parts: EncoderParts, has_head: bool) -> dict[str, str]:
+    """Which of these measures an adapter doesn't allow, and why: without a trained head, where it is not low-rank
+    pairs, or has no layers to turn down.
 
     Raises `LorascopeError` where nothing remains.
     """
-    lacking = {} if pairs else {"pairs": "the adapter is not plain low-rank pairs, so it has no A and B"}
+    lacking = {} if parts.adapted() else {"pairs": "the adapter is not plain low-rank pairs, so it has no A and B"}
+    if not turnable(parts):
+        lacking["turnable"] = "no linear layer of the blocks has an adapter on it that could be turned down"
+    without = why_no_update(parts)
+    if without is not None:
+        lacking["updates"] = without
     if not has_head:
         lacking["head"] = "the adapter has no trained head, so there is no answer to measure"
     needed = {name: getattr(MEASURES[name], "needs", frozenset()) for name in measures}

@@ -61,9 +61,11 @@ class Study:
     `post_norm` says that the encoder's LayerNorms lie on the residual stream, after attention and MLP. `depth_weights`
     [layers + 1] are what each depth weighs in a head that sums over them (None: it reads the last); `sums_normed` says
     whether the last of them comes after the final LayerNorm. `factors[model][layer, module]` are the adapter's factors;
-    "frozen" has none. `weights` are the frozen weights [width_out, width_in] of the adapted layers, as the model holds
-    them. `headless` names models with no trained head. `draws` is the number of shuffles of a null. `space` has room
-    for the frames that measures cannot reduce at once. `threads` of the host may be used for what comes after the pass.
+    "frozen" has none. `weights` are the frozen weights [width_out, width_in] of these layers, as the model holds them.
+    `turnable` are the adapted layers of any kind of adapter, which can be turned down; `updates[layer, module]()` gives
+    W and ΔW [width_out, width_in], float64, of layers whose update is no pair of factors. `headless` names models with
+    no trained head. `draws` is the number of shuffles of a null. `space` has room for the frames that measures cannot
+    reduce at once. `threads` of the host may be used for what comes after the pass.
     """
 
     clips: pd.DataFrame
@@ -74,6 +76,8 @@ class Study:
     modules: tuple[str, ...]
     factors: Mapping[str, Mapping[tuple[int, str], Factors]]
     weights: Mapping[tuple[int, str], Tensor] = field(default_factory=dict)
+    turnable: tuple[tuple[int, str], ...] = ()
+    updates: Mapping[tuple[int, str], Callable[[], tuple[Tensor, Tensor]]] = field(default_factory=dict)
     headless: frozenset[str] = frozenset()
     post_norm: bool = False
     depth_weights: np.ndarray | None = None
@@ -258,7 +262,7 @@ class Replay:
             return self.run(own, replaced, change, self.resid_pre[:own])
         if self.reference is not None and not change.adapted:
             return self.run(own, self.reference[own], change, self.reference[:own])
-        if self.reference is not None and self.shared:
+        if self.reference is not None and self.shared and self.adapted:
             off = min(layers, change.off_below(self.adapted))
             if off > own:
                 return self.run(off, self.reference[off], change, self.reference[:off])
@@ -268,9 +272,10 @@ class Replay:
 class Measure(Protocol):
     """An accumulator over batches. Constructed with the `Study`.
 
-    A class may say with `needs` what an adapter must have for it: "pairs" (plain low-rank pairs), "head" (a trained
-    head); and with `keys` which columns tell the rows of each of its tables apart, over all folds and seeds. Every
-    other column of numbers has a mean there. Without it these are the columns that hold no floats.
+    A class may say with `needs` what an adapter must have for it: "pairs" (plain low-rank pairs), "turnable" (any
+    adapter on linear layers of the blocks), "updates" (that, or changed weights of theirs), "head" (a trained head);
+    and with `keys` which columns tell the rows of each of its tables apart, over all folds and seeds. Every other
+    column of numbers has a mean there. Without it these are the columns that hold no floats.
     """
 
     def parts(self, model: str) -> frozenset[str]:

@@ -24,6 +24,7 @@ from ..machine.requirements import require
 from ..models.heads import direct_logits, head_outputs
 from ..models.interventions import Intervention, answer
 from ..models.parts import MODULES, Block, EncoderParts
+from ..models.updates import turnable, turns_all
 from .measure import GRADIENT_PARTS, Batch, Measure, Part, Replay
 from .prefix import SharedPrefix
 from .states import ModelStates
@@ -256,7 +257,8 @@ def _replay(
     def direct(added: Tensor, final: Tensor) -> Tensor:
         return direct_logits(parts, added, final, valid)
 
-    adapted = tuple(parts.adapted())
+    # with something else of a block adapted, it is not the frozen one where these are off
+    adapted = tuple(turnable(parts)) if turns_all(parts) else ()
     replay = Replay(model, batch, resid_pre, reference, block, run, shared, adapted, heads, direct)
     with torch.no_grad():
         for measure in measures:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import pandas as pd
 import torch
 
+from ..models.updates import changed, turnable, update_of
 from .kept_frames import Space
 from .measure import Factors, Study
 from .states import ModelStates
@@ -42,6 +44,8 @@ def study_of(
         modules=tuple(dict.fromkeys(module for _, module in keys)),
         factors=factors,
         weights={key: states.parts.linear(*key).get_base_layer().weight for key in keys},
+        turnable=tuple(turnable(states.parts)),
+        updates={key: partial(update_of, states.parts, *key) for key in changed(states.parts) if not keys},
         headless=states.headless,
         post_norm=states.parts.post_norm,
         depth_weights=None if weights is None else weights.detach().double().cpu().numpy(),

@@ -119,7 +119,11 @@ def doctor_command(
     corpus: Annotated[str | None, typer.Option("--corpus", help="Reader of a corpus with labelled clips.")] = None,
     root: Root = None,
     manifest: Annotated[
-        Path | None, typer.Option("--manifest", help="Labelled clips as a table: path, speaker, emotion.")
+        Path | None, typer.Option("--manifest", help="Labelled clips as a table: path, speaker, emotion or label.")
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", help="What the labels are of, where it isn't emotion; they are then taken as they are."),
     ] = None,
     labels: Labels = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -135,6 +139,8 @@ def doctor_command(
         raise LorascopeError("--corpus and --manifest: give one of them")
     if root is not None and corpus is None:
         raise LorascopeError("--root: is of a corpus; name its reader with --corpus")
+    if task is not None and corpus is None and manifest is None:
+        raise LorascopeError("--task: is what labels are of; give labelled clips with --corpus or --manifest")
     if fix != (out is not None):
         raise LorascopeError("--fix writes to a new folder: give --fix and --out together")
     from ..api import examinations
@@ -143,13 +149,15 @@ def doctor_command(
     quiet()
     names = None if labels is None else [name.strip() for name in labels.split(",")]
     where = None if out is None else usable(out)
-    found = examinations(adapters, backbone, corpus, root, manifest, names, where, Clock())
+    with told_to("doctor"):
+        found = examinations(adapters, backbone, corpus, root, manifest, names, where, Clock(), task or "emotion")
     if as_json:
         print(json.dumps({"adapters": [each.as_json() for each in found]}, indent=2, ensure_ascii=False))
     else:
         from ..examination.show import print_examinations
 
         given = (("--backbone", backbone), ("--corpus", corpus), ("--root", root), ("--manifest", manifest))
+        given = (*given, ("--task", task))
         options = "".join(f" {option} {value}" for option, value in given if value is not None)
         print_examinations(found, f"lorascope doctor {' '.join(adapters)}{options}")
     if any(each.error for each in found):

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from peft.tuners.lora import LoraLayer
 
-from ..corpora import READERS, root_of
-from ..corpora.corpus import UNKNOWN_SPEAKER, named_speakers
+from ..corpora import CORPORA, READERS, root_of
+from ..corpora.corpus import EMOTION, UNKNOWN_SPEAKER, named_speakers, relabelled
 from ..corpora.labels import canonical, suggestion
 from ..errors import LorascopeError
 from ..sound.decoding import prepare_clips
@@ -30,17 +30,23 @@ MOST = 600
 
 @dataclass(frozen=True)
 class Clips:
-    """Clips with their labels as they are written: (id, path, start, end), label and speaker of each."""
+    """Clips with their labels as they are written: (id, path, start, end), label and speaker of each. Labels of another
+    `task` than emotion have no synonyms.
+    """
 
     pieces: tuple[tuple[str, str, float | None, float | None], ...]
     labels: tuple[str, ...]
     speakers: tuple[str, ...]
     source: str
     joined: Mapping[str, str] = field(default_factory=dict)
+    task: str = EMOTION
 
 
-def read_clips(corpus: str | None, root: str | Path | None, manifest: str | Path | None) -> Clips | None:
+def read_clips(
+    corpus: str | None, root: str | Path | None, manifest: str | Path | None, task: str = EMOTION
+) -> Clips | None:
     """The clips of a corpus by its reader, or of a manifest whose labels may be any words; None where neither is given.
+    `task` is what the labels are of, as `corpora.load_corpus` takes it.
 
     Raises `LorascopeError` as the readers do.
     """
@@ -58,30 +64,34 @@ def read_clips(corpus: str | None, root: str | Path | None, manifest: str | Path
             raise LorascopeError(f"--corpus: unknown reader {corpus!r}{suggestion(corpus, list(READERS))}")
         reads = "root" in inspect.signature(reader).parameters
         found, source = reader(root_of(corpus, root, {})) if reads else reader(), corpus
+    about = CORPORA.get(corpus or "csv")
+    found = relabelled(found, task, own_labels=about is None or about.clips is None)
     table = found.table
     times = [map(_or_none, table[name]) if name in table else [None] * len(table) for name in ("start", "end")]
     pieces = zip(table["id"].astype(str), table["path"].astype(str), *times, strict=True)
     speakers, _ = named_speakers(table["speaker"])
-    return Clips(tuple(pieces), tuple(table["emotion"].astype(str)), tuple(speakers), source, dict(found.joined))
+    return Clips(tuple(pieces), tuple(table["emotion"].astype(str)), tuple(speakers), source, dict(found.joined), task)
 
 
 def _or_none(value: Any) -> float | None:
     return None if value is None or value != value else float(value)
 
 
-def same_class(label: str, name: str) -> bool:
-    """Whether a label and a class name are the same word, or names of the same emotion."""
-    if label.strip().casefold() == name.strip().casefold():
-        return True
+def same_class(label: str, name: str, task: str = EMOTION) -> bool:
+    """Whether a label and a class name are the same word, or names of the same emotion; of another task, whether they
+    are the same to the letter.
+    """
+    if task != EMOTION or label.strip().casefold() == name.strip().casefold():
+        return task == EMOTION or label.strip() == name.strip()
     try:
         return canonical(label) == canonical(name)
     except LorascopeError:
         return False
 
 
-def _class_of(label: str, classes: Sequence[str], joined: Mapping[str, str]) -> int | None:
+def _class_of(label: str, classes: Sequence[str], joined: Mapping[str, str], task: str) -> int | None:
     """The class that a label is, or that the corpus joins it to; None where it is none."""
-    own = next((number for number, name in enumerate(classes) if same_class(label, name)), None)
+    own = next((number for number, name in enumerate(classes) if same_class(label, name, task)), None)
     if own is not None or not joined:
         return own
     other = next((target for source, target in joined.items() if same_class(label, source)), None)
@@ -110,7 +120,7 @@ class Labelled:
         Raises `LorascopeError` where no label is one of the classes, and `Unavailable` where too few clips remain.
         """
         classes = examined.class_names
-        known = {label: _class_of(label, classes, given.joined) for label in set(given.labels)}
+        known = {label: _class_of(label, classes, given.joined, given.task) for label in set(given.labels)}
         kept = [number for number, label in enumerate(given.labels) if known[label] is not None]
         if not kept:
             labels = ", ".join(sorted(set(given.labels))[:6])

@@ -28,11 +28,11 @@ Key = tuple[int, str]
 class Intervention:
     """What is changed of one model; everything else stays.
 
-    `gains` multiply the update of an adapted layer (0: off, 1: as it is). `factors` stand instead of its A
-    [rank, width_in] and B [width_out, rank], its scale stays. `streams[layer, part]` [clips, frames, width] stands
-    instead of a block's `attn_out` or `mlp_out`, or of its input `resid_pre` (layer = number of blocks: of what the
-    final LayerNorm takes). The output of a block in `skipped` is its input. With `adapted` False the frozen model
-    receives it all: adapter and its head are off.
+    `gains` multiply the update of an adapted layer of any kind (0: off, 1: as it is). `factors` stand instead of its A
+    [rank, width_in] and B [width_out, rank], its scale stays (of low-rank pairs). `streams[layer, part]` [clips,
+    frames, width] stands instead of a block's `attn_out` or `mlp_out`, or of its input `resid_pre` (layer = number of
+    blocks: of what the final LayerNorm takes). The output of a block in `skipped` is its input. With `adapted` False
+    the frozen model receives it all: adapter and its head are off.
     """
 
     gains: Mapping[Key, float] = field(default_factory=dict)
@@ -112,6 +112,13 @@ def answer(
 
 @contextmanager
 def _exchanged(parts: EncoderParts, key: Key, change: Intervention) -> Iterator[None]:
+    if not parts.is_pair(*key):
+        handle = parts.linear(*key).register_forward_hook(_turning(change.gains.get(key, 1.0)))
+        try:
+            yield
+        finally:
+            handle.remove()
+        return
     a, b, _ = parts.factors(*key)
     before = a.data, b.data
     new_a, new_b = change.factors.get(key, before)
@@ -121,6 +128,14 @@ def _exchanged(parts: EncoderParts, key: Key, change: Intervention) -> Iterator[
         yield
     finally:
         a.data, b.data = before
+
+
+def _turning(gain: float) -> Any:
+    def hook(linear: Any, inputs: Any, output: Tensor) -> Tensor:
+        before = linear.base_layer(*inputs)
+        return before if gain == 0 else before + gain * (output - before)
+
+    return hook
 
 
 def _giving(stream: Tensor) -> Any:

@@ -135,12 +135,11 @@ class EncoderParts(ABC):
         """(layer, module) of every linear layer whose update is a plain low-rank pair, in forward order; empty for
         DoRA, IA3 and changed weights.
         """
-        return [
-            (layer, name)
-            for layer in range(self.layers)
-            for name in MODULES
-            if _is_pair(self.linear(layer, name), str(self.peft.active_adapter))
-        ]
+        return [(layer, name) for layer in range(self.layers) for name in MODULES if self.is_pair(layer, name)]
+
+    def is_pair(self, layer: int, module: str) -> bool:
+        """Whether the update of a linear layer is a plain low-rank pair."""
+        return _is_pair(self.linear(layer, module), str(self.peft.active_adapter))
 
     def factors(self, layer: int, module: str) -> tuple[nn.Parameter, nn.Parameter, float]:
         """A [rank, width_in], B [width_out, rank] and the scale of one adapted layer."""

@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..store.finished import FinishedRun
 from .figures import contribution, lens, rank_space, spectra
-from .figures.style import CYCLE, MODELS, VARIANTS, means
+from .figures.style import CYCLE, MODELS, VARIANTS, gapped, means
 
 Panel = dict[str, Any]
 
@@ -145,14 +145,17 @@ def _cka(folder: FinishedRun) -> Panel:
 
 
 def _line(rows: pd.DataFrame, value: str, name: str, look: dict[str, Any], band: bool = True) -> list[dict[str, Any]]:
-    units, rows = rows[rows["unit"] != ""], means(rows).sort_values("layer")
-    if rows.empty:
+    units, there = rows[rows["unit"] != ""], means(rows)
+    if there.empty:
         return []
+    rows = gapped(there)
+    # plotly fills across gaps: of layers that are not adapted the interval is told on hover
+    band = band and len(rows) == len(there)
     layers, colour = rows["layer"].tolist(), look["color"]
     dash = _DASHES.get(look["linestyle"], "longdashdot")
     if len(units):
         # many bands on top of each other hide the lines: the interval is told on hover
-        return [*_faint(units, value, html.escape(name), colour), *_line(rows, value, name, look, band=False)]
+        return [*_faint(units, value, html.escape(name), colour), *_line(there, value, name, look, band=False)]
     name = html.escape(name)
     line = {
         "x": layers,
@@ -191,7 +194,7 @@ def _faint(units: pd.DataFrame, value: str, name: str, colour: str) -> list[dict
     """A line each for the analyses that a line is the mean of."""
     traces = []
     for unit, rows in units.groupby("unit"):
-        rows = rows.sort_values("layer")
+        rows = gapped(rows)
         traces.append(
             {
                 "x": rows["layer"].tolist(),

@@ -34,6 +34,13 @@ def directions(a: np.ndarray, b: np.ndarray, scale: float = 1.0) -> Directions:
     return Directions(q_b @ u[:, kept], sigma[kept], v[kept] @ q_a.T)
 
 
+def directions_of(matrix: np.ndarray) -> Directions:
+    """Those of a whole ΔW [width_out, width_in] that are no rounding."""
+    u, sigma, v = np.linalg.svd(matrix, full_matrices=False)
+    kept = (sigma > NEGLIGIBLE * sigma[0]) & (sigma > 0)
+    return Directions(u[:, kept], sigma[kept], v[kept])
+
+
 def balanced(found: Directions, chosen: np.ndarray, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """A [k, width_in] and B [width_out, k] of the `chosen` directions (indices, or a mask) in the balanced gauge,
     such that scale · B A is their part of ΔW.

@@ -43,15 +43,14 @@ def stable_rank(sigma: np.ndarray) -> float:
     return float((sigma**2).sum() / sigma[0] ** 2) if len(sigma) else float("nan")
 
 
-def shares_within(update: Directions, weight: Decomposed, k: int) -> tuple[float, float]:
-    """Share of ΔW's energy ‖ΔW‖² whose columns lie in the span of W's first k left singular vectors, and whose rows lie
-    in that of its first k right ones.
+def shares_within(update: np.ndarray, weight: Decomposed, k: int) -> tuple[float, float]:
+    """Share of the energy ‖ΔW‖² of ΔW [width_out, width_in] whose columns lie in the span of W's first k left singular
+    vectors, and whose rows lie in that of its first k right ones.
     """
-    energy = float((update.sigma**2).sum())
+    energy = float((update**2).sum())
     if not energy:
         return float("nan"), float("nan")
-    left = (weight.left[:, :k].T @ update.left) * update.sigma
-    right = (weight.right[:k] @ update.right.T) * update.sigma
+    left, right = weight.left[:, :k].T @ update, update @ weight.right[:k].T
     return float((left**2).sum() / energy), float((right**2).sum() / energy)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from peft import IA3Config, LoHaConfig
 from sklearn.metrics import balanced_accuracy_score
 
 from lorascope.analysis.measures.dial import Dial
@@ -67,6 +68,29 @@ def test_a_turn_is_the_model_with_that_scale(small, tables, setting):
         assert row[name] == pytest.approx(value, abs=1e-5), name
         assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"]
     assert row["kl"] > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["loha", "ia3"])
+def test_other_kinds_are_turned_between_the_two_weights(tmp_path, kind):
+    """α of any kind of adapter is the model with W + α ΔW, ΔW from what PEFT merges."""
+    chosen = {"target_modules": ["v_proj", "fc1"], "modules_to_save": ["projector", "classifier"]}
+    config = LoHaConfig(r=2, **chosen) if kind == "loha" else IA3Config(feedforward_modules=[], **chosen)
+    small = Small(tmp_path, config=config)
+    keys = [(layer, module) for layer in range(LAYERS) for module in ("v_proj", "fc1")]
+    table = small.tables("dial")["dial"].set_index(["dial", "at", "module", "alpha"]).sort_index()
+    linears = {key: small.parts.linear(*key).base_layer for key in keys}
+    before = {key: [p.detach().clone() for p in linears[key].parameters()] for key in keys}
+    small.peft.merge_adapter()
+    after = {key: [p.detach().clone() for p in linears[key].parameters()] for key in keys}
+    for setting in (("whole", -1, "", 0.3), ("block", 1, "", 0.25), ("alone", 2, "", 1.0), ("first", 2, "", 1.0)):
+        for key in keys:
+            gain = GAINS[setting](*key)
+            for parameter, old, new in zip(linears[key].parameters(), before[key], after[key], strict=True):
+                parameter.data = old + gain * (new - old)
+        log_p = small.logits().log_softmax(1)
+        loss = float(torch.nn.functional.nll_loss(log_p, small.labels))
+        assert table.loc[setting]["loss"] == pytest.approx(loss, abs=1e-4), setting
+    assert table.loc[("whole", -1, "", 0.0)]["kl"] > 1e-3
 
 
 @pytest.mark.parametrize(("family", "layout"), KINDS)
@@ -166,7 +190,8 @@ def small_study(layers):
         {"clip": range(24), "speaker": [f"s{i // 4}" for i in range(24)], "label": labels, "frames": 1}
     )
     factors = {(layer, "v_proj"): Factors(torch.ones(2, 8), torch.ones(8, 2), 1.0) for layer in range(layers)}
-    return Study(clips, tuple("abcd"), ("frozen", "trained"), layers, 8, ("v_proj",), {"trained": factors})
+    models = ("frozen", "trained")
+    return Study(clips, tuple("abcd"), models, layers, 8, ("v_proj",), {"trained": factors}, turnable=tuple(factors))
 
 
 def whole_batch(study):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from peft import LoHaConfig, LoraConfig, OFTConfig
 
 from ...waveforms import KINDS
 from ..small import LAYERS, RANK, Small
@@ -85,6 +86,40 @@ def test_the_same_direction_in_two_layers_is_told(tmp_path):
     assert angles.loc[(0, 2), "mean_cos2"] == pytest.approx(1, abs=1e-5)
     assert angles.loc[(0, 1), "mean_cos2"] < angles.loc[(0, 1), "null_high"] * 1.5
     assert angles.loc[(0, 1), "null"] == pytest.approx(RANK / 32, rel=0.2)
+
+
+HEAD = ["projector", "classifier"]
+KINDS_OF_PEFT = {
+    "loha": LoHaConfig(r=2, target_modules=["v_proj", "fc1"], modules_to_save=HEAD),
+    "oft": OFTConfig(oft_block_size=8, target_modules=["v_proj", "fc1"], modules_to_save=HEAD),
+    "dora": LoraConfig(r=2, target_modules=["v_proj", "fc1"], use_dora=True, modules_to_save=HEAD),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_PEFT)
+def test_without_factors_it_is_that_of_the_matrix_that_peft_merges(tmp_path, kind):
+    small = Small(tmp_path, config=KINDS_OF_PEFT[kind])
+    keys = [(layer, module) for layer in range(LAYERS) for module in ("v_proj", "fc1")]
+    before = {key: small.parts.linear(*key).base_layer.weight.detach().double().numpy() for key in keys}
+    tables = small.tables("weights")
+    merged = small.peft.merge_and_unload()
+    weights = tables["weights"].set_index(["layer", "module"])
+    assert list(weights.index) == keys and weights["nominal_rank"].isna().all()
+    curves = tables["intruders"].set_index(["layer", "module", "epsilon"])["count"]
+    for key in keys:
+        linear = merged.encoder.layers[key[0]].get_submodule("self_attn.v_proj" if key[1] == "v_proj" else key[1])
+        update = linear.weight.detach().double().numpy() - before[key]
+        u, sigma, _ = np.linalg.svd(update, full_matrices=False)
+        row = weights.loc[key]
+        assert row["norm"] == pytest.approx(np.linalg.norm(update), rel=1e-5)
+        assert row["stable_rank"] == pytest.approx((sigma**2).sum() / sigma[0] ** 2, rel=1e-4)
+        assert row["k"] == 1 + (np.cumsum(sigma**2) < 0.9 * (sigma**2).sum()).sum()
+        u, _, _ = np.linalg.svd(before[key], full_matrices=False)
+        inside = np.linalg.norm(u[:, : int(row["k"])].T @ update) ** 2 / np.linalg.norm(update) ** 2
+        assert row["left_share"] == pytest.approx(inside, rel=1e-4)
+        changed = np.linalg.svd(before[key] + update)[0][:, :10]
+        assert curves.loc[(*key, 0.5)] == (np.abs(u.T @ changed).max(0) < 0.5).sum()
+    assert len(tables["weight_angles"]) == 2 * LAYERS * (LAYERS - 1) / 2
 
 
 def test_no_gauge_changes_anything(tmp_path):

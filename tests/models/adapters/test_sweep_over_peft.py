@@ -15,13 +15,16 @@ from typing import get_args
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file, save_file
 
 from lorascope.errors import LorascopeError
 from lorascope.models.adapters.opening import open_adapted
 from lorascope.models.families.known import parts_of
+from lorascope.models.interventions import Intervention, intervened
+from lorascope.models.updates import turnable, turns_all, update_of, why_no_update
 from lorascope.models.weights.backbone import load_backbone
 
 from ...tiny import mels, tiny_whisper
@@ -156,6 +159,16 @@ def outcome(backbone, folder):
         # what measures read is what the model computes
         said = parts.apply_head(parts.classifier.encode(FEATURES).mean(1))
         assert torch.allclose(said, logits, atol=1e-4, rtol=1e-3)
+        # all dials at 0 are the frozen encoder, and each layer computes W + ΔW where it is linear
+        keys = turnable(parts)
+        layers = [m for m in parts.classifier.encoder_module.modules() if isinstance(m, BaseTunerLayer)]
+        if isinstance(parts.peft, PeftModel) and turns_all(parts) and len(keys) == len(layers):
+            with intervened(parts, Intervention(gains=dict.fromkeys(keys, 0.0))):
+                assert torch.allclose(parts.classifier.encode(FEATURES), bare, atol=1e-6)
+        if keys and why_no_update(parts) is None:
+            weight, update = update_of(parts, *keys[0])
+            assert torch.allclose(weight.float(), parts.linear(*keys[0]).base_layer.weight, atol=1e-6)
+            assert torch.isfinite(update).all()
     return "measured"
 
 

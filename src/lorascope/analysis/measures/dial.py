@@ -54,18 +54,18 @@ class Dial:
     (uar, loss) from all off to all on is first reached, interpolated between blocks; NaN with a note where the gain's
     interval holds 0.
 
-    Needs an adapter of low-rank pairs and its trained head. Costs, for L blocks: nine turns of the whole from the
-    first adapted block on, and seven sweeps of (L + 1) / 2 forwards a batch, with every setting that is like another
-    run once.
+    Needs an adapter of any kind on linear layers, and its trained head. Costs, for L blocks: nine turns of the whole
+    from the first adapted block on, and seven sweeps of (L + 1) / 2 forwards a batch, with every setting that is like
+    another run once.
     """
 
-    needs = frozenset({"pairs", "head"})
+    needs = frozenset({"turnable", "head"})
     keys: ClassVar = {"dial": ("dial", "at", "module", "alpha"), "dial_depth": ("quantity", "from")}
 
     def __init__(self, study: Study) -> None:
         self._study = study
         self._answers = Answers(study, "the dial")
-        self._adapted = list(study.factors.get("trained", {}))
+        self._adapted = list(study.turnable)
         self._settings = list(self._all())
 
     def parts(self, model: str) -> frozenset[str]:

@@ -47,6 +47,10 @@ class TunedModel(nn.Module):
         finally:
             self._exchange()
 
+    def changes(self, parameter: nn.Parameter) -> bool:
+        """Whether this parameter of the model within has a tuned value."""
+        return any(parameter is each for each in self._parameters_changed)
+
     def forward(self, *inputs: Any, **named: Any) -> Any:
         """What the model within gives."""
         return self.inner(*inputs, **named)

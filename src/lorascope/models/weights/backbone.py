@@ -22,9 +22,10 @@ from ..classifier import SpeechClassifier, initialise_head
 from ..families.known import FAMILIES, feature_settings
 from ..families.whisper import WhisperClassifier
 from .arrays import EncoderWeights
-from .checkpoints import LOAD_ERRORS, check_unquantised, check_whole, explain
+from .checkpoints import LOAD_ERRORS, check_whole, explain
 from .ctranslate2 import is_converted_folder, read_converted_folder
 from .openai_whisper import read_checkpoint
+from .quantised import dequantised
 from .wheels import WHEELS, is_installed, load_wheel
 
 #: Parameters that play no part: the vector that SpecAugment puts on masked frames.
@@ -197,6 +198,8 @@ def _from_pretrained(
     target: str, origin: str, classes: Sequence[str] | None, seed: int, projection: int, **kwargs: Any
 ) -> Backbone:
     options: dict[str, Any] = {}
+    source: str | None = target
+    notes: tuple[str, ...] = ()
     if classes is not None:
         options = {
             "num_labels": len(classes),
@@ -220,17 +223,20 @@ def _from_pretrained(
                     "one of those"
                 )
             if getattr(config, "quantization_config", None) is not None:
-                check_unquantised(target)
+                tensors, told = dequantised(target)
                 delattr(config, "quantization_config")
                 config = config.__class__.from_dict(config.to_dict() | options)
                 options = {"config": config}
+                if tensors is not None:
+                    source, notes = None, (told,)
+                    options["state_dict"] = tensors
             loader: Any = family.classifier
             asked = getattr(config, "_attn_implementation", None)
             if asked not in OWN_ATTENTION:
                 # it may not be installed, and computes in half precision alone
                 options["attn_implementation"] = "sdpa" if getattr(loader, "_supports_sdpa", False) else "eager"
             loaded: Any = loader.from_pretrained(
-                target,
+                source,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # told below, by name
                 dtype=torch.float32,
@@ -242,6 +248,8 @@ def _from_pretrained(
     finally:
         transformers_logging.set_verbosity(verbosity)
     model, info = loaded
+    if source is None:
+        model.config._name_or_path = model.name_or_path = target
     # the vector that SpecAugment masks with is never used here
     missing = {key for key in info["missing_keys"] if not key.endswith(UNUSED)}
     check_whole(target, family.title, f"{model.trunk}.", missing, info["mismatched_keys"], keeps_head=classes is None)
@@ -252,11 +260,9 @@ def _from_pretrained(
     if not has_head:
         initialise_head(model, seed)
     settings = feature_settings(model, _normalises(target, **kwargs))
-    notes = ()
     if "attn_implementation" in options:
-        notes = (
-            f"config.json asks for the attention {asked}; it is computed by {options['attn_implementation']} here",
-        )
+        used = options["attn_implementation"]
+        notes = (*notes, f"config.json asks for the attention {asked}; it is computed by {used} here")
     return Backbone(target, origin, model.eval(), fingerprint(model), has_head, labels, settings, notes)
 
 

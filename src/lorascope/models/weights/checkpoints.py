@@ -51,24 +51,6 @@ def load_plain(path: Path, way_out: str) -> Any:
     )
 
 
-def check_unquantised(target: str) -> None:
-    """Raise `LorascopeError` where a folder whose config.json speaks of quantisation holds weights that are no plain
-    floating-point numbers (or where that cannot be seen); plain ones can be read whatever the config says.
-    """
-    files = sorted(Path(target).expanduser().glob("*.safetensors"))
-    kinds = set()
-    for path in files:
-        with safe_open(path, framework="pt") as tensors:
-            kinds |= {tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118
-    if not files or not kinds <= {"F16", "F32", "F64", "BF16"}:
-        raise LorascopeError(
-            f"backbone {target}: its weights are quantised (quantization_config in "
-            "config.json); give the "
-            "unquantised model, or save one by model.dequantize() and save_pretrained where the quantising library is "
-            "installed"
-        )
-
-
 def explain(target: str, error: Exception) -> LorascopeError:
     """One line for what a Hugging Face loader raised on a folder or hub id: the damaged file by name where there
     is one, and the way out.

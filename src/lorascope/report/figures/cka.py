@@ -9,7 +9,22 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from .style import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, SKY, VERMILLION, banded, layer_axis, marker_step, means
+from .style import (
+    BLUE,
+    GREEN,
+    INK,
+    MUTED,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    band,
+    banded,
+    layer_axis,
+    line,
+    marker_step,
+    means,
+)
 
 TRAINED = "A~B:trained"
 
@@ -39,37 +54,31 @@ def select(table: pd.DataFrame, pair: str, quantity: str, variant: str, kernel: 
     return table[rows & (table["kernel"] == kernel)].sort_values("layer")
 
 
-def panel(axes: Axes, table: pd.DataFrame, quantity: str) -> None:
-    """Draw one panel: `quantity` is "activation" (forward) or "gradient" (backward)."""
+def panel(axes: Axes, table: pd.DataFrame, quantity: str, layers: int) -> None:
+    """Draw one panel: `quantity` is "activation" (forward) or "gradient" (backward); the encoder has `layers`."""
     look = {"color": BLUE, "marker": "o", "linewidth": 1.8, "zorder": 3}
     label = "corrected: trained A and B, linear, debiased, 95 % interval"
     banded(axes, select(table, TRAINED, quantity, "corrected"), "value", look, label, ends="ci")
     table = means(table)
     corrected = select(table, TRAINED, quantity, "corrected")
-    axes.fill_between(
-        corrected["layer"], corrected["null_low"], corrected["null_high"], color=MUTED, alpha=0.25, linewidth=0,
-        label="corrected: its null (clips shuffled), 95 %",
-    )  # fmt: skip
+    band(axes, corrected, "null_low", "null_high", MUTED, 0.25, "corrected: its null (clips shuffled), 95 %")
     for pair, look in REFERENCES.items():
         lines = select(table, pair, quantity, "corrected")
         if lines["value"].notna().any():
-            axes.plot(lines["layer"], lines["value"], linewidth=1, **look)
+            line(axes, lines, "value", linewidth=1, **look)
     paper = select(table, TRAINED, quantity, "paper")
     _thin(axes, paper, ORANGE, "s", "paper: A and B, linear, biased")
     if paper["null_low"].notna().any():
         # Far from 0: what the biased estimate makes of data that have nothing to do with each other.
-        axes.fill_between(
-            paper["layer"], paper["null_low"], paper["null_high"], color=ORANGE, alpha=0.3, linewidth=0,
-            label="paper: its null (clips shuffled), 95 %",
-        )  # fmt: skip
+        band(axes, paper, "null_low", "null_high", ORANGE, 0.3, "paper: its null (clips shuffled), 95 %")
     for ((pair, kernel), label), marker in zip(RELEASED[quantity].items(), "^v", strict=False):
         _thin(axes, select(table, pair, quantity, "released", kernel), GREEN, marker, label)
     axes.axhline(0, color=INK, linewidth=0.7, zorder=1)
-    layer_axis(axes, int(table["layer"].max()) + 1)
+    layer_axis(axes, layers)
     axes.set_ylabel("CKA")
 
 
 def _thin(axes: Axes, lines: pd.DataFrame, colour: str, marker: str, label: str) -> None:
     if lines["value"].notna().any():
         look = {"color": colour, "marker": marker, "markevery": marker_step(len(lines)), "linestyle": ":"}
-        axes.plot(lines["layer"], lines["value"], linewidth=0.8, label=label, **look)
+        line(axes, lines, "value", linewidth=0.8, label=label, **look)

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ...store.finished import FinishedRun
-from .style import BLUE, GREEN, INK, ORANGE, PURPLE, TWO_COLUMNS, banded, layer_axis, legend_below, new_figure
+from .style import BLUE, GREEN, INK, ORANGE, PURPLE, TWO_COLUMNS, banded, blocks, layer_axis, legend_below, new_figure
 
 ALPHAS = {"color": BLUE, "linestyle": "-", "marker": "o", "linewidth": 1.3}
 BLOCKS = {
@@ -30,7 +30,7 @@ def figures(folder: FinishedRun) -> dict[str, Figure]:
     whole, block, ends = body.subplots(1, 3, sharey=True)
     over_alpha(whole, table[table["dial"] == "whole"])
     whole.set_ylabel("UAR")
-    layers = int(table.loc[table["dial"] == "block", "at"].max()) + 1
+    layers = blocks(folder, [table[table["dial"] == "block"].rename(columns={"at": "layer"})])
     for name, (label, look) in BLOCKS.items():
         rows = table[(table["dial"] == name) & (table["alpha"] == (0.0 if name == "block" else 1.0))]
         banded(block, rows.rename(columns={"at": "layer"}), "uar", look, label)

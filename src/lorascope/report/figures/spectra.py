@@ -15,7 +15,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from ...store.finished import FinishedRun
 from . import cka
 from .rank_space import main_module_first
-from .style import BLUE, MODELS, MUTED, TWO_COLUMNS, legend_below, letter, means, new_figure
+from .style import BLUE, MODELS, MUTED, TWO_COLUMNS, blocks, legend_below, letter, means, new_figure
 
 VARIANT = "corrected"
 
@@ -36,7 +36,8 @@ def figures(folder: FinishedRun) -> dict[str, Figure]:
         of_module = [
             None if table is None else table[table["module"] == module] for table in (curves, summary, similarity)
         ]
-        made["fig3" if position == 0 else f"fig3-{module}"] = _figure(module, *of_module)
+        layers = blocks(folder, measured)
+        made["fig3" if position == 0 else f"fig3-{module}"] = _figure(module, layers, *of_module)
     return made
 
 
@@ -47,7 +48,11 @@ def k90_means(summary: pd.DataFrame, factor: str, quantity: str, variant: str = 
 
 
 def _figure(
-    module: str, curves: pd.DataFrame | None, summary: pd.DataFrame | None, similarity: pd.DataFrame | None
+    module: str,
+    layers: int,
+    curves: pd.DataFrame | None,
+    summary: pd.DataFrame | None,
+    similarity: pd.DataFrame | None,
 ) -> Figure:
     # without a head there are no gradients
     there = set() if curves is None else set(zip(curves["factor"], curves["quantity"], strict=True))
@@ -70,7 +75,7 @@ def _figure(
         part = parts.pop(0)
         panels = part.subplots(1, len(quantities), squeeze=False)[0]
         for axes, quantity in zip(panels, quantities, strict=True):
-            cka.panel(axes, similarity, quantity)
+            cka.panel(axes, similarity, quantity, layers)
             words = "forward" if quantity == "activation" else "backward"
             letter(axes, next(letters), f"CKA of A and B, {words} ({quantity}s)")
         legend_below(part, list(panels), 2)

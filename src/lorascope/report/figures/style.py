@@ -18,6 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
+from ...store.finished import FinishedRun
+
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW = "#CC79A7", "#56B4E9", "#B8A800"
 #: Text and axes; the page swaps these two and the grid's for its own colours, hence the odd last digits.
@@ -115,6 +117,14 @@ def layer_axis(axes: Axes, layers: int, label: str = "layer") -> None:
     axes.set_xlabel(label)
 
 
+def blocks(folder: FinishedRun, tables: Sequence[pd.DataFrame]) -> int:
+    """How many blocks the encoder has, whichever of them are adapted; where the run doesn't tell, as many as the tables
+    reach.
+    """
+    known = (folder.manifest.get("backbone") or {}).get("layers")
+    return max([*(int(table["layer"].max()) + 1 for table in tables if len(table)), int(known or 0)])
+
+
 def marker_step(points: int) -> int:
     """Every how many points a marker stands, so that markers don't run into each other."""
     return 1 + points // 17
@@ -123,6 +133,42 @@ def marker_step(points: int) -> int:
 def means(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of a table of `FinishedRun.curves` that are no single unit's."""
     return table[table["unit"] == ""] if "unit" in table else table
+
+
+def gapped(rows: pd.DataFrame) -> pd.DataFrame:
+    """The same rows in order of `layer`, with an empty one for each layer between them that has none."""
+    rows = rows.sort_values("layer")
+    if rows.empty:
+        return rows
+    between = range(int(rows["layer"].iloc[0]), int(rows["layer"].iloc[-1]) + 1)
+    return rows if len(between) == len(rows) else rows.set_index("layer").reindex(between).reset_index()
+
+
+def _alone(whole: pd.DataFrame, value: str) -> pd.DataFrame:
+    """The rows of `gapped` with no neighbour: no line leads to them."""
+    there = whole[value].notna()
+    lonely = there & ~there.shift(fill_value=False) & ~there.shift(-1, fill_value=False)
+    return whole[lonely] if len(whole) > 1 else whole.iloc[:0]
+
+
+def line(axes: Axes, rows: pd.DataFrame, value: str, **look: Any) -> None:
+    """Draw `value` over `layer`; where layers are missing (not adapted) there is a gap, and no line across it."""
+    whole = gapped(rows)
+    drawn = axes.plot(whole["layer"], whole[value], **look)[0]
+    points = _alone(whole, value)
+    if len(points):
+        mark = look.get("marker") or "."
+        axes.plot(points["layer"], points[value], color=drawn.get_color(), marker=mark, linestyle="none")
+
+
+def band(axes: Axes, rows: pd.DataFrame, low: str, high: str, colour: str, alpha: float, label: str = "") -> None:
+    """Fill from `low` to `high` over `layer`, with gaps as `line` has them; a layer alone gets a bar."""
+    whole = gapped(rows)
+    named: dict[str, Any] = {"label": label} if label else {}
+    axes.fill_between(whole["layer"], whole[low], whole[high], color=colour, alpha=alpha, linewidth=0, **named)
+    bars = _alone(whole, low)
+    if len(bars):
+        axes.vlines(bars["layer"], bars[low], bars[high], color=colour, alpha=alpha, linewidth=4)
 
 
 def banded(
@@ -139,19 +185,18 @@ def banded(
 
     `beside` is what the panel's main curve is compared with: of several units only its mean is drawn.
     """
-    mean = means(table).sort_values("layer")
-    every = marker_step(len(mean))
-    axes.plot(mean["layer"], mean[value], **{"markevery": every, **look}, label=label)
+    mean = means(table)
+    line(axes, mean, value, **{"markevery": marker_step(len(mean)), **look}, label=label)
     units = list(table[table["unit"] != ""].groupby("unit")) if "unit" in table else []
     if beside and "folds" in mean:
         return
     for _, unit in units:
-        unit = unit.sort_values("layer")
+        unit = gapped(unit)
         axes.plot(unit["layer"], unit[value], color=look["color"], linewidth=0.5, alpha=0.35, zorder=1.5)
     low, high = f"{ends or value}_low", f"{ends or value}_high"
     if low in mean and mean[low].notna().any():
         there = axes.dataLim.frozen()
-        axes.fill_between(mean["layer"], mean[low], mean[high], color=look["color"], alpha=0.16, linewidth=0)
+        band(axes, mean, low, high, look["color"], 0.16)
         if units:
             # of few folds it is so wide that nothing else would be seen: the panel ends soon after the lines
             axes.dataLim.set(there)

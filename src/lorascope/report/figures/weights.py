@@ -7,7 +7,20 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from ...store.finished import FinishedRun
-from .style import BLUE, CYCLE, GREEN, INK, MARKERS, MUTED, TWO_COLUMNS, layer_axis, legend_below, new_figure
+from .style import (
+    BLUE,
+    CYCLE,
+    GREEN,
+    INK,
+    MARKERS,
+    MUTED,
+    TWO_COLUMNS,
+    blocks,
+    layer_axis,
+    legend_below,
+    line,
+    new_figure,
+)
 
 
 def figures(folder: FinishedRun) -> dict[str, Figure]:
@@ -25,8 +38,8 @@ def _of(folder: FinishedRun, module: str) -> Figure:
     rows = {stem: table[table["module"] == module] for stem, table in tables.items() if table is not None}
     figure, body = new_figure(TWO_COLUMNS, 2.6)
     spectrum, subspaces, intruders = body.subplots(1, 3)
-    weights = rows["weights"].sort_values("layer")
-    layers = int(weights["layer"].max()) + 1
+    weights = rows["weights"]
+    layers = blocks(folder, [weights])
     colours = matplotlib.colormaps["viridis"].resampled(max(layers, 2))
     if "weight_spectra" in rows:
         for layer, curve in rows["weight_spectra"].groupby("layer"):
@@ -35,17 +48,10 @@ def _of(folder: FinishedRun, module: str) -> Figure:
     spectrum.yaxis.set_major_formatter(FuncFormatter(lambda sigma, _: f"{sigma:g}"))
     spectrum.yaxis.set_minor_formatter(NullFormatter())
     for side, colour, marker, words in (("left", BLUE, "o", "columns"), ("right", GREEN, "s", "rows")):
-        subspaces.plot(
-            weights["layer"], weights[f"{side}_share"], color=colour, marker=marker, label=f"{words} within W's first k"
-        )
-        subspaces.plot(
-            weights["layer"],
-            weights[f"{side}_null_high"],
-            color=colour,
-            linestyle=":",
-            linewidth=1,
-            label=f"{words}: random, at most",
-        )
+        label = f"{words} within W's first k"
+        line(subspaces, weights, f"{side}_share", color=colour, marker=marker, label=label)
+        look = {"color": colour, "linestyle": ":", "linewidth": 1, "label": f"{words}: random, at most"}
+        line(subspaces, weights, f"{side}_null_high", **look)
     layer_axis(subspaces, layers)
     subspaces.set(ylabel="share of ΔW's energy", ylim=(0, None))
     if "intruders" in rows:

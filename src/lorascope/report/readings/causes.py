@@ -98,6 +98,12 @@ def patching_reading(folder: FinishedRun) -> list[str]:
     return sentences
 
 
+def full_rank(weights: pd.DataFrame) -> str:
+    """Of how many directions an update could be: the nominal rank, or without factors the matrix' shorter side."""
+    nominal = weights["nominal_rank"].max()
+    return f"{weights[['width_out', 'width_in']].min(axis=1).max() if pd.isna(nominal) else nominal:.0f}"
+
+
 def weights_reading(folder: FinishedRun) -> list[str]:
     """Figure 8: size, rank and place of the update."""
     table = folder.table("weights")
@@ -112,7 +118,7 @@ def weights_reading(folder: FinishedRun) -> list[str]:
         text = (
             f"{module}: |ΔW|/|W| from {known['relative_norm'].min():.3f} to {known['relative_norm'].max():.3f}; "
             f"entropy rank {known['entropy_rank'].min():.1f} to {known['entropy_rank'].max():.1f} "
-            f"of {known['nominal_rank'].max():.0f}."
+            f"of {full_rank(known)}."
         )
         inside = known[known["left_share"] > known["left_null_high"]]
         text += f" Its columns lie in W's leading subspace more than random ones do at {at(inside['layer'])}."

@@ -84,10 +84,12 @@ def analyse_given(
     features = prepare(kept, base, say)
     first = features[sample["clip"].iloc[0]].features
     adapted = open_adapter(base, source, first, chosen_context, device())
-    impossible = cannot_be_had(settings.measures, bool(parts_of(adapted.model).adapted()), adapted.has_head)
+    impossible = cannot_be_had(settings.measures, parts_of(adapted.model), adapted.has_head)
     if impossible and "measures" in settings.model_fields_set:
-        name, reason = next(iter(impossible.items()))
-        raise LorascopeError(f"analysis.measures: {name} cannot be had: {reason}; take it out")
+        reason = next(iter(impossible.values()))
+        names = ", ".join(name for name, why in impossible.items() if why == reason)
+        rest = ",".join(name for name in settings.measures if name not in impossible)
+        raise LorascopeError(f'analysis.measures: {names} cannot be had: {reason}; take --set "measures=[{rest}]"')
     versions = versions_of(settings.measures)
     contents = [seals.content_of(Path(given)) if given else None for given in (source.folder, frozen)]
     told = [chosen_context, list(classes), [(clip, features[clip].hash) for clip in sample["clip"]]]

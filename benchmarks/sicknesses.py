@@ -351,6 +351,11 @@ def _exploded(made: Made) -> None:
     edit(made, scaled(made, 5e4))
 
 
+@plant("factors 500 times too large", "exploded", ("lora", "rslora", "dora", "full", "merged"))
+def _too_large(made: Made) -> None:
+    edit(made, scaled(made, 500.0))
+
+
 @plant("alpha 4096", "scale", FACTORED)
 def _alpha(made: Made) -> None:
     configure(made, lora_alpha=4096)

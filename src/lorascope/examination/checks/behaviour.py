@@ -31,6 +31,8 @@ LONGER = 10.0
 DEAF = 1000.0
 #: Logits that move by more than this of their spread are other logits.
 MOVED = 1e-3
+#: All own signals but silence: where nothing is heard a LayerNorm blows up whatever a bias changes.
+LOUD = slice(1, None)
 #: Unlearnt is what explains that nothing happens.
 IDLE_CAUSES = ("never_trained", "keys_unknown", "keys_missing", "scale", "base_changed")
 
@@ -68,7 +70,8 @@ def head_does_all(examined: Examined) -> Iterator[Found]:
         labelled = examined.labelled
         on, off, heard = labelled.logits, labelled.logits_off, f"{len(labelled.gold)} clips"
     else:
-        on, off, heard = examined.heard.logits, examined.heard_off.logits, f"{len(examined.heard.logits)} own signals"
+        on, off = examined.heard.logits[LOUD], examined.heard_off.logits[LOUD]
+        heard = f"{len(on)} own signals"
     flips = float((on.argmax(1) != off.argmax(1)).mean())
     share = (spread(on - off) / max(spread(on), 1e-12)) ** 2
     if flips <= IDLE and share < IDLE**2:
@@ -164,9 +167,8 @@ def context(examined: Examined) -> Iterator[Found]:
             )
         return
     padded, padded_off = examined.heard_padded
-    loud = slice(1, None)  # all signals but silence
-    flips = (examined.heard.answers != padded.answers)[loud]
-    flips_off = (examined.heard_off.answers != padded_off.answers)[loud]
+    flips = (examined.heard.answers != padded.answers)[LOUD]
+    flips_off = (examined.heard_off.answers != padded_off.answers)[LOUD]
     more, fewer = int((flips & ~flips_off).sum()), int((flips_off & ~flips).sum())
     p = binomtest(more, more + fewer, alternative="greater").pvalue if more + fewer else 1.0
     if p < ALPHA:

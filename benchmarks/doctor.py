@@ -35,6 +35,8 @@ from lorascope.examination.mending import mend
 from lorascope.examination.patient import read_patient
 from lorascope.machine.environment import quiet
 
+#: Share of right answers from which an adapter knows the clips: an order of labels can be told from .6 on.
+SKILFUL = 0.75
 #: Steps and rates at which a small adapter hears the clips' pitch; labelled plants start from it.
 SKILLED = {"steps": 100, "targets": TARGETS[3]}
 RATES = {"ia3": 1e-2, "bitfit": 1e-2, "full": 3e-3, "rslora": 5e-4}
@@ -64,10 +66,23 @@ def ground(root: Path, family: str, kind: str, skilled: bool) -> Made:
         clips(root / "clips")
     if not skilled:
         return make(folder, bare, kind, family, rate=3e-3)
-    made = make(folder, bare, kind, family, **SKILLED, rate=RATES.get(kind, 2e-3))
-    record(made)
-    made.manifest = root / "clips" / "manifest.csv"
-    return made
+    given = read_clips(None, None, root / "clips" / "manifest.csv")
+    for times in (1.0, 2.0, 0.5, 4.0):
+        made = make(folder, bare, kind, family, **SKILLED, rate=times * RATES.get(kind, 2e-3))
+        record(made)
+        made.manifest = root / "clips" / "manifest.csv"
+        right = answers_right(made, given)
+        if right >= SKILFUL:
+            return made
+    raise AssertionError(f"{family} {kind} learns the clips at none of these rates ({right:.3f} right)")
+
+
+def answers_right(made: Made, given: Clips | None) -> float:
+    """Share of right answers to labelled clips."""
+    examined = Examined(read_patient(made.folder), str(made.backbone), given)
+    right = float((examined.labelled.predicted == examined.labelled.gold).mean())
+    examined.close()
+    return right
 
 
 def planted(one: Plant, made: Made, root: Path) -> tuple[Made, Examination]:
@@ -79,15 +94,22 @@ def planted(one: Plant, made: Made, root: Path) -> tuple[Made, Examination]:
     return sick, look(sick, read_clips(None, None, sick.manifest) if one.labelled else None)
 
 
-def sickness_table(root: Path, families: Sequence[str], kinds: Sequence[str]) -> tuple[int, int]:
-    """Plant everything; returns how many were named, of how many."""
+def sickness_table(
+    root: Path, families: Sequence[str], kinds: Sequence[str], only: Sequence[str] | None = None
+) -> tuple[int, int]:
+    """Plant everything, or what has a code of `only`; returns how many were named, of how many."""
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
     for family, kind in itertools.product(families, kinds):
         for skilled in (False, True):
+            plants = [
+                one for one in PLANTS
+                if kind in one.kinds and family in one.families and one.labelled == skilled
+                and (only is None or one.code in only)
+            ]  # fmt: skip
+            if not plants:
+                continue
             made = ground(root, family, kind, skilled)
-            for one in PLANTS:
-                if kind not in one.kinds or family not in one.families or one.labelled != skilled:
-                    continue
+            for one in plants:
                 sick, found = planted(one, made, root)
                 codes = {finding.code for finding in found.findings}
                 others = {finding.code for finding in found.sick} - {one.code}
@@ -108,19 +130,26 @@ def sickness_table(root: Path, families: Sequence[str], kinds: Sequence[str]) ->
     return named, total
 
 
-def healthy_table(root: Path, count: int, families: Sequence[str]) -> int:
-    """Healthy adapters of all kinds, ranks, targets and lengths of training; returns how many findings they got."""
-    random = np.random.default_rng(0)
+def healthy_table(root: Path, numbers: Sequence[int], families: Sequence[str]) -> int:
+    """Healthy adapters of all kinds, ranks, targets and lengths of training; returns how many findings they got.
+
+    The `number` decides all of an adapter, so that the two hundred can be examined in pieces.
+    """
     found: dict[str, int] = defaultdict(int)
     remarks: dict[str, int] = defaultdict(int)
-    for number in range(count):
+    changes: dict[str, list[float]] = defaultdict(list)
+    for number in numbers:
+        random = np.random.default_rng([0, number])
         family, kind = families[number % len(families)], KINDS[number // len(families) % len(KINDS)]
         made = make(
             root / f"healthy-{number}", root / f"{family}-bare", kind, family,
             steps=int(random.choice([2, 5, 10, 30, 80, 200])), rank=int(random.choice([1, 2, 4, 8, 16])),
             targets=TARGETS[random.integers(len(TARGETS))], rate=rate_of(kind), seed=number,
         )  # fmt: skip
-        examination = look(made)
+        examined = Examined(read_patient(made.folder), str(made.backbone))
+        examination = examine(examined)
+        changes[kind].append(max(examined.change.values()))
+        examined.close()
         for finding in examination.findings:
             (found if finding.level == "sick" else remarks)[finding.code] += 1
             if finding.level == "sick":
@@ -128,9 +157,10 @@ def healthy_table(root: Path, count: int, families: Sequence[str]) -> int:
         shutil.rmtree(made.folder)
         if number % 20 == 19:
             print(f"{number + 1} healthy adapters: {sum(found.values())} findings so far", flush=True)
-    print(
-        f"\n{count} healthy adapters: {sum(found.values())} findings {dict(found)}; remarks {dict(remarks)}", flush=True
-    )
+    print(f"\n{len(numbers)} healthy adapters: {sum(found.values())} findings {dict(found)}; remarks {dict(remarks)}")
+    for kind, ratios in changes.items():
+        highest = ", ".join(f"{ratio:.2f}" for ratio in sorted(ratios)[::-1][:3])
+        print(f"{kind}: largest updates in parts of the weight's length: {highest} of {len(ratios)}", flush=True)
     return sum(found.values())
 
 
@@ -223,7 +253,10 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--parts", nargs="+", default=["planted", "healthy", "mended"])
     parser.add_argument("--families", nargs="+", default=list(FAMILIES))
     parser.add_argument("--kinds", nargs="+", default=list(KINDS))
-    parser.add_argument("--healthy", type=int, default=200)
+    parser.add_argument("--codes", nargs="+", help="plant these alone")
+    parser.add_argument(
+        "--healthy", type=int, nargs=2, default=(0, 200), help="first number, and the one to end before"
+    )
     parser.add_argument("--real", nargs="*", default=[])
     parser.add_argument("--corpus", default="emodb")
     parser.add_argument("--test-only", action="store_true", help="orders by the clips of the test speaker alone")
@@ -239,9 +272,9 @@ def main(given: Sequence[str] | None = None) -> None:
             encoder(family, root / f"{family}-headed", head=True)
         clips(root / "clips")
         if "planted" in chosen.parts:
-            sickness_table(root, chosen.families, chosen.kinds)
+            sickness_table(root, chosen.families, chosen.kinds, chosen.codes)
         if "healthy" in chosen.parts:
-            healthy_table(root, chosen.healthy, chosen.families)
+            healthy_table(root, range(*chosen.healthy), chosen.families)
         if "mended" in chosen.parts:
             mended_table(
                 root, chosen.families, [kind for kind in chosen.kinds if kind not in WHOLE or kind != "bitfit"]

@@ -4,9 +4,16 @@ examined by benchmarks/doctor.py; here every plant once, family and kind in turn
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import sicknesses
 import small_adapters
+
+from lorascope.examination.examine import examine
+from lorascope.examination.examined import Examined
+from lorascope.examination.labelled import read_clips
+from lorascope.examination.patient import read_patient
 
 from .conftest import codes, look
 
@@ -16,6 +23,14 @@ ONCE = [
     (plant, plant.families[number % len(plant.families)], plant.kinds[number % len(plant.kinds)])
     for number, plant in enumerate(FIRST)
 ]
+
+
+def test_silence_does_not_hide_that_the_head_does_all(made, tmp_path):
+    plant = next(plant for plant in sicknesses.PLANTS if plant.code == "head_does_all")
+    ground = made("hubert", "lora")
+    one = small_adapters.make(tmp_path / "full", ground.backbone, "full", "hubert", steps=10)
+    plant.do(one)
+    assert "head_does_all" in codes(look(one))
 
 
 @pytest.mark.slow
@@ -37,6 +52,15 @@ def test_a_healthy_adapter_is_healthy_with_labels_too(made):
     found = look(made("whisper", "lora", True), labelled=True)
     assert found.healthy, [finding.message for finding in found.sick]
     assert not found.skipped
+
+
+def test_a_whole_checkpoint_is_heard_without_its_backbone(made, tmp_path):
+    one = made("wav2vec2", "full", True)
+    shutil.copytree(one.folder, tmp_path / "tuned", ignore=shutil.ignore_patterns("lorascope.json"))
+    found = examine(Examined(read_patient(tmp_path / "tuned"), None, read_clips(None, None, one.manifest)))
+    assert found.healthy, [finding.message for finding in found.sick]
+    assert not {"deaf_to_input", "label_order", "chance", "not_what_was_scored"} & set(found.skipped)
+    assert {"no_effect", "worse_than_off", "base_changed"} <= set(found.skipped)
 
 
 def test_every_code_of_the_checks_has_a_plant_and_a_section():

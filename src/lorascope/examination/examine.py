@@ -88,7 +88,7 @@ def examine_all(
     Of several, one that cannot be examined is told as such, and the others go on; of one alone, `LorascopeError` is
     raised. With `mend_into` what can be mended is written there.
     """
-    from .mending import mend
+    from .mending import mend, widened
 
     folders = [(folder, given) for given in adapters for folder in _found(given, len(adapters) > 1)]
     for number, (folder, given) in enumerate(folders, 1):
@@ -99,7 +99,7 @@ def examine_all(
         examined = Examined(read_patient(folder), backbone, clips, tuple(labels))
         try:
             result = examine(examined)
-            if mend_into is not None and result.sick:
+            if mend_into is not None and (result.sick or widened(result.findings)):
                 place = mend_into if len(folders) == 1 else mend_into / _name(folder, [each for each, _ in folders])
                 result.mended = mend(examined, result, place)
         except LorascopeError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ from torch import Tensor
 from ..models.adapters.conversion import PREFIX, principal
 from ..models.adapters.rewriting import refuse_filled, write_changed
 from .examined import Examined, is_of_head
-from .finding import Unavailable
+from .finding import Finding, Unavailable
 from .names import module_of
 
 #: Codes of findings for which something can be done.
-MENDABLE = ("keys_unknown", "keys_missing", "base_changed", "label_order", "merge_changes")
+MENDABLE = ("keys_unknown", "keys_missing", "base_changed", "label_order")
 #: Folders beside an adapter in which its first factors may lie, as PEFT's documentation calls them.
 INITIAL = ("initial", "init", "pissa_init", "olora_init", "initial_adapter")
 
@@ -33,7 +33,7 @@ def mend(examined: Examined, result: Any, out: Path) -> str:
     refuse_filled(out)
     codes = {finding.code for finding in result.findings}
     told = {finding.code: finding for finding in result.findings}
-    if not codes & set(MENDABLE):
+    if not codes & set(MENDABLE) and not widened(result.findings):
         return "nothing of this can be mended without a decision of yours"
     config = dict(examined.patient.config)
     done: list[str] = []
@@ -61,6 +61,13 @@ def mend(examined: Examined, result: Any, out: Path) -> str:
     if left:
         return f"partly mended in {out} ({'; '.join(done)}); still sick: {', '.join(left)}"
     return f"mended in {out}: {'; '.join(done)}; examined again: healthy"
+
+
+def widened(findings: Sequence[Finding]) -> bool:
+    """Whether there is a finding that float32 mends: merged in the precision that it is stored in, it is another model
+    than merged in float32.
+    """
+    return any(finding.code == "merge_changes" and finding.level == "remark" for finding in findings)
 
 
 def _as_they_are(examined: Examined) -> dict[str, Tensor]:

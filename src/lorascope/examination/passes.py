@@ -34,9 +34,18 @@ class Heard:
         return self.logits.argmax(axis=1)
 
 
+#: Clips that are heard at once: more take more memory than the model itself, and no less time.
+AT_ONCE = 2
+
+
 @torch.no_grad()
 def hear(parts: EncoderParts, features: Tensor, on: bool = True) -> Heard:
-    """One pass over a batch without padding, with the adapter on or off; the head is the adapter's in both."""
+    """Hear a batch without padding, with the adapter on or off; the head is the adapter's in both."""
+    heard = [_hear(parts, few, on) for few in features.split(AT_ONCE)]
+    return Heard(*(np.concatenate([getattr(each, name) for each in heard]) for name in ("pooled", "lengths", "logits")))
+
+
+def _hear(parts: EncoderParts, features: Tensor, on: bool) -> Heard:
     pooled: list[Tensor] = []
     lengths: list[Tensor] = []
 

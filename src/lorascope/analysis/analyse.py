@@ -77,7 +77,7 @@ def analyse(
     parts = parts_of(model)
     device = next(model.parameters()).device
     states = ModelStates(parts, frozen_head, config.baselines, config.seed, has_head)
-    left_out = cannot_be_had(config.measures, bool(parts.adapted()), has_head)
+    left_out = cannot_be_had(config.measures, bool(parts.adapted()), has_head, parts.classifier.concatenates)
 
     def window(clip: str, frames: int) -> Any:
         return features[clip].features.window(frames)
@@ -126,15 +126,17 @@ def open_adapter(backbone: Backbone, adapter: Source | Path, clip: Features, con
     return adapted
 
 
-def cannot_be_had(measures: Sequence[str], pairs: bool, has_head: bool) -> dict[str, str]:
-    """Which of these measures an adapter doesn't allow, and why: without a trained head, or where it is not low-rank
-    pairs.
+def cannot_be_had(measures: Sequence[str], pairs: bool, has_head: bool, concatenates: bool = False) -> dict[str, str]:
+    """Which of these measures an adapter doesn't allow, and why: without a trained head, where that `concatenates` all
+    depths, or where the adapter is not low-rank pairs.
 
     Raises `LorascopeError` where nothing remains.
     """
     lacking = {} if pairs else {"pairs": "the adapter is not plain low-rank pairs, so it has no A and B"}
     if not has_head:
         lacking["head"] = "the adapter has no trained head, so there is no answer to measure"
+    if concatenates:
+        lacking["depth"] = "the head reads all depths side by side, so it has nothing to say of one alone"
     needed = {name: getattr(MEASURES[name], "needs", frozenset()) for name in measures}
     left_out = {
         name: next(reason for what, reason in lacking.items() if what in needs)

@@ -131,7 +131,8 @@ class EncoderConfig(Recipe, OptimiserConfig):
     @property
     def recipe_words(self) -> str:
         """What of the recipe a label tells: its preset, where it is another than the paper's."""
-        return "" if self.recipe == "paper" else f", {self.recipe}"
+        head = "" if self.head == "last" else f", {self.head.replace('_', ' ')}"
+        return head + ("" if self.recipe == "paper" else f", {self.recipe}")
 
 
 class ClassicConfig(_Method):
@@ -271,7 +272,18 @@ class Ia3Config(_OnLinears):
     learning_rate: tuple[Positive, ...] = (3e-3,)
 
 
-class FullConfig(EncoderConfig):
+class _WholeConfig(EncoderConfig):
+    """What trains the encoder's own parameters, and is saved as a stock checkpoint."""
+
+    @field_validator("head")
+    @classmethod
+    def _of_stock(cls, head: str) -> str:
+        if head == "concatenated":
+            raise ValueError("a stock checkpoint has no head on all depths side by side; use layer_sum, or an adapter")
+        return head
+
+
+class FullConfig(_WholeConfig):
     """Full fine-tuning: all of the encoder but its feature encoder and fixed positions."""
 
     kind: Literal["full"] = "full"
@@ -282,7 +294,7 @@ class FullConfig(EncoderConfig):
         return "full fine-tuning"
 
 
-class BitFitConfig(EncoderConfig):
+class BitFitConfig(_WholeConfig):
     """BitFit (Ben Zaken et al. 2021): the encoder's biases alone."""
 
     kind: Literal["bitfit"] = "bitfit"

@@ -35,7 +35,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 class Recipe(Section):
     """What every method that trains an encoder has beside the optimiser's settings; the defaults are the paper's.
 
-    `recipe` is a preset of all the others. `head_start: logistic` starts the head as a penalised logistic regression on
+    `recipe` is a preset of all the others. `head` reads the encoder's last depth, a learned weighted sum of all depths
+    or all of them side by side, as the frozen heads of these names. `head_start: logistic` starts the head as a penalised logistic regression on
     the frozen encoder (linear probing, then fine-tuning); the rest of it and the adapter start as ever.
     `head_learning_rate` is the head's own rate (None: the method's). `schedule` with a `warmup` over that share of all
     steps. `label_smoothing` and `mixup` (alpha of its Beta distribution, 0: none) blur the labels, `class_weight:
@@ -46,6 +47,7 @@ class Recipe(Section):
     """
 
     recipe: Literal["paper", "robust"] = "paper"
+    head: Literal["last", "layer_sum", "concatenated"] = "last"
     head_start: Literal["random", "logistic"] = "random"
     head_learning_rate: Positive | None = None
     schedule: Literal["linear", "cosine"] = "linear"

@@ -67,6 +67,8 @@ class SpeechClassifier(nn.Module, ABC):
     #: Whether the last of the depths that a head sums over is the encoder's output, after its final LayerNorm. That of
     #: large waveform encoders is the last block's own output in some versions of transformers.
     sums_normed: bool = True
+    #: Whether the head reads all depths side by side: its projector is as wide as all of them.
+    concatenates: bool = False
 
     def last_depth_is_normed(self) -> bool:
         """What `sums_normed` is in the version of transformers that is installed."""
@@ -112,7 +114,9 @@ class SpeechClassifier(nn.Module, ABC):
         result is the stock model's. A weighted sum of depths is taken of their means, with which it commutes.
         """
         weights = self.depth_weights
-        if weights is not None:
+        if self.concatenates:
+            projected = self.projector(self._dropped(self.pooled_stream(input_features, valid).flatten(1)))
+        elif weights is not None:
             streams = self.pooled_stream(input_features, valid, self.sums_normed)
             projected = self.projector(self._dropped((weights[:, None] * streams).sum(dim=1)))
         elif self.training and self.head_dropout:

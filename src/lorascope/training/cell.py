@@ -26,6 +26,7 @@ from ..models.adapters.building import adapt, add_head_only, load_trained, save_
 from ..models.adapters.folder import Record, load_adapter
 from ..models.classifier import Head, initialise_head
 from ..models.families.known import parts_of
+from ..models.head_kinds import read_depths
 from ..models.objective import Objective, balanced_weights
 from ..models.weights.backbone import Backbone
 from ..statistics.stats import unweighted_average_recall
@@ -148,7 +149,8 @@ def _still(cell: Cell, rate: float) -> str:
 def _test_logits(cell: Cell, inputs: Inputs, adapter: Path) -> np.ndarray:
     method = cell.method
     if not isinstance(method, (FrozenConfig, ClassicConfig)):
-        model: Any = load_trained(inputs.load(), adapter, cell.kind).to(inputs.device)  # pyright: ignore[reportArgumentType]
+        model: Any = load_trained(inputs.load(), adapter, cell.kind, recipe_of(method).head)
+        model = model.to(inputs.device)
         return predict_clips(model, cell.fold.test, inputs.clips, cell.context, method.batch_size)
     fixed = inputs.fixed(cell)
     stacked = np.stack([fixed[clip] for clip in cell.fold.test])
@@ -169,8 +171,9 @@ def _train_candidate(
     if isinstance(method, FrozenConfig):
         return _train_head(cell, method, inputs, selection, rate, folder, backbone)
     # the backbone was loaded with the head of the experiment's seed, which is the cell's where there is but one
-    initialise_head(backbone.model, cell.seed)
     recipe, labels = recipe_of(method), labels_for(cell, inputs)
+    read_depths(backbone.model, recipe.head)
+    initialise_head(backbone.model, cell.seed)
     if recipe.head_start == "logistic":
         start_at_logistic(backbone.model, cell, inputs, selection)
     model = adapt(backbone.model, method, cell.seed)
@@ -249,7 +252,8 @@ def _train_head(
 
 
 def _record(cell: Cell, backbone: Backbone) -> Record:
-    return Record(cell.kind, cell.classes, cell.context, backbone.name, backbone.fingerprint, __version__)
+    head = recipe_of(cell.method).head
+    return Record(cell.kind, cell.classes, cell.context, backbone.name, backbone.fingerprint, __version__, head)
 
 
 def _metrics(cell: Cell, inputs: Inputs, logits: np.ndarray, decided: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from peft import PeftModel
 from torch import nn
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback
@@ -20,10 +21,11 @@ from ..experiment.methods import OptimiserConfig, recipe_of
 from ..experiment.trainer import PLAIN, TrainerConfig
 from ..machine import processes
 from ..machine.devices import has_cuda
+from ..models.head_kinds import DEPTH_WEIGHTS
 from ..statistics.stats import unweighted_average_recall
 from .allocation import RankAllocation
 from .arguments import compiled, training_arguments
-from .checkpoints import MEAN, Checkpoints, Log, last_whole
+from .checkpoints import MEAN, Beside, Checkpoints, Log, last_whole
 from .data import Items, LengthBatches, ShareLoader, ShareOfBatches, Weighted, collate
 from .epochs import LastEpochs, Patience
 from .moments import Moments
@@ -173,6 +175,7 @@ def fit(
     recipe = recipe_of(optimiser)
     last_epochs = LastEpochs(recipe.average, folder / "last-epochs") if recipe.average > 1 else None
     patience = Patience(recipe.patience) if recipe.patience else None
+    beside = _beside(model, folder)
     has_blocks = hasattr(model, "gradient_checkpointing_enable")
     arguments = training_arguments(optimiser, learning_rate, seed, precision, folder, trainer, has_blocks)
     training = LengthTrainer(
@@ -184,7 +187,7 @@ def fit(
         callbacks=[
             _OwnDraws(),
             Log(log),
-            *(each for each in (allocation, moments, patience, last_epochs) if each is not None),
+            *(each for each in (allocation, moments, patience, last_epochs, beside) if each is not None),
             Checkpoints(folder),
         ],
         batch_size=optimiser.batch_size,
@@ -196,6 +199,8 @@ def fit(
     with warnings.catch_warnings(), compiled(model, trainer):
         warnings.simplefilter("ignore")
         training.train(resume_from_checkpoint=None if last is None else str(last))
+    if beside is not None:
+        beside.put_back(training.state.best_global_step or training.state.global_step)
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     history = [entry for entry in training.state.log_history if "eval_score" in entry]
     best = max(history, key=lambda entry: entry["eval_score"])
@@ -217,6 +222,14 @@ def fit(
     )
 
 
+def _beside(model: nn.Module, folder: Path) -> Beside | None:
+    """What keeps the weights of depths, where they are trained and the model is an adapter's."""
+    if not isinstance(model, PeftModel):
+        return None
+    weights = getattr(model.get_base_model(), DEPTH_WEIGHTS, None)
+    return None if weights is None or not weights.requires_grad else Beside({DEPTH_WEIGHTS: weights}, folder)
+
+
 def _state(model: nn.Module) -> dict[str, bytes]:
     """A digest of every parameter that is trained, the head's excepted; empty for a head alone."""
     return {
@@ -228,7 +241,7 @@ def _state(model: nn.Module) -> dict[str, bytes]:
 
 def _of_head(name: str) -> bool:
     """Whether a parameter is the head's, whatever lies around it."""
-    return bool({"projector", "classifier"} & set(name.split(".")))
+    return bool({"projector", "classifier", DEPTH_WEIGHTS} & set(name.split(".")))
 
 
 def cross_entropy(logits: np.ndarray, gold: np.ndarray) -> float:

@@ -14,6 +14,7 @@ from ..errors import LorascopeError
 from ..experiment.methods import FrozenConfig
 from ..experiment.planning import Cell
 from ..machine.processes import first_before_others
+from ..models.head_kinds import kind_of
 from .controls import labels_for
 from .heads import choose_shallow
 from .inputs import Inputs
@@ -31,8 +32,17 @@ def start_at_logistic(model: Any, cell: Cell, inputs: Inputs, selection: Sequenc
         (np.stack([pooled[clip] for clip in ids]), np.array([labels[clip] for clip in ids]))
         for ids in (cell.fold.train, selection)
     )
-    choice = choose_shallow(FrozenConfig(head="logistic"), train, held_out, len(cell.classes))
-    set_head(model, *choice.head.affine())
+    kind = kind_of(model)
+    if kind == "layer_sum":
+        if not model.sums_normed:
+            raise LorascopeError(
+                f"methods.{cell.name or cell.kind}.head_start: this version of transformers sums over the last depth "
+                "before its LayerNorm, of which there is no frozen head; start at random"
+            )
+        # the sum starts as the depths' mean
+        train, held_out = ((pooled.mean(axis=1, keepdims=True), gold) for pooled, gold in (train, held_out))
+    shallow = FrozenConfig(head="concatenated" if kind == "concatenated" else "logistic")
+    set_head(model, *choose_shallow(shallow, train, held_out, len(cell.classes)).head.affine())
 
 
 def set_head(model: Any, weight: np.ndarray, bias: np.ndarray) -> None:

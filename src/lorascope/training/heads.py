@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -160,7 +160,7 @@ def head_record(cell: Cell, backbone: str, fingerprint: str) -> dict[str, Any]:
     """What is noted beside a head: what is noted beside every adapter, and which head it is."""
     record = Record(cell.kind, cell.classes, cell.context, backbone, fingerprint, __version__)
     method = cell.method
-    return asdict(record) | {"head": method.head if isinstance(method, FrozenConfig) else method.kind}
+    return record.told() | {"head": method.head if isinstance(method, FrozenConfig) else method.kind}
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,10 @@ def analyse_given(
     features = prepare(kept, base, say)
     first = features[sample["clip"].iloc[0]].features
     adapted = open_adapter(base, source, first, chosen_context, device())
-    impossible = cannot_be_had(settings.measures, bool(parts_of(adapted.model).adapted()), adapted.has_head)
+    parts = parts_of(adapted.model)
+    impossible = cannot_be_had(
+        settings.measures, bool(parts.adapted()), adapted.has_head, parts.classifier.concatenates
+    )
     if impossible and "measures" in settings.model_fields_set:
         name, reason = next(iter(impossible.items()))
         raise LorascopeError(f"analysis.measures: {name} cannot be had: {reason}; take it out")

@@ -129,8 +129,8 @@ def plan_analyses(experiment: Experiment, corpus: Corpus, cells: Sequence[Cell])
 
 
 def _is_baseline(cell: Cell, head: str) -> bool:
-    """Whether a cell is the frozen encoder with a head of this kind, trained as the adapted one's; a logistic regression
-    is none.
+    """Whether a cell is the frozen encoder with a head of this kind, trained as the adapted one's; a logistic
+    regression is none.
     """
     method = cell.method
     if not isinstance(method, FrozenConfig) or method.head in SHALLOW_HEADS or method.control is not None:

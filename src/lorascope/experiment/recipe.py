@@ -36,14 +36,14 @@ class Recipe(Section):
     """What every method that trains an encoder has beside the optimiser's settings; the defaults are the paper's.
 
     `recipe` is a preset of all the others. `head` reads the encoder's last depth, a learned weighted sum of all depths
-    or all of them side by side, as the frozen heads of these names. `head_start: logistic` starts the head as a penalised logistic regression on
-    the frozen encoder (linear probing, then fine-tuning); the rest of it and the adapter start as ever.
-    `head_learning_rate` is the head's own rate (None: the method's). `schedule` with a `warmup` over that share of all
-    steps. `label_smoothing` and `mixup` (alpha of its Beta distribution, 0: none) blur the labels, `class_weight:
-    balanced` weighs clips by how rare their class is, `augment` changes training clips anew in every epoch, and
-    `head_dropout` drops parts of what the head reads. Training ends after `patience` epochs without a better one; the
-    schedule is made for all `epochs`. `average` keeps the mean of the weights after the last so many epochs, in place
-    of the best epoch's.
+    or all of them side by side, as the frozen heads of these names. `head_start: logistic` starts the head as a
+    penalised logistic regression on the frozen encoder (linear probing, then fine-tuning); the rest of it and the
+    adapter start as ever. `head_learning_rate` is the head's own rate (None: the method's). `schedule` with a `warmup`
+    over that share of all steps. `label_smoothing` and `mixup` (alpha of its Beta distribution, 0: none) blur the
+    labels, `class_weight: balanced` weighs clips by how rare their class is, `augment` changes training clips anew in
+    every epoch, and `head_dropout` drops parts of what the head reads. Training ends after `patience` epochs without a
+    better one; the schedule is made for all `epochs`. `average` keeps the mean of the weights after the last so many
+    epochs, in place of the best epoch's.
     """
 
     recipe: Literal["paper", "robust"] = "paper"

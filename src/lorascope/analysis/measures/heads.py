@@ -33,7 +33,8 @@ class Heads:
     ratio, gold (logits), 95 % intervals and what they speak of; null: gold with labels shuffled within speakers (mean
     and central 95 % of 200 draws). And `head_logits`: the contribution to each class' logit. Where LayerNorms lie on
     the stream (base models on waveforms) later ones rescale every part, and where the model's head reads all depths a
-    part counts in each, so there is no direct contribution: NaN, with a note; a model without a trained head has ratios alone.
+    part counts in each, so there is no direct contribution: NaN, with a note; a model without a trained head has ratios
+    alone.
 
     Costs two forwards a batch for each model.
     """

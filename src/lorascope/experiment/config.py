@@ -77,8 +77,9 @@ class HeadConfig(Section):
 
 
 class FoldsConfig(Section):
-    """How speakers are dealt out. `selection: test_fold` picks the best epoch on the test part, as the
-    released code does: optimistic.
+    """How speakers are dealt out. `selection: test_fold` picks the best epoch on the test part, as the released code
+    does: optimistic. `selection: inner_folds` holds out no speaker for it: in each of `inner` inner folds (4) some of
+    the training speakers choose epoch and learning rate, then all of them are trained on.
 
     `group_by` names a column (session, or any other of the corpus) of which nothing may be on both sides of a fold
     either; alone it means the protocol `leave_one_group_out`. `groups` is the number of groups of the protocol
@@ -95,7 +96,8 @@ class FoldsConfig(Section):
         "official_split",
         "cross_corpus",
     ] = "leave_one_speaker_out"
-    selection: Literal["validation_speaker", "test_fold"] = "validation_speaker"
+    selection: Literal["validation_speaker", "test_fold", "inner_folds"] = "validation_speaker"
+    inner: Annotated[int, Field(ge=2, strict=True)] | None = None
     group_by: Annotated[str, Field(min_length=1)] | None = None
     groups: Annotated[int, Field(ge=2, strict=True)] | None = None
     test_splits: tuple[str, ...] = ()
@@ -110,6 +112,8 @@ class FoldsConfig(Section):
 
     @model_validator(mode="after")
     def _of_its_protocol(self) -> FoldsConfig:
+        if self.inner is not None and self.selection != "inner_folds":
+            raise ValueError("inner is of selection: inner_folds; take it out, or change the selection")
         if self.group_by is None and self.protocol == "leave_one_group_out":
             raise ValueError("protocol: leave_one_group_out needs a column; add group_by")
         if self.group_by is not None and self.protocol in ("leave_one_speaker_out", "leave_one_session_out"):

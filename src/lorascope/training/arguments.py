@@ -39,9 +39,11 @@ def training_arguments(
     folder: Path,
     trainer: TrainerConfig = PLAIN,
     has_blocks: bool = True,
+    chooses: bool = True,
 ) -> TrainingArguments:
     """Trainer's arguments for one training whose checkpoints go to `folder`. A model that `has_blocks` can compute
-    activations again; a head alone has nothing of that kind.
+    activations again; a head alone has nothing of that kind. One that `chooses` is tested after every epoch, and ends
+    with the best one's weights.
 
     Raises `LorascopeError` where Trainer refuses one of the section `trainer`.
     """
@@ -65,14 +67,13 @@ def training_arguments(
         "max_grad_norm": optimiser.max_grad_norm,
         # the same arithmetic; on a GPU in one operation instead of some for each matrix
         "optim": "adamw_torch_fused" if on_gpu else "adamw_torch",
-        "eval_strategy": "epoch",
+        "eval_strategy": "epoch" if chooses else "no",
         "save_strategy": "epoch",
         "logging_strategy": "epoch",
         # `Checkpoints` removes old ones, when the new one is known to be whole
         "save_total_limit": None,
-        "load_best_model_at_end": True,
-        "metric_for_best_model": "score",
-        "greater_is_better": True,
+        "load_best_model_at_end": chooses,
+        **({"metric_for_best_model": "score", "greater_is_better": True} if chooses else {}),
         "seed": seed,
         "data_seed": seed,
         "bf16": precision == "bf16",

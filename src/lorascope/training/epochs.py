@@ -35,6 +35,18 @@ class Patience(TrainerCallback):
             control.should_training_stop = True
 
 
+class Until(TrainerCallback):
+    """Ends a training after an epoch, whatever its schedule was made for."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Stop where it is over."""
+        if round(state.epoch) >= self.epoch:
+            control.should_training_stop = True
+
+
 class LastEpochs(TrainerCallback):
     """Keeps what is trained after each of the last `count` epochs, and gives their mean (Izmailov et al. 2018).
 

@@ -27,7 +27,7 @@ from .allocation import RankAllocation
 from .arguments import compiled, training_arguments
 from .checkpoints import MEAN, Beside, Checkpoints, Log, last_whole
 from .data import Items, LengthBatches, ShareLoader, ShareOfBatches, Weighted, collate
-from .epochs import LastEpochs, Patience
+from .epochs import LastEpochs, Patience, Until
 from .moments import Moments
 
 
@@ -134,7 +134,7 @@ class _OwnDraws(TrainerCallback):
 def fit(
     model: nn.Module,
     train: Items,
-    selection: Items,
+    selection: Items | None,
     classes: int,
     optimiser: OptimiserConfig,
     learning_rate: float,
@@ -145,6 +145,7 @@ def fit(
     allocation: RankAllocation | None = None,
     trainer: TrainerConfig = PLAIN,
     moments: Moments | None = None,
+    until: int | None = None,
 ) -> Fit:
     """Train in place and leave the model with the weights of its best epoch on the selection clips.
 
@@ -153,7 +154,8 @@ def fit(
     Checkpoints go to `folder`; a run that was interrupted continues from its last whole one. Every log entry is
     appended to `log` as a JSON line. `moments` keeps what is trained on the way. `precision` is "fp32", "bf16" or
     "fp16" (autocast); `trainer` adds to Trainer's arguments. To be called by all processes of a run; all end with the
-    same.
+    same. Without `selection` nothing is chosen: the training ends after the epoch `until`, with the schedule of all
+    epochs, and of the outcome's scores there are none (NaN).
     """
 
     def metrics(prediction: EvalPrediction) -> dict[str, float]:
@@ -174,10 +176,13 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     recipe = recipe_of(optimiser)
     last_epochs = LastEpochs(recipe.average, folder / "last-epochs") if recipe.average > 1 else None
-    patience = Patience(recipe.patience) if recipe.patience else None
+    patience = Patience(recipe.patience) if recipe.patience and selection is not None else None
+    end = None if until is None else Until(until)
     beside = _beside(model, folder)
     has_blocks = hasattr(model, "gradient_checkpointing_enable")
-    arguments = training_arguments(optimiser, learning_rate, seed, precision, folder, trainer, has_blocks)
+    arguments = training_arguments(
+        optimiser, learning_rate, seed, precision, folder, trainer, has_blocks, chooses=selection is not None
+    )
     training = LengthTrainer(
         model=model,
         args=arguments,
@@ -187,7 +192,7 @@ def fit(
         callbacks=[
             _OwnDraws(),
             Log(log),
-            *(each for each in (allocation, moments, patience, last_epochs, beside) if each is not None),
+            *(each for each in (allocation, moments, patience, last_epochs, beside, end) if each is not None),
             Checkpoints(folder),
         ],
         batch_size=optimiser.batch_size,
@@ -203,9 +208,15 @@ def fit(
         beside.put_back(training.state.best_global_step or training.state.global_step)
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     history = [entry for entry in training.state.log_history if "eval_score" in entry]
-    best = max(history, key=lambda entry: entry["eval_score"])
     if last_epochs is not None:
         last_epochs.put_mean(model)
+    moved = not before or _state(model) != before
+    if selection is None:
+        nothing = float("nan")
+        last = round(training.state.epoch or 0)
+        return Fit(learning_rate, last, nothing, nothing, nothing, [], trained, moved)
+    best = max(history, key=lambda entry: entry["eval_score"])
+    if last_epochs is not None:
         scores = training.evaluate(metric_key_prefix=MEAN)
         best = history[-1] | {f"eval_{name}": scores[f"{MEAN}_{name}"] for name in ("uar", "war", "ce")}
     return Fit(
@@ -218,7 +229,7 @@ def fit(
             {"epoch": e["epoch"], "uar": e["eval_uar"], "war": e["eval_war"], "loss": e["eval_ce"]} for e in history
         ],
         trained_parameters=trained,
-        moved=not before or _state(model) != before,
+        moved=moved,
     )
 
 

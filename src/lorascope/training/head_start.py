@@ -16,33 +16,38 @@ from ..experiment.planning import Cell
 from ..machine.processes import first_before_others
 from ..models.head_kinds import kind_of
 from .controls import labels_for
-from .heads import choose_shallow
+from .course import Course
+from .heads import choose_by_inner_folds, choose_shallow, masks_of
 from .inputs import Inputs
 
 
-def start_at_logistic(model: Any, cell: Cell, inputs: Inputs, selection: Sequence[str]) -> None:
+def start_at_logistic(model: Any, cell: Cell, inputs: Inputs, course: Course) -> None:
     """Give a model's head the logits of the penalised logistic regression on the pooled stream that its head reads, C
-    chosen on the selection clips as the frozen head's is.
+    chosen on the selection clips, or by inner folds, as the frozen head's is.
 
     Raises `LorascopeError` where the projector is too narrow for it.
     """
     pooled = first_before_others(lambda: inputs.pooled(cell.context, cell.method.batch_size))  # pyright: ignore[reportAttributeAccessIssue]
-    labels = labels_for(cell, inputs)
-    train, held_out = (
-        (np.stack([pooled[clip] for clip in ids]), np.array([labels[clip] for clip in ids]))
-        for ids in (cell.fold.train, selection)
-    )
-    kind = kind_of(model)
-    if kind == "layer_sum":
-        if not model.sums_normed:
-            raise LorascopeError(
-                f"methods.{cell.name or cell.kind}.head_start: this version of transformers sums over the last depth "
-                "before its LayerNorm, of which there is no frozen head; start at random"
-            )
+    labels, kind = labels_for(cell, inputs), kind_of(model)
+    if kind == "layer_sum" and not model.sums_normed:
+        raise LorascopeError(
+            f"methods.{cell.name or cell.kind}.head_start: this version of transformers sums over the last depth "
+            "before its LayerNorm, of which there is no frozen head; start at random"
+        )
+
+    def part(ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        streams = np.stack([pooled[clip] for clip in ids])
         # the sum starts as the depths' mean
-        train, held_out = ((pooled.mean(axis=1, keepdims=True), gold) for pooled, gold in (train, held_out))
+        streams = streams.mean(axis=1, keepdims=True) if kind == "layer_sum" else streams
+        return streams, np.array([labels[clip] for clip in ids])
+
     shallow = FrozenConfig(head="concatenated" if kind == "concatenated" else "logistic")
-    set_head(model, *choose_shallow(shallow, train, held_out, len(cell.classes)).head.affine())
+    train, count = part(course.train), len(cell.classes)
+    if course.selection is None:
+        choice = choose_by_inner_folds(shallow, train, masks_of(course.train, course.inner), count)
+    else:
+        choice = choose_shallow(shallow, train, part(course.selection), count)
+    set_head(model, *choice.head.affine())
 
 
 def set_head(model: Any, weight: np.ndarray, bias: np.ndarray) -> None:

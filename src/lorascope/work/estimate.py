@@ -101,6 +101,10 @@ def cell_flops(cell: Cell, frames: float, clips: int, first: bool = True) -> flo
     assert isinstance(method, OptimiserConfig)
     train, selection, test = len(cell.fold.train), len(cell.fold.validation or cell.fold.test), len(cell.fold.test)
     step = 3 if cell.kind == "full" else 2
+    if cell.fold.inner:
+        # every inner fold trains on all but its own part, and each part is tested once an epoch; then one fit on all
+        rates, parts = len(method.learning_rate), len(cell.fold.inner)
+        return one * (method.epochs * train * (rates * (step * (parts - 1) + 1) + step) + test)
     return one * (len(method.learning_rate) * method.epochs * (step * train + selection) + test)
 
 

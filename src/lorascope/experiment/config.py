@@ -190,6 +190,20 @@ class Experiment(Section):
                     raise ValueError(f"trainer.{key} and methods.{of}.{name} both say it; take one of the two out")
         return self
 
+    @model_validator(mode="after")
+    def _searchable(self) -> Experiment:
+        for name, method in self.conditions.items():
+            if getattr(method, "search", None) is None:
+                continue
+            if self.folds.selection == "inner_folds":
+                raise ValueError(
+                    f"methods.{name}.search chooses on the selection clips, and folds.selection: inner_folds has none; "
+                    "take one of the two out"
+                )
+            if self.analysis is not None and self.analysis.ranks and name == self.analysed:
+                raise ValueError(f"analysis.ranks: the rank of {name} is searched for; take the ranks out")
+        return self
+
     @field_validator("seeds")
     @classmethod
     def _once(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +36,15 @@ from .head_start import start_at_logistic
 from .head_steps import fit_head
 from .heads import LayerSum, head_record, save_head
 from .inputs import Inputs
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The outcome of every candidate, which of them was chosen, and what tells them apart beside the learning rate."""
+
+    fits: list[Fit]
+    chosen: int
+    about: list[dict[str, Any]]
 
 
 def finished(

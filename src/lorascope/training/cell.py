@@ -24,9 +24,10 @@ from ..models.adapters.folder import load_adapter
 from ..models.families.known import parts_of
 from ..statistics.stats import unweighted_average_recall
 from . import moments
-from .candidates import finished, still
+from .candidates import Trained, finished, still
 from .course import Course
-from .fit import Fit, cross_entropy
+from .fit import cross_entropy
+from .halving import trained_by_halving
 from .heads import TENSORS, fit_at_once, load_head
 from .inner_folds import fits_by_inner_folds
 from .inputs import Inputs
@@ -53,8 +54,8 @@ def train_and_test(cell: Cell, inputs: Inputs, folder: Path, say: Callable[[str]
     selection = cell.fold.validation if cell.fold.selection == "validation_speaker" else cell.fold.test
     if is_shallow(cell.method):
         return on_first(lambda: _test(cell, inputs, folder, lambda: fit_at_once(cell, inputs, selection, folder, say)))
-    fits = _train(cell, inputs, selection, folder, say)
-    return on_first(lambda: _test(cell, inputs, folder, lambda: _choose(cell, fits, folder)))
+    trained = _train(cell, inputs, selection, folder, say)
+    return on_first(lambda: _test(cell, inputs, folder, lambda: _choose(cell, trained, folder)))
 
 
 def _test(cell: Cell, inputs: Inputs, folder: Path, decide: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -70,24 +71,27 @@ def _test(cell: Cell, inputs: Inputs, folder: Path, decide: Callable[[], dict[st
     return metrics
 
 
-def _train(cell: Cell, inputs: Inputs, selection: Sequence[str], folder: Path, say: Callable[[str], None]) -> list[Fit]:
-    """Train every candidate that isn't done; returns the outcome of each."""
+def _train(cell: Cell, inputs: Inputs, selection: Sequence[str], folder: Path, say: Callable[[str], None]) -> Trained:
+    """Train every candidate that isn't done; returns the outcome of each, and which is kept."""
     method = cell.method
     assert isinstance(method, OptimiserConfig)
+    if getattr(method, "search", None) is not None:
+        return trained_by_halving(cell, method, inputs, selection, folder, say)
     if cell.fold.inner:
-        return fits_by_inner_folds(cell, method, inputs, folder, say)
-    course = Course(cell.fold.train, selection)
-    return [
-        finished(cell, method, inputs, course, rate, folder / f"candidate-{number}", say)
-        for number, rate in enumerate(method.learning_rate)
-    ]
+        fits = fits_by_inner_folds(cell, method, inputs, folder, say)
+    else:
+        course = Course(cell.fold.train, selection)
+        fits = [
+            finished(cell, method, inputs, course, rate, folder / f"candidate-{number}", say)
+            for number, rate in enumerate(method.learning_rate)
+        ]
+    return Trained(fits, max(range(len(fits)), key=lambda number: fits[number].score), [{} for _ in fits])
 
 
-def _choose(cell: Cell, fits: Sequence[Fit], folder: Path) -> dict[str, Any]:
+def _choose(cell: Cell, trained: Trained, folder: Path) -> dict[str, Any]:
     """Keep the candidate that is best on the selection clips; returns what of the metrics was decided there."""
-    method = cell.method
+    method, fits, chosen = cell.method, trained.fits, trained.chosen
     assert isinstance(method, OptimiserConfig)
-    chosen = max(range(len(fits)), key=lambda number: fits[number].score)
     with (folder / "train.log").open("w", encoding="utf-8") as log:
         for number in range(len(fits)):
             for file in sorted((folder / f"candidate-{number}").rglob("log.jsonl")):
@@ -103,11 +107,14 @@ def _choose(cell: Cell, fits: Sequence[Fit], folder: Path) -> dict[str, Any]:
             "validation_uar": f.uar,
             "validation_loss": f.loss,
         }
-        for f in fits
+        | about
+        for f, about in zip(fits, trained.about, strict=True)
     ]
-    still = [still(cell, f.learning_rate) for f in fits if not f.moved]
+    motionless = [still(cell, f.learning_rate) for f in fits if not f.moved]
+    rank = trained.about[chosen].get("rank")
     return {
-        **({"warnings": still} if still else {}),
+        **({"warnings": motionless} if motionless else {}),
+        **({} if rank is None else {"rank": rank}),
         "trainable_parameters": best.trained_parameters,
         "validation": {"uar": best.uar, "war": best.war, "loss": best.loss},
         "candidates": candidates,

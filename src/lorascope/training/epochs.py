@@ -4,6 +4,7 @@ weights after the last ones.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,14 @@ class Patience(TrainerCallback):
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Stop where the best epoch lies `epochs` back."""
-        scores = [entry["eval_score"] for entry in state.log_history if "eval_score" in entry]
-        counting = [score for score in scores if score > COUNTS]
-        if counting and len(counting) - 1 - counting.index(max(counting)) >= self.epochs:
+        if self.is_over(state.log_history):
             control.should_training_stop = True
+
+    def is_over(self, history: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether the best epoch of a log lies `epochs` back."""
+        scores = [entry["eval_score"] for entry in history if "eval_score" in entry]
+        counting = [score for score in scores if score > COUNTS]
+        return bool(counting) and len(counting) - 1 - counting.index(max(counting)) >= self.epochs
 
 
 class Until(TrainerCallback):

@@ -23,9 +23,10 @@ from ..machine import processes
 from ..machine.devices import has_cuda
 from ..models.head_kinds import DEPTH_WEIGHTS
 from ..statistics.stats import unweighted_average_recall
+from ..store.folder import read_json
 from .allocation import RankAllocation
 from .arguments import compiled, training_arguments
-from .checkpoints import MEAN, Beside, Checkpoints, Log, last_whole
+from .checkpoints import MEAN, STATE, Beside, Checkpoints, Log, last_whole
 from .data import Items, LengthBatches, ShareLoader, ShareOfBatches, Weighted, collate
 from .epochs import LastEpochs, Patience, Until
 from .moments import Moments
@@ -93,19 +94,19 @@ class LengthTrainer(Trainer):
         """This process's share of the selection clips, in a fixed order."""
         return self._loader(eval_dataset or self.eval_dataset, None, 1, even=True)
 
-    def create_optimizer(self, model: Any = None) -> Any:
+    def create_optimizer(self, *model: Any) -> Any:
         """Trainer's own; with `head_rate` the head's parameters are groups of their own, with that learning rate."""
         if self.optimizer is None and self.head_rate is not None:
-            trained: Any = self.model if model is None else model
+            trained: Any = next(iter(model), None) or self.model
             head = {id(parameter) for name, parameter in trained.named_parameters() if _of_head(name)}
-            optimiser = super().create_optimizer(model)
+            optimiser = super().create_optimizer(*model)
             for group in list(optimiser.param_groups):
                 theirs = [parameter for parameter in group["params"] if id(parameter) in head]
                 group["params"] = [parameter for parameter in group["params"] if id(parameter) not in head]
                 if theirs:
                     optimiser.add_param_group(group | {"params": theirs, "lr": self.head_rate})
             return optimiser
-        return super().create_optimizer(model)
+        return super().create_optimizer(*model)
 
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **rest: Any) -> Any:
         """The mean over this process's piece of a batch, times the piece's weight."""
@@ -201,6 +202,9 @@ def fit(
     training.remove_callback(PrinterCallback)
     before = _state(model)
     last = processes.on_first(lambda: last_whole(folder))
+    if last is not None and (done := _ended(last, until, patience)):
+        # nothing is left to train, only the best epoch to be loaded
+        arguments.num_train_epochs = done
     with warnings.catch_warnings(), compiled(model, trainer):
         warnings.simplefilter("ignore")
         training.train(resume_from_checkpoint=None if last is None else str(last))
@@ -231,6 +235,16 @@ def fit(
         trained_parameters=trained,
         moved=moved,
     )
+
+
+def _ended(checkpoint: Path, until: int | None, patience: Patience | None) -> int | None:
+    """The epoch after which a training had ended when this checkpoint was written; None where it hadn't, or went
+    through all of its epochs.
+    """
+    state = read_json(checkpoint / STATE)
+    epoch = round(state["epoch"])
+    over = (until is not None and epoch >= until) or (patience is not None and patience.is_over(state["log_history"]))
+    return epoch if over else None
 
 
 def _beside(model: nn.Module, folder: Path) -> Beside | None:

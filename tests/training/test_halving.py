@@ -1,4 +1,4 @@
-"""A search within a fold: which candidates go on, and that what one ends with is what it would have ended with alone."""
+"""A search within a fold: which candidates go on, and that one ends with what it would have ended with alone."""
 
 import json
 
@@ -52,9 +52,8 @@ def test_the_better_half_goes_on_and_one_ends_as_it_would_alone(setting, tmp_pat
     assert len(lasting) == 2 and metrics["rank"] == 4
     # alone, without a search, the chosen one is the same
     number = next(i for i, c in enumerate(told) if c["epochs_trained"] == 4)
-    alone = run_cell(
-        make(folds[0], candidates_of(METHOD)[number]), inputs(), RunFolder(tmp_path / "alone"), fingerprint
-    )
+    plain = make(folds[0], candidates_of(METHOD)[number])
+    alone = run_cell(plain, inputs(), RunFolder(tmp_path / "alone"), fingerprint)
     for key in ("validation", "uar", "loss", "confusion"):
         assert metrics[key] == alone[key], key
     adapter = run.cell(metrics["hash"]) / "adapter"

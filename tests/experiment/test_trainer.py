@@ -184,3 +184,11 @@ def test_the_section_is_written_out_as_it_was_given(experiment):
     written = yaml.safe_load(dump_experiment(given))
     assert written["trainer"] == {"warmup_steps": 5}
     assert experiment_from(written) == given
+
+
+def test_a_schedule_is_said_once(experiment):
+    methods = {"lora": {"schedule": "cosine", "warmup": 0.1}}
+    for key, value, name in (("lr_scheduler_type", "linear", "schedule"), ("warmup_steps", 3, "warmup")):
+        with pytest.raises(LorascopeError, match=rf"trainer\.{key} and methods\.lora\.{name} both say it"):
+            experiment({key: value}, methods=methods)
+    assert experiment({"lr_scheduler_type": "cosine"}).trainer.lr_scheduler_type == "cosine"

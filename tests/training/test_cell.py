@@ -15,6 +15,7 @@ from lorascope.models.adapters.folder import load_adapter
 from lorascope.models.weights.backbone import load_backbone
 from lorascope.store.folder import RunFolder
 from lorascope.training import cell as cells
+from lorascope.training import fit as fits
 from lorascope.training.inputs import Inputs
 from lorascope.training.passes import predict_clips
 from lorascope.work.kinds.cell import run_cell
@@ -146,9 +147,12 @@ def test_a_method_with_another_name_is_not_trained_again(setting, tmp_path, monk
     assert not {"name", "label", "role"} & set(json.loads((run.cell(first["hash"]) / "metrics.json").read_text()))
 
 
-def test_an_interrupted_cell_continues_and_ends_with_the_same_numbers(setting, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "recipe", [{}, pytest.param({"recipe": "robust", "average": 2, "patience": 3}, marks=pytest.mark.slow)]
+)
+def test_an_interrupted_cell_continues_and_ends_with_the_same_numbers(setting, tmp_path, monkeypatch, recipe):
     inputs, folds, fingerprint, _ = setting
-    cell = make(folds[0], LoraConfig(rank=4, alpha=8, learning_rate=1e-3, epochs=3))
+    cell = make(folds[0], LoraConfig(rank=4, alpha=8, learning_rate=1e-3, epochs=3, **recipe))
     undisturbed = run_cell(cell, inputs(), RunFolder(tmp_path / "a"), fingerprint)
 
     from transformers import TrainerCallback
@@ -158,7 +162,7 @@ def test_an_interrupted_cell_continues_and_ends_with_the_same_numbers(setting, t
             if state.epoch and state.epoch >= 1:
                 raise KeyboardInterrupt
 
-    trainer = cells.fit.__globals__["LengthTrainer"]
+    trainer = fits.LengthTrainer
     original = trainer.__init__
 
     def interrupted(self, *args, **kwargs):
@@ -207,7 +211,6 @@ def test_compiled_blocks_train_alike_are_another_cell_and_run_as_they_are_afterw
 def test_a_training_whose_factors_did_not_move_is_told(setting, tmp_path, monkeypatch):
     """For any cause: here an optimiser that is given the head alone."""
     inputs, folds, fingerprint, _ = setting
-    from lorascope.training import fit as fits
 
     def head_alone(trainer):
         named = [p for name, p in trainer.model.named_parameters() if "modules_to_save" in name and p.requires_grad]

@@ -17,6 +17,7 @@ from lorascope.models.adapters.folder import load_adapter
 from lorascope.models.weights.backbone import load_backbone
 from lorascope.store.folder import RunFolder
 from lorascope.training import cell as cells
+from lorascope.training.fit import LengthTrainer
 from lorascope.training.inputs import Inputs
 from lorascope.training.passes import predict_clips
 from lorascope.work.kinds.cell import run_cell
@@ -220,7 +221,7 @@ def test_adalora_continues_with_its_importances(whisper, tmp_path, monkeypatch):
             if state.epoch and state.epoch >= 1:
                 raise KeyboardInterrupt
 
-    trainer = cells.fit.__globals__["LengthTrainer"]
+    trainer = LengthTrainer
     original = trainer.__init__
 
     def interrupted(self, *args, **kwargs):

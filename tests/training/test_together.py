@@ -38,9 +38,9 @@ def test_shares_of_a_batch_make_up_the_batch(count, steps):
     for number, batch in enumerate(batches):
         pieces = [piece for share in shares for piece in share[number * steps : (number + 1) * steps]]
         # every clip once
-        assert sorted(index for piece in pieces for index, weight in piece if weight) == sorted(batch)
+        assert sorted(index for piece in pieces for index, weight, _ in piece if weight) == sorted(batch)
         # what Trainer does with a step's losses: the mean over pieces of mean times weight
-        means = [np.mean([values[index] for index, _ in piece]) * piece[0][1] for piece in pieces]
+        means = [np.mean([values[index] for index, *_ in piece]) * piece[0][1] for piece in pieces]
         assert np.mean(means) == pytest.approx(np.mean(values[batch]))
 
 
@@ -49,7 +49,7 @@ def test_even_shares_hold_every_clip_once_and_have_one_size(count):
     shares = [list(ShareOfBatches(LengthBatches(LENGTHS, 8, None), count, n, even=True)) for n in range(count)]
     for pieces in zip(*shares, strict=True):
         assert len({len(piece) for piece in pieces}) == 1
-    counted = [index for share in shares for piece in share for index, weight in piece if weight]
+    counted = [index for share in shares for piece in share for index, weight, _ in piece if weight]
     assert sorted(counted) == list(range(len(LENGTHS)))
 
 
@@ -58,7 +58,7 @@ def test_one_process_has_the_batches_as_they_are():
     share.set_epoch(3)
     batches = LengthBatches(LENGTHS, 8, 1)
     batches.set_epoch(3)
-    assert list(share) == [[(index, 1.0) for index in batch] for batch in batches]
+    assert list(share) == [[(index, 1.0, 3) for index in batch] for batch in batches]
 
 
 # batches of 10 leave a last one of 4, which five steps in each of two processes cannot all have a part of; no dropout,

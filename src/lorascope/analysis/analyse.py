@@ -129,8 +129,8 @@ def open_adapter(backbone: Backbone, adapter: Source | Path, clip: Features, con
 
 
 def cannot_be_had(measures: Sequence[str], parts: EncoderParts, has_head: bool) -> dict[str, str]:
-    """Which of these measures an adapter doesn't allow, and why: without a trained head, where it is not low-rank
-    pairs, or has no layers to turn down.
+    """Which of these measures an adapter doesn't allow, and why: without a trained head, where that reads all depths
+    side by side, where it is not low-rank pairs, or has no layers to turn down.
 
     Raises `LorascopeError` where nothing remains.
     """
@@ -142,6 +142,8 @@ def cannot_be_had(measures: Sequence[str], parts: EncoderParts, has_head: bool) 
         lacking["updates"] = without
     if not has_head:
         lacking["head"] = "the adapter has no trained head, so there is no answer to measure"
+    if parts.classifier.concatenates:
+        lacking["depth"] = "the head reads all depths side by side, so it has nothing to say of one alone"
     needed = {name: getattr(MEASURES[name], "needs", frozenset()) for name in measures}
     left_out = {
         name: next(reason for what, reason in lacking.items() if what in needs)

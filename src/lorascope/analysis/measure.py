@@ -59,13 +59,14 @@ class Study:
     (frames that hold speech). `models` are the names under which parts arrive, e.g. "frozen", "trained", "gaussian",
     "peft-init", "norm-matched", "permuted". `modules` are the adapted linear layers of a block, e.g. ("v_proj",).
     `post_norm` says that the encoder's LayerNorms lie on the residual stream, after attention and MLP. `depth_weights`
-    [layers + 1] are what each depth weighs in a head that sums over them (None: it reads the last); `sums_normed` says
-    whether the last of them comes after the final LayerNorm. `factors[model][layer, module]` are the adapter's factors;
-    "frozen" has none. `weights` are the frozen weights [width_out, width_in] of these layers, as the model holds them.
-    `turnable` are the adapted layers of any kind of adapter, which can be turned down; `updates[layer, module]()` gives
-    W and ΔW [width_out, width_in], float64, of layers whose update is no pair of factors. `headless` names models with
-    no trained head. `draws` is the number of shuffles of a null. `space` has room for the frames that measures cannot
-    reduce at once. `threads` of the host may be used for what comes after the pass.
+    [layers + 1] are what each depth weighs in a head that sums over them (None: it doesn't), `frozen_depth_weights`
+    what in the frozen model's, where they are others; `sums_normed` says whether the last of them comes after the final
+    LayerNorm. `reads_depths` says that the head reads all depths, as a sum or side by side. `factors[model][layer,
+    module]` are the adapter's factors; "frozen" has none. `weights` are the frozen weights [width_out, width_in] of
+    these layers, as the model holds them. `turnable` are the adapted layers of any kind of adapter, which can be turned
+    down; `updates[layer, module]()` gives W and ΔW [width_out, width_in], float64, of layers whose update is no pair of
+    factors. `headless` names models with no trained head. `draws` is the number of shuffles of a null. `space` has room
+    for the frames that measures cannot reduce at once. `threads` of the host may be used for what comes after the pass.
     """
 
     clips: pd.DataFrame
@@ -81,6 +82,8 @@ class Study:
     headless: frozenset[str] = frozenset()
     post_norm: bool = False
     depth_weights: np.ndarray | None = None
+    frozen_depth_weights: np.ndarray | None = None
+    reads_depths: bool = False
     sums_normed: bool = True
     seed: int = 42
     draws: int = 500
@@ -273,9 +276,10 @@ class Measure(Protocol):
     """An accumulator over batches. Constructed with the `Study`.
 
     A class may say with `needs` what an adapter must have for it: "pairs" (plain low-rank pairs), "turnable" (any
-    adapter on linear layers of the blocks), "updates" (that, or changed weights of theirs), "head" (a trained head);
-    and with `keys` which columns tell the rows of each of its tables apart, over all folds and seeds. Every other
-    column of numbers has a mean there. Without it these are the columns that hold no floats.
+    adapter on linear layers of the blocks), "updates" (that, or changed weights of theirs), "head" (a trained head),
+    "depth" (a head that can be asked of one depth); and with `keys` which columns tell the rows of each of its tables
+    apart, over all folds and seeds. Every other column of numbers has a mean there. Without it these are the columns
+    that hold no floats.
     """
 
     def parts(self, model: str) -> frozenset[str]:

@@ -98,6 +98,11 @@ class ModelStates:
         # what the frozen head weighs depths with, exchanged with the trained head's (a parameter that no adapter holds)
         self._frozen_weights = None if frozen_head is None else frozen_head.get("layer_weights")
 
+    @property
+    def frozen_depth_weights(self) -> Tensor | None:
+        """What each depth weighs in the frozen head's sum, [layers + 1]; None where it has no weights of its own."""
+        return None if self._frozen_weights is None else self._frozen_weights.softmax(dim=0)
+
     def factors(self, name: str) -> Mapping[Key, Pair]:
         """A and B of every adapted layer in one model; none for "frozen"."""
         return self._factors.get(name, {})

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from ..models.updates import changed, turnable, update_of
 from .kept_frames import Space
@@ -48,10 +50,16 @@ def study_of(
         updates={key: partial(update_of, states.parts, *key) for key in changed(states.parts) if not keys},
         headless=states.headless,
         post_norm=states.parts.post_norm,
-        depth_weights=None if weights is None else weights.detach().double().cpu().numpy(),
+        depth_weights=_plain(weights),
+        frozen_depth_weights=_plain(states.frozen_depth_weights),
+        reads_depths=states.parts.reads_depths,
         sums_normed=states.parts.classifier.sums_normed,
         seed=seed,
         draws=draws,
         space=Space(memory_mib << 20, on_device),
         threads=torch.get_num_threads(),
     )
+
+
+def _plain(weights: Tensor | None) -> np.ndarray | None:
+    return None if weights is None else weights.detach().double().cpu().numpy()

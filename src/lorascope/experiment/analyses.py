@@ -20,7 +20,7 @@ from ..corpora.folds.folds import Fold, held_out, sample_from
 from ..sound.decoding import Clip
 from ..store.folder import digest
 from .config import AnalysisConfig, Experiment
-from .methods import FrozenConfig, controls_of
+from .methods import SHALLOW_HEADS, FrozenConfig, controls_of, recipe_of
 from .planning import Cell, analysed_folds, other_ranks
 
 #: Counts up when what an analysis does around its measures changes its numbers; a measure has a `VERSION` of its own.
@@ -115,7 +115,8 @@ def plan_analyses(experiment: Experiment, corpus: Corpus, cells: Sequence[Cell])
         here = [cell for cell in cells if cell.fold.name == fold.name]
         for seed in dict.fromkeys(cell.of_seed for cell in here):
             own = [cell for cell in here if cell.of_seed == seed]
-            frozen = next((cell for cell in own if _is_baseline(cell)), None)
+            head = recipe_of(experiment.conditions[main]).head
+            frozen = next((cell for cell in own if _is_baseline(cell, head)), None)
             for name in methods:
                 # the rank space is the analysed method's own
                 others = tuple(cell for cell in own if cell.method in ranks) if name == main else ()
@@ -127,9 +128,14 @@ def plan_analyses(experiment: Experiment, corpus: Corpus, cells: Sequence[Cell])
     return units
 
 
-def _is_baseline(cell: Cell) -> bool:
+def _is_baseline(cell: Cell, head: str) -> bool:
+    """Whether a cell is the frozen encoder with a head of this kind, trained as the adapted one's; a logistic
+    regression is none.
+    """
     method = cell.method
-    return isinstance(method, FrozenConfig) and method.head == "last" and method.control is None
+    if not isinstance(method, FrozenConfig) or method.head in SHALLOW_HEADS or method.control is not None:
+        return False
+    return method.head == head
 
 
 def versions_of(measures: Sequence[str]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from .methods import (
     Methods,
     Section,
     analysed_method,
+    recipe_of,
     with_defaults,
 )
 from .trainer import TrainerConfig
@@ -76,8 +77,9 @@ class HeadConfig(Section):
 
 
 class FoldsConfig(Section):
-    """How speakers are dealt out. `selection: test_fold` picks the best epoch on the test part, as the
-    released code does: optimistic.
+    """How speakers are dealt out. `selection: test_fold` picks the best epoch on the test part, as the released code
+    does: optimistic. `selection: inner_folds` holds out no speaker for it: in each of `inner` inner folds (4) some of
+    the training speakers choose epoch and learning rate, then all of them are trained on.
 
     `group_by` names a column (session, or any other of the corpus) of which nothing may be on both sides of a fold
     either; alone it means the protocol `leave_one_group_out`. `groups` is the number of groups of the protocol
@@ -94,7 +96,8 @@ class FoldsConfig(Section):
         "official_split",
         "cross_corpus",
     ] = "leave_one_speaker_out"
-    selection: Literal["validation_speaker", "test_fold"] = "validation_speaker"
+    selection: Literal["validation_speaker", "test_fold", "inner_folds"] = "validation_speaker"
+    inner: Annotated[int, Field(ge=2, strict=True)] | None = None
     group_by: Annotated[str, Field(min_length=1)] | None = None
     groups: Annotated[int, Field(ge=2, strict=True)] | None = None
     test_splits: tuple[str, ...] = ()
@@ -109,6 +112,8 @@ class FoldsConfig(Section):
 
     @model_validator(mode="after")
     def _of_its_protocol(self) -> FoldsConfig:
+        if self.inner is not None and self.selection != "inner_folds":
+            raise ValueError("inner is of selection: inner_folds; take it out, or change the selection")
         if self.group_by is None and self.protocol == "leave_one_group_out":
             raise ValueError("protocol: leave_one_group_out needs a column; add group_by")
         if self.group_by is not None and self.protocol in ("leave_one_speaker_out", "leave_one_session_out"):
@@ -176,6 +181,28 @@ class Experiment(Section):
                 if method == same:
                     raise ValueError(f"{other} and {name} are the same method; take one out")
         return methods
+
+    @model_validator(mode="after")
+    def _one_schedule(self) -> Experiment:
+        for key, name in (("lr_scheduler_type", "schedule"), ("warmup_steps", "warmup")):
+            for of, method in self.conditions.items():
+                if getattr(self.trainer, key) is not None and name in recipe_of(method).changed():
+                    raise ValueError(f"trainer.{key} and methods.{of}.{name} both say it; take one of the two out")
+        return self
+
+    @model_validator(mode="after")
+    def _searchable(self) -> Experiment:
+        for name, method in self.conditions.items():
+            if getattr(method, "search", None) is None:
+                continue
+            if self.folds.selection == "inner_folds":
+                raise ValueError(
+                    f"methods.{name}.search chooses on the selection clips, and folds.selection: inner_folds has none; "
+                    "take one of the two out"
+                )
+            if self.analysis is not None and self.analysis.ranks and name == self.analysed:
+                raise ValueError(f"analysis.ranks: the rank of {name} is searched for; take the ranks out")
+        return self
 
     @field_validator("seeds")
     @classmethod

@@ -10,15 +10,17 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeGuard, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-# strict, since yes and true would pass for 1
-Count = Annotated[int, Field(ge=1, strict=True)]
-Linear = Literal["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]
+from .optimiser import EncoderConfig, MethodConfig
+from .optimiser import OptimiserConfig as OptimiserConfig
+from .recipe import PAPER, Recipe
+from .search import LINEARS as LINEARS
+from .search import Linear, Search, in_order, rungs
+from .section import Count as Count
+from .section import Positive
+from .section import Section as Section
 
-#: The linear layers of a block that can be adapted, in the order in which the block runs them.
-LINEARS: tuple[str, ...] = get_args(Linear)
 #: AdaLoRA starts with so many times its final rank (Zhang et al. 2023, section 4).
 ADALORA_START = 1.5
 
@@ -35,60 +37,6 @@ def _as_tuple(values: Any) -> Any:
 
 #: One or several candidates.
 Several = Annotated[tuple[Positive, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
-
-
-class Section(BaseModel):
-    """A part of an experiment: frozen, and every key is known."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class _Method(Section):
-    """What all methods share: `control: shuffled_labels` trains the same on labels that are permuted within each
-    speaker, in training and validation. What such a method shows was not learnt from the labels.
-    """
-
-    control: Literal["shuffled_labels"] | None = None
-
-    @property
-    def words(self) -> str:
-        """The method in words, with its control."""
-        return f"{self.plain_words}, shuffled labels" if self.control else self.plain_words
-
-    @property
-    def plain_words(self) -> str:
-        """The method in words."""
-        raise NotImplementedError
-
-    def settings(self) -> dict[str, Any]:
-        """What decides a result, as plain data. Without a control there is no word of it: the key came later."""
-        return self.model_dump(mode="json", exclude=None if self.control else {"control"})
-
-
-class OptimiserConfig(_Method):
-    """Training by AdamW with linear decay. Several learning rates: each fold takes the one that is best
-    on its validation speaker.
-
-    `max_grad_norm` and `weight_decay` are as in Hugging Face's `TrainingArguments`.
-    """
-
-    learning_rate: tuple[Positive, ...] = (5e-5,)
-    epochs: Count = 20
-    batch_size: Count = 8
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    max_grad_norm: Positive = 1.0
-
-    @field_validator("learning_rate", mode="before")
-    @classmethod
-    def _one_or_several(cls, rates: Any) -> Any:
-        return tuple(rates) if isinstance(rates, (list, tuple)) else (rates,)
-
-    @field_validator("learning_rate")
-    @classmethod
-    def _some(cls, rates: tuple[float, ...]) -> tuple[float, ...]:
-        if not rates:
-            raise ValueError("give at least one learning rate")
-        return rates
 
 
 class FrozenConfig(OptimiserConfig):
@@ -118,7 +66,7 @@ class FrozenConfig(OptimiserConfig):
         return "frozen" if self.head == "last" else f"frozen, {self.head.replace('_', ' ')}"
 
 
-class ClassicConfig(_Method):
+class ClassicConfig(MethodConfig):
     """No encoder at all: a support vector machine on openSMILE's functionals, standardised. Of several `C` the one
     that is best on the validation speaker is taken.
     """
@@ -134,7 +82,7 @@ class ClassicConfig(_Method):
         return f"{SETS[self.features]}, {self.kernel} SVM"
 
 
-class _OnLinears(OptimiserConfig):
+class _OnLinears(EncoderConfig):
     """What changes linear layers of the blocks, and trains the head with them: `targets` in every block, or in
     those of `layers` (from 0).
     """
@@ -146,9 +94,7 @@ class _OnLinears(OptimiserConfig):
     @field_validator("targets")
     @classmethod
     def _in_order(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
-        if not targets:
-            raise ValueError("name at least one projection")
-        return tuple(name for name in LINEARS if name in targets)
+        return in_order(targets)
 
     @field_validator("layers")
     @classmethod
@@ -172,12 +118,31 @@ class _OnLinears(OptimiserConfig):
 
 class _LowRank(_OnLinears):
     """What all kinds with factors A and B share; the update of a layer is `scale · B A`. Defaults: the paper's
-    released hyper-parameters.
+    released hyper-parameters. With `search` every fold takes the best of several targets, ranks and learning rates, by
+    successive halving.
     """
 
     rank: Count = 32
     alpha: Positive = 64
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+    search: Search | None = None
+
+    @model_validator(mode="after")
+    def _affordable(self) -> _LowRank:
+        if self.search is not None:
+            rungs(len(candidates_of(self)), self.epochs)
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """What decides a result, as plain data. Without a search there is no word of it: the key came later."""
+        theirs = super().settings()
+        return {name: theirs[name] for name in theirs if name != "search" or self.search is not None}
+
+    @property
+    def plain_words(self) -> str:
+        """The method in words."""
+        return super().plain_words if self.search is None else f"{self.title} searched"
 
     @property
     def _size(self) -> str:
@@ -225,6 +190,20 @@ class AdaLoraConfig(_LowRank):
     kind: Literal["adalora"] = "adalora"
     orthogonality: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5
 
+    @field_validator("search")
+    @classmethod
+    def _late(cls, search: Search | None) -> Search | None:
+        if search is not None:
+            raise ValueError("AdaLoRA has its rank in the second half of a training alone; compare methods instead")
+        return search
+
+    @field_validator("average")
+    @classmethod
+    def _one_rank(cls, average: int) -> int:
+        if average > 1:
+            raise ValueError("AdaLoRA's directions are dropped one by one, and have no mean; take it out")
+        return average
+
     @property
     def initial_rank(self) -> int:
         """Rank of every layer at the start."""
@@ -248,7 +227,18 @@ class Ia3Config(_OnLinears):
     learning_rate: tuple[Positive, ...] = (3e-3,)
 
 
-class FullConfig(OptimiserConfig):
+class _WholeConfig(EncoderConfig):
+    """What trains the encoder's own parameters, and is saved as a stock checkpoint."""
+
+    @field_validator("head")
+    @classmethod
+    def _of_stock(cls, head: str) -> str:
+        if head == "concatenated":
+            raise ValueError("a stock checkpoint has no head on all depths side by side; use layer_sum, or an adapter")
+        return head
+
+
+class FullConfig(_WholeConfig):
     """Full fine-tuning: all of the encoder but its feature encoder and fixed positions."""
 
     kind: Literal["full"] = "full"
@@ -259,7 +249,7 @@ class FullConfig(OptimiserConfig):
         return "full fine-tuning"
 
 
-class BitFitConfig(OptimiserConfig):
+class BitFitConfig(_WholeConfig):
     """BitFit (Ben Zaken et al. 2021): the encoder's biases alone."""
 
     kind: Literal["bitfit"] = "bitfit"
@@ -313,6 +303,25 @@ def with_defaults(methods: Any) -> Any:
 def is_shallow(method: Method) -> TypeGuard[FrozenConfig | ClassicConfig]:
     """Whether a method is fitted at once on fixed inputs, not trained step by step."""
     return isinstance(method, ClassicConfig) or (isinstance(method, FrozenConfig) and method.head in SHALLOW_HEADS)
+
+
+def candidates_of(method: _LowRank) -> list[_LowRank]:
+    """What a method with a `search` searches over, each with one learning rate and none: all ranks at its own scale, in
+    all targets, at all rates.
+    """
+    search = method.search or Search()
+    plain = method.model_copy(update={"search": None})
+    return [
+        plain.at_rank(rank).model_copy(update={"targets": targets, "learning_rate": (rate,)})
+        for targets in search.targets or (method.targets,)
+        for rank in search.rank or (method.rank,)
+        for rate in method.learning_rate
+    ]
+
+
+def recipe_of(method: Method | OptimiserConfig) -> Recipe:
+    """How an encoder is trained by a method; the paper's for one that leaves the encoder alone."""
+    return method if isinstance(method, Recipe) else PAPER
 
 
 def analysed_method(methods: Mapping[str, Method]) -> str | None:

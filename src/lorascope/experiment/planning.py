@@ -99,6 +99,8 @@ class Cell:
             settings["trainer"] = changing
         if self.moments:
             settings["moments"] = self.moments
+        if self.fold.inner:
+            settings["inner"] = self.fold.inner
         return settings
 
     @property

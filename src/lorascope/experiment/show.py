@@ -32,7 +32,7 @@ def print_plan(description: dict[str, Any]) -> None:
         table.add_row(
             name,
             _few(speakers["test"]),
-            _few(speakers["validation"]) or "the test fold",
+            _few(speakers["validation"]) or {"test_fold": "the test fold"}.get(cell["selection"], "inner folds"),
             _few(speakers["train"]),
             f"{clips['test']} / {clips['validation']} / {clips['train']}",
         )

@@ -12,9 +12,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from .methods import Count, Section
+from .section import Count, Section, Share
 
-Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Natural = Annotated[int, Field(ge=0, strict=True)]
 
 _OF_THE_METHOD = "it is a setting of each method: methods.<name>.{}"
@@ -42,7 +41,7 @@ DECIDED = {
     "fp16": "it is the experiment's own key: precision",
     "output_dir": "checkpoints lie in the run folder, which --out names",
     "resume_from_checkpoint": "an interrupted training continues by itself",
-    "label_smoothing_factor": "it replaces the model's own loss, which AdaLoRA adds to",
+    "label_smoothing_factor": _OF_THE_METHOD.format("label_smoothing"),
     **dict.fromkeys(("fsdp", "fsdp_config"), _SHARDED),
     **dict.fromkeys(
         (

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from .objective import Objective
+
 
 def masked_mean(hidden: Tensor, valid: Tensor | None) -> Tensor:
     """Mean of [clips, frames, width] over each clip's first `valid` frames ([clips]; None:
@@ -39,6 +41,11 @@ class SpeechClassifier(nn.Module, ABC):
     classifier: nn.Linear
     layer_weights: nn.Parameter
 
+    #: While it is trained: what is minimised (None: the mean cross-entropy), and the share of what the head reads that
+    #: is dropped.
+    objective: Objective | None = None
+    head_dropout: float = 0.0
+
     @property
     def encoder_module(self) -> Any:
         """The encoder, all of the model but its head."""
@@ -60,6 +67,8 @@ class SpeechClassifier(nn.Module, ABC):
     #: Whether the last of the depths that a head sums over is the encoder's output, after its final LayerNorm. That of
     #: large waveform encoders is the last block's own output in some versions of transformers.
     sums_normed: bool = True
+    #: Whether the head reads all depths side by side: its projector is as wide as all of them.
+    concatenates: bool = False
 
     def last_depth_is_normed(self) -> bool:
         """What `sums_normed` is in the version of transformers that is installed."""
@@ -105,14 +114,24 @@ class SpeechClassifier(nn.Module, ABC):
         result is the stock model's. A weighted sum of depths is taken of their means, with which it commutes.
         """
         weights = self.depth_weights
-        if weights is None:
-            pooled = masked_mean(self.projector(self.encode(input_features, valid)), valid)
-        else:
+        if self.concatenates:
+            projected = self.projector(self._dropped(self.pooled_stream(input_features, valid).flatten(1)))
+        elif weights is not None:
             streams = self.pooled_stream(input_features, valid, self.sums_normed)
-            pooled = self.projector((weights[:, None] * streams).sum(dim=1))
-        logits = self.classifier(pooled)
-        loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
-        return SequenceClassifierOutput(loss=loss, logits=logits)
+            projected = self.projector(self._dropped((weights[:, None] * streams).sum(dim=1)))
+        elif self.training and self.head_dropout:
+            projected = self.projector(self._dropped(masked_mean(self.encode(input_features, valid), valid)))
+        else:
+            projected = masked_mean(self.projector(self.encode(input_features, valid)), valid)
+        logits = self.classifier(projected)
+        if labels is None:
+            return SequenceClassifierOutput(loss=None, logits=logits)  # pyright: ignore[reportArgumentType]
+        objective = self.objective if self.training and self.objective else nn.functional.cross_entropy
+        return SequenceClassifierOutput(loss=objective(logits, labels), logits=logits)  # pyright: ignore[reportArgumentType]
+
+    def _dropped(self, pooled: Tensor) -> Tensor:
+        """What the head reads, with `head_dropout` while the model is trained."""
+        return nn.functional.dropout(pooled, self.head_dropout, self.training)
 
 
 class Head(nn.Module):

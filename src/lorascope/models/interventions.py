@@ -94,15 +94,15 @@ def answer(
     before: Sequence[Tensor] = (),
 ) -> Tensor:
     """Logits [clips, classes] when blocks `start`.. run on [clips, frames, width] with an intervention in place, then
-    final LayerNorm, pooling and head (`start` = number of blocks: these alone). A head that sums over depths also needs
+    final LayerNorm, pooling and head (`start` = number of blocks: these alone). A head that reads all depths also needs
     `before`, the streams at the depths below `start`.
     """
     with intervened(parts, change):
-        sums = parts.depth_weights is not None
-        depths = [masked_mean(stream, valid) for stream in before] if sums else []
+        all_depths = parts.reads_depths
+        depths = [masked_mean(stream, valid) for stream in before] if all_depths else []
         for layer in range(start, parts.layers):
             hidden = change.streams.get((layer, "resid_pre"), hidden)
-            if sums:
+            if all_depths:
                 depths.append(masked_mean(hidden, valid))
             if layer not in change.skipped:
                 hidden = parts.run_block(layer, hidden, valid).resid_post

@@ -164,10 +164,17 @@ class EncoderParts(ABC):
         """What each depth weighs in the head's sum, [layers + 1]; None where the head reads the last depth alone."""
         return self.classifier.depth_weights
 
+    @property
+    def reads_depths(self) -> bool:
+        """Whether the head reads all depths, as a sum or side by side."""
+        return self.classifier.concatenates or self.depth_weights is not None
+
     def answer_of(self, hidden: Tensor, valid: Tensor | None, depths: Sequence[Tensor]) -> Tensor:
         """Logits [clips, classes] of the last stream [clips, frames, width]: final LayerNorm, pooling and head. A head
-        that sums over depths also needs `depths`, the pooled streams [clips, width] before it.
+        that reads all depths also needs `depths`, the pooled streams [clips, width] before it.
         """
+        if self.classifier.concatenates:
+            return self.apply_head(torch.cat([*depths, masked_mean(self.final_norm(hidden), valid)], dim=-1))
         if self.depth_weights is None:
             return self.apply_head(masked_mean(self.final_norm(hidden), valid))
         last = masked_mean(self.final_norm(hidden) if self.classifier.sums_normed else hidden, valid)

@@ -65,6 +65,17 @@ class Shallow:
             return np.hstack([-outputs / 2, outputs / 2])
         return one_against_rest(outputs, self.classes) if self.votes else outputs
 
+    def affine(self) -> tuple[np.ndarray, np.ndarray]:
+        """Weight [classes, features] and bias [classes] on features as they are, which give a logistic regression's
+        logits.
+        """
+        assert self.support is None and not self.votes, "no linear function gives its logits"
+        weight = self.weight / self.scale
+        bias = self.bias - weight @ self.mean
+        if self.classes == 2:
+            return np.vstack([-weight / 2, weight / 2]), np.hstack([-bias / 2, bias / 2])
+        return weight, bias
+
     def tensors(self) -> dict[str, np.ndarray]:
         """All that `from_tensors` needs, by name."""
         found = {"mean": self.mean, "scale": self.scale, "weight": self.weight, "bias": self.bias}

@@ -18,7 +18,7 @@ from transformers import TrainingArguments
 
 from ..errors import LorascopeError
 from ..experiment.config import Experiment
-from ..experiment.methods import FrozenConfig, OptimiserConfig
+from ..experiment.methods import FrozenConfig, OptimiserConfig, recipe_of
 from ..experiment.trainer import COMPILING, DECIDED, PLAIN, TrainerConfig
 from ..machine import devices, processes
 from ..models.families.known import blocks_of
@@ -39,13 +39,15 @@ def training_arguments(
     folder: Path,
     trainer: TrainerConfig = PLAIN,
     has_blocks: bool = True,
+    chooses: bool = True,
 ) -> TrainingArguments:
     """Trainer's arguments for one training whose checkpoints go to `folder`. A model that `has_blocks` can compute
-    activations again; a head alone has nothing of that kind.
+    activations again; a head alone has nothing of that kind. One that `chooses` is tested after every epoch, and ends
+    with the best one's weights.
 
     Raises `LorascopeError` where Trainer refuses one of the section `trainer`.
     """
-    given = trainer.given
+    given, recipe = trainer.given, recipe_of(optimiser)
     pieces = processes.count() * given.get("gradient_accumulation_steps", 1)
     if "ACCELERATE_MIXED_PRECISION" in os.environ:
         # the launcher's choice, which Trainer would prefer to float32
@@ -58,19 +60,20 @@ def training_arguments(
         "per_device_train_batch_size": -(-optimiser.batch_size // pieces),
         "per_device_eval_batch_size": -(-optimiser.batch_size // processes.count()),
         "learning_rate": learning_rate,
-        "lr_scheduler_type": "linear",
+        "lr_scheduler_type": recipe.schedule,
+        # below 1 a share of all steps
+        "warmup_steps": recipe.warmup,
         "weight_decay": optimiser.weight_decay,
         "max_grad_norm": optimiser.max_grad_norm,
         # the same arithmetic; on a GPU in one operation instead of some for each matrix
         "optim": "adamw_torch_fused" if on_gpu else "adamw_torch",
-        "eval_strategy": "epoch",
+        "eval_strategy": "epoch" if chooses else "no",
         "save_strategy": "epoch",
         "logging_strategy": "epoch",
         # `Checkpoints` removes old ones, when the new one is known to be whole
         "save_total_limit": None,
-        "load_best_model_at_end": True,
-        "metric_for_best_model": "score",
-        "greater_is_better": True,
+        "load_best_model_at_end": chooses,
+        **({"metric_for_best_model": "score", "greater_is_better": True} if chooses else {}),
         "seed": seed,
         "data_seed": seed,
         "bf16": precision == "bf16",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +16,20 @@ import pandas as pd
 import torch
 from sklearn.metrics import confusion_matrix
 
-from .. import __version__
-from ..experiment.methods import ClassicConfig, FrozenConfig, OptimiserConfig, is_shallow
+from ..experiment.methods import ClassicConfig, FrozenConfig, OptimiserConfig, is_shallow, recipe_of
 from ..experiment.planning import Cell
-from ..machine.processes import first_before_others, on_first
-from ..models.adapters.building import adapt, add_head_only, load_trained, save_trained
-from ..models.adapters.folder import Record, load_adapter
-from ..models.classifier import Head, initialise_head
+from ..machine.processes import on_first
+from ..models.adapters.building import load_trained
+from ..models.adapters.folder import load_adapter
 from ..models.families.known import parts_of
-from ..models.weights.backbone import Backbone
 from ..statistics.stats import unweighted_average_recall
-from ..store import seals
-from ..store.folder import read_json, write_json
 from . import moments
-from .allocation import RankAllocation
-from .controls import labels_for
-from .data import ClipDataset, PooledDataset
-from .fit import Fit, cross_entropy, fit
-from .head_steps import fit_head
-from .heads import TENSORS, LayerSum, fit_at_once, head_record, load_head, save_head
+from .candidates import Trained, finished, still
+from .course import Course
+from .fit import cross_entropy
+from .halving import trained_by_halving
+from .heads import TENSORS, fit_at_once, load_head
+from .inner_folds import fits_by_inner_folds
 from .inputs import Inputs
 from .passes import predict_clips
 
@@ -60,8 +54,8 @@ def train_and_test(cell: Cell, inputs: Inputs, folder: Path, say: Callable[[str]
     selection = cell.fold.validation if cell.fold.selection == "validation_speaker" else cell.fold.test
     if is_shallow(cell.method):
         return on_first(lambda: _test(cell, inputs, folder, lambda: fit_at_once(cell, inputs, selection, folder, say)))
-    fits = _train(cell, inputs, selection, folder, say)
-    return on_first(lambda: _test(cell, inputs, folder, lambda: _choose(cell, fits, folder)))
+    trained = _train(cell, inputs, selection, folder, say)
+    return on_first(lambda: _test(cell, inputs, folder, lambda: _choose(cell, trained, folder)))
 
 
 def _test(cell: Cell, inputs: Inputs, folder: Path, decide: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -77,39 +71,31 @@ def _test(cell: Cell, inputs: Inputs, folder: Path, decide: Callable[[], dict[st
     return metrics
 
 
-def _train(cell: Cell, inputs: Inputs, selection: Sequence[str], folder: Path, say: Callable[[str], None]) -> list[Fit]:
-    """Train every candidate that isn't done; returns the outcome of each."""
+def _train(cell: Cell, inputs: Inputs, selection: Sequence[str], folder: Path, say: Callable[[str], None]) -> Trained:
+    """Train every candidate that isn't done; returns the outcome of each, and which is kept."""
     method = cell.method
     assert isinstance(method, OptimiserConfig)
-    fits: list[Fit] = []
-    for number, rate in enumerate(method.learning_rate):
-        candidate = folder / f"candidate-{number}"
-        done = candidate / "fit.json"
-        if not on_first(lambda done=done: done.is_file() and seals.fault(done.parent) is None):
-            say(f"{cell.label}, {cell.where}, learning rate {rate:g}")
-            trained, save = _train_candidate(cell, inputs, selection, rate, candidate)
-            if not trained.moved:
-                say(f"warning: {_still(cell, rate)}")
-
-            def finish(done: Path = done, trained: Fit = trained, save: Callable[[], None] = save) -> None:
-                save()
-                write_json(done, asdict(trained))
-                seals.seal(done.parent, ("trainer",))
-                shutil.rmtree(done.parent / "trainer", ignore_errors=True)
-
-            on_first(finish)
-        fits.append(on_first(lambda done=done: Fit(**read_json(done))))
-    return fits
+    if getattr(method, "search", None) is not None:
+        return trained_by_halving(cell, method, inputs, selection, folder, say)
+    if cell.fold.inner:
+        fits = fits_by_inner_folds(cell, method, inputs, folder, say)
+    else:
+        course = Course(cell.fold.train, selection)
+        fits = [
+            finished(cell, method, inputs, course, rate, folder / f"candidate-{number}", say)
+            for number, rate in enumerate(method.learning_rate)
+        ]
+    return Trained(fits, max(range(len(fits)), key=lambda number: fits[number].score), [{} for _ in fits])
 
 
-def _choose(cell: Cell, fits: Sequence[Fit], folder: Path) -> dict[str, Any]:
+def _choose(cell: Cell, trained: Trained, folder: Path) -> dict[str, Any]:
     """Keep the candidate that is best on the selection clips; returns what of the metrics was decided there."""
-    method = cell.method
+    method, fits, chosen = cell.method, trained.fits, trained.chosen
     assert isinstance(method, OptimiserConfig)
-    chosen = max(range(len(fits)), key=lambda number: fits[number].score)
     with (folder / "train.log").open("w", encoding="utf-8") as log:
         for number in range(len(fits)):
-            log.write((folder / f"candidate-{number}" / "log.jsonl").read_text(encoding="utf-8"))
+            for file in sorted((folder / f"candidate-{number}").rglob("log.jsonl")):
+                log.write(file.read_text(encoding="utf-8"))
     kept = ("adapter", moments.FOLDER) if cell.moments else ("adapter",)
     for place in kept:
         shutil.copytree(folder / f"candidate-{chosen}" / place, folder / place)
@@ -121,11 +107,14 @@ def _choose(cell: Cell, fits: Sequence[Fit], folder: Path) -> dict[str, Any]:
             "validation_uar": f.uar,
             "validation_loss": f.loss,
         }
-        for f in fits
+        | about
+        for f, about in zip(fits, trained.about, strict=True)
     ]
-    still = [_still(cell, f.learning_rate) for f in fits if not f.moved]
+    motionless = [still(cell, f.learning_rate) for f in fits if not f.moved]
+    rank = trained.about[chosen].get("rank")
     return {
-        **({"warnings": still} if still else {}),
+        **({"warnings": motionless} if motionless else {}),
+        **({} if rank is None else {"rank": rank}),
         "trainable_parameters": best.trained_parameters,
         "validation": {"uar": best.uar, "war": best.war, "loss": best.loss},
         "candidates": candidates,
@@ -133,18 +122,12 @@ def _choose(cell: Cell, fits: Sequence[Fit], folder: Path) -> dict[str, Any]:
     }
 
 
-def _still(cell: Cell, rate: float) -> str:
-    return (
-        f"{cell.label}, fold {cell.fold.name}, learning rate {rate:g}: nothing but the head was trained: after its "
-        "best epoch every parameter of the adapter is what it began with"
-    )
-
-
 @torch.no_grad()
 def _test_logits(cell: Cell, inputs: Inputs, adapter: Path) -> np.ndarray:
     method = cell.method
     if not isinstance(method, (FrozenConfig, ClassicConfig)):
-        model: Any = load_trained(inputs.load(), adapter, cell.kind).to(inputs.device)  # pyright: ignore[reportArgumentType]
+        model: Any = load_trained(inputs.load(), adapter, cell.kind, recipe_of(method).head)
+        model = model.to(inputs.device)
         return predict_clips(model, cell.fold.test, inputs.clips, cell.context, method.batch_size)
     fixed = inputs.fixed(cell)
     stacked = np.stack([fixed[clip] for clip in cell.fold.test])
@@ -152,86 +135,6 @@ def _test_logits(cell: Cell, inputs: Inputs, adapter: Path) -> np.ndarray:
         return load_head(adapter).logits(stacked)
     head = load_adapter(inputs.load(), adapter).to(inputs.device)
     return parts_of(head).apply_head(torch.as_tensor(stacked[:, -1], device=inputs.device)).cpu().numpy()
-
-
-def _train_candidate(
-    cell: Cell, inputs: Inputs, selection: Sequence[str], rate: float, folder: Path
-) -> tuple[Fit, Callable[[], None]]:
-    """Train one candidate; returns its outcome, and what saves its adapter."""
-    backbone = inputs.load()
-    method = cell.method
-    assert isinstance(method, OptimiserConfig)
-    log = folder / "log.jsonl"
-    if isinstance(method, FrozenConfig):
-        return _train_head(cell, method, inputs, selection, rate, folder, backbone)
-    # the backbone was loaded with the head of the experiment's seed, which is the cell's where there is but one
-    initialise_head(backbone.model, cell.seed)
-    model = adapt(backbone.model, method, cell.seed)
-    labels = labels_for(cell, inputs)
-
-    def save(place: Path) -> None:
-        save_trained(model, place, _record(cell, backbone), backbone.features, inputs.load)
-
-    train, held_out = (ClipDataset(ids, labels, inputs.clips, cell.context) for ids in (cell.fold.train, selection))
-    result = fit(
-        model,
-        train,
-        held_out,
-        len(cell.classes),
-        method,
-        rate,
-        cell.seed,
-        cell.precision,
-        folder / "trainer",
-        log,
-        RankAllocation(model) if cell.kind == "adalora" else None,
-        cell.trainer,
-        moments.Moments(cell.moments, folder / moments.FOLDER, save) if cell.moments else None,
-    )
-    return result, lambda: save(folder / "adapter")
-
-
-def _train_head(
-    cell: Cell,
-    method: FrozenConfig,
-    inputs: Inputs,
-    selection: Sequence[str],
-    rate: float,
-    folder: Path,
-    backbone: Backbone,
-) -> tuple[Fit, Callable[[], None]]:
-    """Train a head of the frozen encoder on its pooled stream; as `_train_candidate`."""
-    pooled = first_before_others(lambda: inputs.fixed(cell))
-    depths = slice(None) if method.head == "layer_sum" else -1
-    head = Head(backbone.width, cell.projection, len(cell.classes))
-    initialise_head(head, cell.seed)
-    model = LayerSum(backbone.layers + 1, head) if method.head == "layer_sum" else head
-    labels = labels_for(cell, inputs)
-    train, held_out = (
-        PooledDataset(np.stack([pooled[c][depths] for c in ids]), [labels[c] for c in ids])
-        for ids in (cell.fold.train, selection)
-    )
-    settings = (model, train, held_out, len(cell.classes), method, rate, cell.seed, cell.precision)
-    log = folder / "log.jsonl"
-    if not cell.trainer.changing(blocks=False):
-        # so little arithmetic that several processes would wait for each other longer than it takes
-        result = on_first(lambda: fit_head(*settings, log))
-    else:
-        result = fit(*settings, folder / "trainer", log, None, cell.trainer)
-
-    def save() -> None:
-        if isinstance(model, LayerSum):
-            tensors = {name: tensor.detach().cpu().numpy() for name, tensor in model.state_dict().items()}
-            save_head(folder / "adapter", head_record(cell, backbone.name, backbone.fingerprint), tensors)
-            return
-        with_head = add_head_only(backbone.model, head)
-        save_trained(with_head, folder / "adapter", _record(cell, backbone), backbone.features, inputs.load)
-
-    return result, save
-
-
-def _record(cell: Cell, backbone: Backbone) -> Record:
-    return Record(cell.kind, cell.classes, cell.context, backbone.name, backbone.fingerprint, __version__)
 
 
 def _metrics(cell: Cell, inputs: Inputs, logits: np.ndarray, decided: dict[str, Any]) -> dict[str, Any]:

@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
 from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
@@ -20,6 +24,8 @@ from ..store import seals
 from ..store.folder import read_json, write_text
 
 STATE = "trainer_state.json"
+#: What the names of a log's scores begin with where they are those of the last epochs' mean.
+MEAN = "mean"
 
 
 def last_whole(folder: Path) -> Path | None:
@@ -70,6 +76,35 @@ class Checkpoints(TrainerCallback):
         return self.folder / f"{PREFIX_CHECKPOINT_DIR}-{step}"
 
 
+class Beside(TrainerCallback):
+    """Keeps parameters that are trained beside an adapter, which PEFT doesn't save, in every checkpoint; to come before
+    `Checkpoints`.
+    """
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter], folder: Path) -> None:
+        self.parameters, self.folder = dict(parameters), folder
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Take up those of the checkpoint from which the training goes on."""
+        if state.global_step:
+            self.put_back(state.global_step)
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Write them into the checkpoint."""
+        file = self._file(state.global_step)
+        processes.on_first(lambda: save_file({k: p.detach().cpu() for k, p in self.parameters.items()}, file))
+
+    def put_back(self, step: int) -> None:
+        """Give them the values that they had at a checkpoint."""
+        kept = load_file(self._file(step))
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(kept[name])
+
+    def _file(self, step: int) -> Path:
+        return self.folder / f"{PREFIX_CHECKPOINT_DIR}-{step}" / "beside.safetensors"
+
+
 class Log(TrainerCallback):
     """One JSON line for every log entry, so that a cell's training can be read afterwards; what a killed run logged
     beyond its checkpoint is removed.
@@ -92,11 +127,11 @@ class Log(TrainerCallback):
 
 
 def _belongs(line: str, step: int) -> bool:
-    """Whether a line was logged up to a step, and is neither cut off nor a training's closing words, which will be said
-    again.
+    """Whether a line was logged up to a step, and is neither cut off nor said after a training's last step, since that
+    will be said again.
     """
     try:
         entry = json.loads(line)
     except ValueError:
         return False
-    return entry["step"] <= step and "train_runtime" not in entry
+    return entry["step"] <= step and not {"train_runtime", f"{MEAN}_score"} & set(entry)

@@ -19,7 +19,15 @@ from ..sound.context import context_frames
 from ..sound.decoding import Clip
 
 
-class ClipDataset(Dataset[dict[str, Any]]):
+class Items(Dataset[dict[str, Any]]):
+    """Items that may be others in every epoch."""
+
+    def in_epoch(self, index: int, epoch: int) -> dict[str, Any]:
+        """An item as it is in an epoch: the same in all of them."""
+        return self[index]
+
+
+class ClipDataset(Items):
     """Clips by id with their labels: `input_features` (the clip's features, cut or padded to its length), `labels`, and
     `valid` frames under `trim`.
     """
@@ -41,7 +49,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         return item | ({"valid": features.valid} if self.context == "trim" else {})
 
 
-class PooledDataset(Dataset[dict[str, Any]]):
+class PooledDataset(Items):
     """Pooled encoder outputs [clips, width] with labels, for a head on a frozen encoder: `pooled`, `labels`."""
 
     def __init__(self, pooled: np.ndarray, labels: Sequence[int]) -> None:
@@ -95,8 +103,8 @@ class LengthBatches(Sampler[list[int]]):
         return iter(batches)
 
 
-class ShareOfBatches(Sampler[list[tuple[int, float]]]):
-    """One process's share of every batch, as indices with weights: a step of all processes together is a step on the
+class ShareOfBatches(Sampler[list[tuple[int, float, int]]]):
+    """One process's share of every batch, as (index, weight, epoch): a step of all processes together is a step on the
     whole batch, whatever their number.
 
     A batch is cut into `processes` times `steps` pieces (steps of gradient accumulation), as even as can be. A piece's
@@ -120,32 +128,36 @@ class ShareOfBatches(Sampler[list[tuple[int, float]]]):
     def __len__(self) -> int:
         return len(self.batches) * len(self.mine)
 
-    def __iter__(self) -> Iterator[list[tuple[int, float]]]:
+    def __iter__(self) -> Iterator[list[tuple[int, float, int]]]:
+        epoch = self.batches.epoch
         for batch in self.batches:
-            filler = (batch[0], 0.0)
+            filler = (batch[0], 0.0, epoch)
             longest = math.ceil(len(batch) / self.pieces)
             cut = np.array_split(batch, self.pieces)
             for number in self.mine:
                 piece = [int(index) for index in cut[number]]
                 if self.even:
-                    yield [(index, 1.0) for index in piece] + [filler] * (longest - len(piece))
+                    yield [(index, 1.0, epoch) for index in piece] + [filler] * (longest - len(piece))
                 else:
                     weight = len(piece) * self.pieces / len(batch)
-                    yield [(index, weight) for index in piece] or [filler]
+                    yield [(index, weight, epoch) for index in piece] or [filler]
 
 
 class Weighted(Dataset[dict[str, Any]]):
-    """A dataset whose items are asked for as (index, weight), which they bear as `weight`."""
+    """A dataset whose items are asked for as (index, weight, epoch); they bear their `weight`.
 
-    def __init__(self, items: Dataset[dict[str, Any]]) -> None:
+    The epoch is a part of what is asked for, since those who load batches may be processes that know of none.
+    """
+
+    def __init__(self, items: Items) -> None:
         self.items: Any = items
 
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, which: tuple[int, float]) -> dict[str, Any]:
-        index, weight = which
-        return self.items[index] | {"weight": np.float32(weight)}
+    def __getitem__(self, which: tuple[int, float, int]) -> dict[str, Any]:
+        index, weight, epoch = which
+        return self.items.in_epoch(index, epoch) | {"weight": np.float32(weight)}
 
 
 class ShareLoader(DataLoader[Any]):

@@ -11,20 +11,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from peft import PeftModel
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalPrediction
 
-from ..experiment.methods import OptimiserConfig
+from ..experiment.methods import OptimiserConfig, recipe_of
 from ..experiment.trainer import PLAIN, TrainerConfig
 from ..machine import processes
 from ..machine.devices import has_cuda
+from ..models.head_kinds import DEPTH_WEIGHTS
 from ..statistics.stats import unweighted_average_recall
+from ..store.folder import read_json
 from .allocation import RankAllocation
 from .arguments import compiled, training_arguments
-from .checkpoints import Checkpoints, Log, last_whole
-from .data import LengthBatches, ShareLoader, ShareOfBatches, Weighted, collate
+from .checkpoints import MEAN, STATE, Beside, Checkpoints, Log, last_whole
+from .data import Items, LengthBatches, ShareLoader, ShareOfBatches, Weighted, collate
+from .epochs import LastEpochs, Patience, Until
 from .moments import Moments
 
 
@@ -63,9 +67,9 @@ class LengthTrainer(Trainer):
     gradients are accumulated (see `ShareOfBatches`).
     """
 
-    def __init__(self, *args: Any, batch_size: int, **settings: Any) -> None:
+    def __init__(self, *args: Any, batch_size: int, head_rate: float | None = None, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        self.batch_size = batch_size
+        self.batch_size, self.head_rate = batch_size, head_rate
         # the weights of the pieces do what Trainer would do by counting labels
         self.model_accepts_loss_kwargs = False
 
@@ -89,6 +93,20 @@ class LengthTrainer(Trainer):
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
         """This process's share of the selection clips, in a fixed order."""
         return self._loader(eval_dataset or self.eval_dataset, None, 1, even=True)
+
+    def create_optimizer(self, *model: Any) -> Any:
+        """Trainer's own; with `head_rate` the head's parameters are groups of their own, with that learning rate."""
+        if self.optimizer is None and self.head_rate is not None:
+            trained: Any = next(iter(model), None) or self.model
+            head = {id(parameter) for name, parameter in trained.named_parameters() if _of_head(name)}
+            optimiser = super().create_optimizer(*model)
+            for group in list(optimiser.param_groups):
+                theirs = [parameter for parameter in group["params"] if id(parameter) in head]
+                group["params"] = [parameter for parameter in group["params"] if id(parameter) not in head]
+                if theirs:
+                    optimiser.add_param_group(group | {"params": theirs, "lr": self.head_rate})
+            return optimiser
+        return super().create_optimizer(*model)
 
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **rest: Any) -> Any:
         """The mean over this process's piece of a batch, times the piece's weight."""
@@ -116,8 +134,8 @@ class _OwnDraws(TrainerCallback):
 
 def fit(
     model: nn.Module,
-    train: Dataset[Any],
-    selection: Dataset[Any],
+    train: Items,
+    selection: Items | None,
     classes: int,
     optimiser: OptimiserConfig,
     learning_rate: float,
@@ -128,14 +146,17 @@ def fit(
     allocation: RankAllocation | None = None,
     trainer: TrainerConfig = PLAIN,
     moments: Moments | None = None,
+    until: int | None = None,
 ) -> Fit:
     """Train in place and leave the model with the weights of its best epoch on the selection clips.
 
     The best epoch has the highest UAR, ties broken by the lower loss; with `allocation` (AdaLoRA) only epochs that have
-    the final rank count. Checkpoints go to `folder`; a run that was interrupted continues from its last whole one.
-    Every log entry is appended to `log` as a JSON line. `moments` keeps what is trained on the way. `precision` is
-    "fp32", "bf16" or "fp16" (autocast); `trainer` adds to Trainer's arguments. To be called by all processes of a run;
-    all end with the same.
+    the final rank count. With the recipe's `average` the model is left with the mean of the last epochs' weights.
+    Checkpoints go to `folder`; a run that was interrupted continues from its last whole one. Every log entry is
+    appended to `log` as a JSON line. `moments` keeps what is trained on the way. `precision` is "fp32", "bf16" or
+    "fp16" (autocast); `trainer` adds to Trainer's arguments. To be called by all processes of a run; all end with the
+    same. Without `selection` nothing is chosen: the training ends after the epoch `until`, with the schedule of all
+    epochs, and of the outcome's scores there are none (NaN).
     """
 
     def metrics(prediction: EvalPrediction) -> dict[str, float]:
@@ -154,8 +175,15 @@ def fit(
         return {"uar": uar, "war": float((gold == predicted).mean()), "ce": loss, "score": score}
 
     folder.mkdir(parents=True, exist_ok=True)
+    recipe = recipe_of(optimiser)
+    last_epochs = LastEpochs(recipe.average, folder / "last-epochs") if recipe.average > 1 else None
+    patience = Patience(recipe.patience) if recipe.patience and selection is not None else None
+    end = None if until is None else Until(until)
+    beside = _beside(model, folder)
     has_blocks = hasattr(model, "gradient_checkpointing_enable")
-    arguments = training_arguments(optimiser, learning_rate, seed, precision, folder, trainer, has_blocks)
+    arguments = training_arguments(
+        optimiser, learning_rate, seed, precision, folder, trainer, has_blocks, chooses=selection is not None
+    )
     training = LengthTrainer(
         model=model,
         args=arguments,
@@ -165,20 +193,36 @@ def fit(
         callbacks=[
             _OwnDraws(),
             Log(log),
-            *(each for each in (allocation, moments) if each is not None),
+            *(each for each in (allocation, moments, patience, last_epochs, beside, end) if each is not None),
             Checkpoints(folder),
         ],
         batch_size=optimiser.batch_size,
+        head_rate=recipe.head_learning_rate,
     )
     training.remove_callback(PrinterCallback)
     before = _state(model)
     last = processes.on_first(lambda: last_whole(folder))
+    if last is not None and (done := _ended(last, until, patience)):
+        # nothing is left to train, only the best epoch to be loaded
+        arguments.num_train_epochs = done
     with warnings.catch_warnings(), compiled(model, trainer):
         warnings.simplefilter("ignore")
         training.train(resume_from_checkpoint=None if last is None else str(last))
+    if beside is not None:
+        beside.put_back(training.state.best_global_step or training.state.global_step)
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     history = [entry for entry in training.state.log_history if "eval_score" in entry]
+    if last_epochs is not None:
+        last_epochs.put_mean(model)
+    moved = not before or _state(model) != before
+    if selection is None:
+        nothing = float("nan")
+        last = round(training.state.epoch or 0)
+        return Fit(learning_rate, last, nothing, nothing, nothing, [], trained, moved)
     best = max(history, key=lambda entry: entry["eval_score"])
+    if last_epochs is not None:
+        scores = training.evaluate(metric_key_prefix=MEAN)
+        best = history[-1] | {f"eval_{name}": scores[f"{MEAN}_{name}"] for name in ("uar", "war", "ce")}
     return Fit(
         learning_rate=learning_rate,
         best_epoch=math.ceil(best["epoch"] - 1e-6),
@@ -189,8 +233,26 @@ def fit(
             {"epoch": e["epoch"], "uar": e["eval_uar"], "war": e["eval_war"], "loss": e["eval_ce"]} for e in history
         ],
         trained_parameters=trained,
-        moved=not before or _state(model) != before,
+        moved=moved,
     )
+
+
+def _ended(checkpoint: Path, until: int | None, patience: Patience | None) -> int | None:
+    """The epoch after which a training had ended when this checkpoint was written; None where it hadn't, or went
+    through all of its epochs.
+    """
+    state = read_json(checkpoint / STATE)
+    epoch = round(state["epoch"])
+    over = (until is not None and epoch >= until) or (patience is not None and patience.is_over(state["log_history"]))
+    return epoch if over else None
+
+
+def _beside(model: nn.Module, folder: Path) -> Beside | None:
+    """What keeps the weights of depths, where they are trained and the model is an adapter's."""
+    if not isinstance(model, PeftModel):
+        return None
+    weights = getattr(model.get_base_model(), DEPTH_WEIGHTS, None)
+    return None if weights is None or not weights.requires_grad else Beside({DEPTH_WEIGHTS: weights}, folder)
 
 
 def _state(model: nn.Module) -> dict[str, bytes]:
@@ -198,8 +260,13 @@ def _state(model: nn.Module) -> dict[str, bytes]:
     return {
         name: hashlib.sha256(parameter.detach().float().cpu().contiguous().numpy().tobytes()).digest()
         for name, parameter in model.named_parameters()
-        if parameter.requires_grad and not {"projector", "classifier"} & set(name.split("."))
+        if parameter.requires_grad and not _of_head(name)
     }
+
+
+def _of_head(name: str) -> bool:
+    """Whether a parameter is the head's, whatever lies around it."""
+    return bool({"projector", "classifier", DEPTH_WEIGHTS} & set(name.split(".")))
 
 
 def cross_entropy(logits: np.ndarray, gold: np.ndarray) -> float:

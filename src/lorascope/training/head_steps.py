@@ -26,13 +26,14 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 def fit_head(
     model: nn.Module,
     train: PooledDataset,
-    selection: PooledDataset,
+    selection: PooledDataset | None,
     classes: int,
     optimiser: OptimiserConfig,
     learning_rate: float,
     seed: int,
     precision: str,
     log: Path,
+    until: int | None = None,
 ) -> Fit:
     """Train a head in place and leave it with the weights of its best epoch on the selection clips: highest UAR, ties
     broken by the lower loss.
@@ -40,11 +41,11 @@ def fit_head(
     AdamW with linear decay to zero over all steps, no decay of biases, gradients clipped to `max_grad_norm`, batches in
     the order of `LengthBatches`: what `fit` does, in the same order and arithmetic, since a rate at which training is
     unstable would make another head of another rounding. The head must draw nothing (no dropout). Every epoch's numbers
-    go to `log` as JSON lines.
+    go to `log` as JSON lines. Without `selection` it ends after the epoch `until`, as `fit` does.
     """
     batches = LengthBatches(train.lengths, optimiser.batch_size, seed)
     inputs, labels = _tensors(train)
-    held_out, gold = _tensors(selection)
+    held_out, gold = (None, None) if selection is None else _tensors(selection)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     steps = _optimiser(model, learning_rate, optimiser.weight_decay)
     total, done = len(batches) * optimiser.epochs, 0
@@ -52,7 +53,7 @@ def fit_head(
     best: tuple[float, dict[str, Tensor]] | None = None
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w", encoding="utf-8") as lines:
-        for epoch in range(optimiser.epochs):
+        for epoch in range(until or optimiser.epochs):
             batches.set_epoch(epoch)
             losses = []
             model.train()
@@ -68,16 +69,22 @@ def fit_head(
                 losses.append(loss.detach())
                 done += 1
             model.eval()
+            told = {"step": done, "epoch": epoch + 1.0, "loss": float(torch.stack(losses).mean())}
+            if held_out is None or gold is None:
+                lines.write(json.dumps(told) + "\n")
+                continue
             with torch.no_grad(), _autocast(precision):
                 logits = model(pooled=held_out).logits.float().numpy()
             scores = _scores(logits, gold.numpy(), classes)
             history.append({"epoch": epoch + 1.0, **scores})
-            told = {"step": done, "epoch": epoch + 1.0, "loss": float(torch.stack(losses).mean())}
             lines.write(json.dumps(told | {f"eval_{name}": value for name, value in scores.items()}) + "\n")
             score = selection_score(scores["uar"], scores["loss"])
             if best is None or score > best[0]:
                 best = score, copy.deepcopy(model.state_dict())
-    assert best is not None
+    parameters = sum(part.numel() for part in trained)
+    if best is None:
+        nothing = float("nan")
+        return Fit(learning_rate, until or optimiser.epochs, nothing, nothing, nothing, [], parameters)
     model.load_state_dict(best[1])
     number = max(range(len(history)), key=lambda i: selection_score(history[i]["uar"], history[i]["loss"]))
     chosen = history[number]
@@ -88,7 +95,7 @@ def fit_head(
         war=chosen["war"],
         loss=chosen["loss"],
         history=history,
-        trained_parameters=sum(part.numel() for part in trained),
+        trained_parameters=parameters,
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -62,8 +62,8 @@ class LayerSum(nn.Module):
 
 @dataclass(frozen=True)
 class Choice:
-    """A shallow head with what decided on it: every candidate's settings and scores on the selection clips, and which
-    was taken.
+    """A shallow head with what decided on it: every candidate's settings and scores on the selection clips (`uar`,
+    `war`, `loss` of each in `scores`), and which was taken.
     """
 
     head: Shallow
@@ -71,6 +71,7 @@ class Choice:
     candidates: list[dict[str, Any]]
     chosen: int
     validation: dict[str, float]
+    scores: tuple[dict[str, float], ...] = ()
 
 
 def choose_shallow(
@@ -86,13 +87,9 @@ def choose_shallow(
     features [clips, features] for classic ones.
     """
     best: tuple[float, Shallow, tuple[int, ...] | None, int, dict[str, float]] | None = None
-    candidates = []
+    candidates, every = [], []
     for number, (depths, C) in enumerate(product(_depths(method, train[0]), method.C)):
-        inputs = at_depths(train[0], depths)
-        if isinstance(method, ClassicConfig):
-            head = fit_svc(inputs, train[1], classes, C, method.kernel)
-        else:
-            head = fit_logistic(inputs, train[1], classes, C)
+        head = _fitted(method, train, depths, C, classes)
         logits = head.logits(at_depths(selection[0], depths))
         predicted = logits.argmax(axis=1)
         scores = {
@@ -102,12 +99,57 @@ def choose_shallow(
         }
         depth = {"depth": depths[0]} if depths is not None and len(depths) == 1 else {}
         candidates.append(depth | {"C": C, "validation_uar": scores["uar"], "validation_loss": scores["loss"]})
+        every.append(scores)
         score = selection_score(scores["uar"], scores["loss"])
         if best is None or score > best[0]:
             best = (score, head, depths, number, scores)
     assert best is not None
     _, head, depths, chosen, scores = best
-    return Choice(head, depths, candidates, chosen, scores)
+    return Choice(head, depths, candidates, chosen, scores, tuple(every))
+
+
+def choose_by_inner_folds(
+    method: FrozenConfig | ClassicConfig,
+    whole: tuple[np.ndarray, np.ndarray],
+    held: Sequence[np.ndarray],
+    classes: int,
+) -> Choice:
+    """As `choose_shallow`, without selection clips: every candidate's scores are means over inner folds, each of which
+    holds out the clips of a mask [clips]; the best is fitted on the `whole` training part.
+    """
+    found = [
+        choose_shallow(method, *(tuple(part[mask] for part in whole) for mask in (~out, out)), classes)  # pyright: ignore[reportArgumentType]
+        for out in held
+    ]
+    scores = tuple(
+        {name: float(np.mean([one[name] for one in same])) for name in ("uar", "war", "loss")}
+        for same in zip(*(choice.scores for choice in found), strict=True)
+    )
+    candidates = [
+        candidate | {"validation_uar": own["uar"], "validation_loss": own["loss"]}
+        for candidate, own in zip(found[0].candidates, scores, strict=True)
+    ]
+    best = max(range(len(scores)), key=lambda number: selection_score(scores[number]["uar"], scores[number]["loss"]))
+    depths, C = list(product(_depths(method, whole[0]), method.C))[best]
+    return Choice(_fitted(method, whole, depths, C, classes), depths, candidates, best, scores[best], scores)
+
+
+def _fitted(
+    method: FrozenConfig | ClassicConfig,
+    train: tuple[np.ndarray, np.ndarray],
+    depths: tuple[int, ...] | None,
+    C: float,
+    classes: int,
+) -> Shallow:
+    inputs = at_depths(train[0], depths)
+    if isinstance(method, ClassicConfig):
+        return fit_svc(inputs, train[1], classes, C, method.kernel)
+    return fit_logistic(inputs, train[1], classes, C)
+
+
+def masks_of(ids: Sequence[str], held: Sequence[Sequence[str]]) -> list[np.ndarray]:
+    """What inner folds hold out of the clips `ids`, as masks [clips]."""
+    return [np.isin(ids, list(out)) for out in held]
 
 
 def _depths(method: FrozenConfig | ClassicConfig, inputs: np.ndarray) -> list[tuple[int, ...] | None]:
@@ -137,11 +179,15 @@ def fit_at_once(
     say(f"{cell.label}, {cell.where}")
     assert isinstance(cell.method, (FrozenConfig, ClassicConfig))
     fixed, labels = inputs.fixed(cell), labels_for(cell, inputs)
-    train, held_out = (
-        (np.stack([fixed[clip] for clip in ids]), np.array([labels[clip] for clip in ids]))
-        for ids in (cell.fold.train, selection)
-    )
-    choice = choose_shallow(cell.method, train, held_out, len(cell.classes))
+
+    def part(ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        return np.stack([fixed[clip] for clip in ids]), np.array([labels[clip] for clip in ids])
+
+    fold, count = cell.fold, len(cell.classes)
+    if fold.inner:
+        choice = choose_by_inner_folds(cell.method, part(fold.train), masks_of(fold.train, fold.inner), count)
+    else:
+        choice = choose_shallow(cell.method, part(fold.train), part(selection), count)
     chosen = choice.candidates[choice.chosen]
     write_text(folder / "train.log", "".join(json.dumps(candidate) + "\n" for candidate in choice.candidates))
     features = {"features": versions_of(cell.method.features)} if isinstance(cell.method, ClassicConfig) else {}
@@ -160,7 +206,7 @@ def head_record(cell: Cell, backbone: str, fingerprint: str) -> dict[str, Any]:
     """What is noted beside a head: what is noted beside every adapter, and which head it is."""
     record = Record(cell.kind, cell.classes, cell.context, backbone, fingerprint, __version__)
     method = cell.method
-    return asdict(record) | {"head": method.head if isinstance(method, FrozenConfig) else method.kind}
+    return record.told() | {"head": method.head if isinstance(method, FrozenConfig) else method.kind}
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..experiment.analyses import AnalysisUnit
-from ..experiment.methods import ClassicConfig, FrozenConfig, OptimiserConfig
+from ..experiment.methods import ClassicConfig, FrozenConfig, OptimiserConfig, candidates_of
 from ..experiment.planning import Cell
+from ..experiment.search import epochs_of
 from ..sound.features import WINDOW
 from .journal import State, SweepFolder
 from .shapes import encoder_flops, encoder_shape, mean_frames
@@ -101,7 +102,15 @@ def cell_flops(cell: Cell, frames: float, clips: int, first: bool = True) -> flo
     assert isinstance(method, OptimiserConfig)
     train, selection, test = len(cell.fold.train), len(cell.fold.validation or cell.fold.test), len(cell.fold.test)
     step = 3 if cell.kind == "full" else 2
-    return one * (len(method.learning_rate) * method.epochs * (step * train + selection) + test)
+    if cell.fold.inner:
+        # every inner fold trains on all but its own part, and each part is tested once an epoch; then one fit on all
+        rates, parts = len(method.learning_rate), len(cell.fold.inner)
+        return one * (method.epochs * train * (rates * (step * (parts - 1) + 1) + step) + test)
+    search = getattr(method, "search", None)
+    epochs = len(method.learning_rate) * method.epochs
+    if search is not None:
+        epochs = epochs_of(len(candidates_of(method)), method.epochs)  # pyright: ignore[reportArgumentType]
+    return one * (epochs * (step * train + selection) + test)
 
 
 def analysis_flops(unit: AnalysisUnit, frames: float) -> float | None:

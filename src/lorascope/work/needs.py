@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..corpora import Corpus
 from ..errors import LorascopeError
 from ..experiment.analyses import AnalysisUnit
 from ..experiment.config import Experiment
-from ..experiment.methods import LORA_KINDS, FrozenConfig, OptimiserConfig
+from ..experiment.methods import LORA_KINDS, FrozenConfig, OptimiserConfig, candidates_of
 from ..experiment.planning import Cell
 from ..sound.features import FRAMES_PER_SECOND
 from ..store.cache import cache_folder
@@ -37,7 +38,9 @@ def check_shape(experiment: Experiment, shape: Shape | None) -> None:
                 raise LorascopeError(
                     f"methods.{name}.layers: no layer {layer}; the encoder's are 0 to {shape.blocks - 1}"
                 )
-        rank = getattr(method, "initial_rank", None) or getattr(method, "rank", None) or 0
+        search = getattr(method, "search", None)
+        ranks = search.rank if search is not None and search.rank else ()
+        rank = max((getattr(method, "initial_rank", None) or getattr(method, "rank", None) or 0, *ranks))
         if rank > smaller:
             raise LorascopeError(
                 f"methods.{name}.rank: {rank} is above {smaller}, the smaller side of its matrices; give a lower one"
@@ -89,6 +92,9 @@ def trained_parameters(cell: Cell, shape: Shape) -> float:
     """How many parameters a cell trains, about."""
     head = shape.width * cell.projection
     method = cell.method
+    if getattr(method, "search", None) is not None:
+        candidates = candidates_of(method)  # pyright: ignore[reportArgumentType]
+        return max(trained_parameters(replace(cell, method=one), shape) for one in candidates)  # pyright: ignore[reportArgumentType]
     if cell.kind == "full":
         return parameters(shape) + head
     rank = getattr(method, "initial_rank", None) or getattr(method, "rank", None)

@@ -83,7 +83,7 @@ def of_run(run: Path, keep: Keep, say: Say) -> Iterator[Prunable]:
         if keep.auto and not cell.fold.validation:
             raise LorascopeError(
                 f"--keep auto: fold {cell.fold.name} has no validation speakers to choose on (folds.selection: "
-                "test_fold); give a share or a number"
+                f"{cell.fold.selection}); give a share or a number"
             )
     inputs, backbone = open_inputs(experiment, corpus, cells, say)
     for cell in cells:

@@ -46,7 +46,7 @@ class FrameLens:
     Costs no forward beyond the pass; keeps clips x depths x frames x classes float32.
     """
 
-    needs = frozenset({"head"})
+    needs = frozenset({"head", "depth"})
     keys: ClassVar = {"frame_profile": ("model", "depth", "bin"), "frame_focus": ("model", "depth")}
 
     def __init__(self, study: Study) -> None:

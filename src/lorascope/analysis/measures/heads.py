@@ -32,8 +32,9 @@ class Heads:
     `compute` gives `heads`: model (frozen, trained, difference: trained less frozen, paired by clip), layer, head,
     ratio, gold (logits), 95 % intervals and what they speak of; null: gold with labels shuffled within speakers (mean
     and central 95 % of 200 draws). And `head_logits`: the contribution to each class' logit. Where LayerNorms lie on
-    the stream (base models on waveforms) later ones rescale every part, so there is no direct contribution: NaN, with
-    a note; a model without a trained head has ratios alone.
+    the stream (base models on waveforms) later ones rescale every part, and where the model's head reads all depths a
+    part counts in each, so there is no direct contribution: NaN, with a note; a model without a trained head has ratios
+    alone.
 
     Costs two forwards a batch for each model.
     """
@@ -59,7 +60,7 @@ class Heads:
     def replay(self, replay: Replay) -> None:
         """Take every block's heads apart."""
         batch, final = replay.batch, replay.resid_pre[-1]
-        has_logits = not self._study.post_norm and replay.model not in self._study.headless
+        has_logits = self._indirect is None and replay.model not in self._study.headless
         for layer, stream in enumerate(replay.resid_pre[:-1]):
             size = stream.norm(dim=-1).clamp_min(1e-6)
             *outputs, _ = replay.heads(layer, stream)
@@ -69,6 +70,15 @@ class Heads:
                 self._ratios.setdefault(key, PerClip(self._study)).put(batch, batch.mean(ratio, valid=True))
                 if has_logits:
                     self._direct.setdefault(key, PerClip(self._study)).put(batch, replay.direct(output, final))
+
+    @property
+    def _indirect(self) -> str | None:
+        """Why no head has a direct contribution; None where they have one."""
+        if self._study.post_norm:
+            return "LayerNorms lie on the stream: there is no direct contribution"
+        if self._study.reads_depths:
+            return "the model's head reads all depths: there is no direct contribution"
+        return None
 
     def compute(self) -> dict[str, pd.DataFrame]:
         """The tables `heads` and `head_logits`."""
@@ -97,7 +107,7 @@ class Heads:
         speakers = study.clips["speaker"].to_numpy()
         shuffled = shuffled_labels(study.labels, speakers, DRAWS, study.seed)
         about = {"interval_of": left_out.of, "clips": len(study.labels)}
-        why = "LayerNorms lie on the stream: there is no direct contribution" if study.post_norm else "no trained head"
+        why = self._indirect or "no trained head"
         for key, ratio in ratios.items():
             low, high = left_out.interval(float(ratio.mean()), left_out.mean(ratio))
             row = dict(zip(("model", "layer", "head"), key, strict=True)) | about

@@ -50,7 +50,7 @@ class Lens:
     Models without a trained head (`Study.headless`) are left out.
     """
 
-    needs = frozenset({"head"})
+    needs = frozenset({"head", "depth"})
 
     def __init__(self, study: Study) -> None:
         self._study = study
@@ -88,13 +88,15 @@ class Lens:
             if self._study.depth_weights is not None:
                 own = "normed" if layer == layers and self._study.sums_normed else "plain"
                 self._pooled["alone", layer] = self._pooled[own, layer]
-                self._pooled["normed", layer] = self._sum_to(layer)
+                self._pooled["normed", layer] = self._sum_to(layer, part.model)
 
-    def _sum_to(self, last: int) -> Tensor:
-        """The weighted mean of the depths up to one."""
-        assert self._study.depth_weights is not None
+    def _sum_to(self, last: int, model: str) -> Tensor:
+        """The mean of the depths up to one, weighted as the model's own head weighs them."""
+        own = self._study.frozen_depth_weights if model == "frozen" else None
+        every = self._study.depth_weights if own is None else own
+        assert every is not None
         depths = [self._pooled["alone", depth] for depth in range(last + 1)]
-        weights = torch.as_tensor(self._study.depth_weights[: last + 1]).to(depths[0])
+        weights = torch.as_tensor(every[: last + 1]).to(depths[0])
         return (weights[:, None, None] * torch.stack(depths)).sum(dim=0) / weights.sum()
 
     def _ask(self, part: Part) -> None:

@@ -14,22 +14,26 @@ import pandas as pd
 from ...errors import LorascopeError
 from ..corpus import UNKNOWN_SPEAKER, Corpus
 from .dealing import Choices, Parts, groups_of, speakers_are_classes
+from .inner import inner_parts
 from .official import cross_corpus, official_split
 from .protocols import leave_one_group_out, leave_one_session_out, leave_one_speaker_out, speaker_groups
 
 TEST_FOLD_LEAK = "the best epoch was chosen on the test fold (selection: test_fold), as the released code does"
 
 #: On what the best epoch is chosen.
-SELECTIONS = ("validation_speaker", "test_fold")
+SELECTIONS = ("validation_speaker", "test_fold", "inner_folds")
+#: Inner folds of `inner_folds` unless a number is given.
+INNER = 4
 
 
 @dataclass(frozen=True)
 class Fold:
     """One split of a corpus by whole speakers; `train`, `validation`, `test` are clip ids.
 
-    `removed_speakers` are in no part. `selection` says on what the best epoch is chosen:
-    "validation_speaker" or "test_fold". `optimistic` gives the reasons why results of this fold are too good
-    to be true; empty for honest folds. `group_by` names the column whose groups are whole, too.
+    `removed_speakers` are in no part. `selection` says on what the best epoch is chosen: "validation_speaker",
+    "test_fold" or "inner_folds", of which `inner` has the training clips that each holds out. `optimistic` gives the
+    reasons why results of this fold are too good to be true; empty for honest folds. `group_by` names the column whose
+    groups are whole, too.
     """
 
     name: str
@@ -44,6 +48,7 @@ class Fold:
     optimistic: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     group_by: str | None = None
+    inner: tuple[tuple[str, ...], ...] = ()
 
 
 #: Every protocol by name.
@@ -65,15 +70,17 @@ def make_folds(
     groups: int | None = None,
     test_splits: Sequence[str] = (),
     group_by: str | None = None,
+    inner: int | None = None,
 ) -> list[Fold]:
     """The folds of a protocol: `leave_one_speaker_out`, `leave_one_session_out`, `leave_one_group_out` (by the column
     `group_by`), `speaker_groups` (into `groups`), `official_split` (of `test_splits`) or, for two joined corpora,
     `cross_corpus`. In the last three, too, what has the same in the column `group_by` stays together.
 
     With `selection="validation_speaker"` other whole speakers are held out for choosing the best epoch, as each
-    protocol says. With `"test_fold"` nobody is, and the test fold itself chooses: optimistic. Raises `LorascopeError`
-    where there are too few speakers, the training part lacks a class, or a speaker or group would be in two parts. Only
-    of the task speaker are speakers in all parts, and groups alone kept apart.
+    protocol says. With `"test_fold"` nobody is, and the test fold itself chooses: optimistic. With `"inner_folds"`
+    nobody is either, and the training speakers choose, each held out once in one of `inner` inner folds (4). Raises
+    `LorascopeError` where there are too few speakers, the training part lacks a class, or a speaker or group would be
+    in two parts. Only of the task speaker are speakers in all parts, and groups alone kept apart.
     """
     deal = PROTOCOLS.get(protocol)
     if deal is None:
@@ -91,10 +98,13 @@ def make_folds(
             "must not be on both sides with folds.group_by"
         )
     choices = Choices(selection == "validation_speaker", seed, groups, tuple(test_splits), group_by)
-    return [_fold(corpus, parts, selection, whole) for parts in deal(corpus, choices)]
+    inner = (inner or INNER) if selection == "inner_folds" else None
+    return [_fold(corpus, parts, selection, whole, inner, seed) for parts in deal(corpus, choices)]
 
 
-def _fold(corpus: Corpus, parts: Parts, selection: str, group_by: str | None) -> Fold:
+def _fold(
+    corpus: Corpus, parts: Parts, selection: str, group_by: str | None, inner: int | None = None, seed: int = 42
+) -> Fold:
     def speakers_of(ids: Sequence[str]) -> tuple[str, ...]:
         return tuple(sorted(corpus.clips.loc[list(ids), "speaker"].unique()))
 
@@ -112,6 +122,7 @@ def _fold(corpus: Corpus, parts: Parts, selection: str, group_by: str | None) ->
         optimistic=(*corpus.optimistic, *((TEST_FOLD_LEAK,) if selection == "test_fold" else ())),
         notes=parts.notes,
         group_by=group_by,
+        inner=() if inner is None else inner_parts(corpus, parts, inner, seed, group_by),
     )
     check_fold(fold, corpus)
     return fold

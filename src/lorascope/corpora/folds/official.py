@@ -62,9 +62,7 @@ def official_split(corpus: Corpus, choices: Choices) -> list[Parts]:
         train, official, told = _hold_out(corpus, train, choices)
         notes += told
     elif not choices.validate:
-        notes.append(
-            f"the corpus' own validation part ({int(official.sum())} clips) is not used (selection: test_fold)"
-        )
+        notes.append(f"the corpus' own validation part ({int(official.sum())} clips) is not used (folds.selection)")
     validation = official if choices.validate else official & False
     index, parts = corpus.clips.index, []
     for name in tests:

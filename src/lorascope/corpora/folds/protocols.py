@@ -107,7 +107,7 @@ def speaker_groups(corpus: Corpus, choices: Choices) -> list[Parts]:
             f"folds.groups: {corpus.name} has {len(units)} {what}, too few for {choices.groups} groups; give fewer "
             "groups"
         )
-    groups = _even(corpus, keys, units, choices.groups, choices.seed)
+    groups = deal_evenly(corpus.clips, keys, units, choices.groups, choices.seed)
     notes = unknown_note(corpus)
     if column != "speaker":
         notes = [*groupless_note(corpus, keys, column), *parted_sessions_note(corpus, column), *notes]
@@ -124,12 +124,14 @@ def _alone(keys: pd.Series) -> list[list[str]]:
     return [[key] for key in sorted(keys.dropna().unique())]
 
 
-def _even(corpus: Corpus, keys: pd.Series, units: Sequence[Sequence[str]], count: int, seed: int) -> list[list[str]]:
-    """Deal units of `keys` (each clip's speaker or group) into groups, about the largest first, each to the group that
-    it makes least uneven in clips and in clips of each class.
+def deal_evenly(
+    clips: pd.DataFrame, keys: pd.Series, units: Sequence[Sequence[str]], count: int, seed: int
+) -> list[list[str]]:
+    """Deal units of `keys` (each of the `clips`' speaker or group) into groups, about the largest first, each to the
+    group that it makes least uneven in clips and in clips of each class.
     """
     random = np.random.default_rng(seed)
-    table = pd.crosstab(keys, corpus.clips["emotion"])
+    table = pd.crosstab(keys, clips["emotion"])
     table["all"] = table.sum(axis=1)
     # squares of shares of each column: dealing to the smallest sum of squares evens all columns at once
     shares = [(table.loc[list(unit)].sum() / table.sum()).to_numpy() for unit in units]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,10 @@ from ...experiment import methods
 from ...sound.features import FRAMES_PER_SECOND, FeatureSettings, WaveformSettings
 from ...store.modes import as_umask_says
 from ..classifier import Head, SpeechClassifier
+from ..head_kinds import DEPTH_WEIGHTS, kind_of, read_depths
 from ..weights.backbone import UNUSED, Backbone, load_backbone
 from .conversion import is_converted, plain
-from .folder import attach
+from .folder import attach, load_adapter
 from .reading import HEAD
 from .record import RECORD, Record, save_adapter
 
@@ -44,7 +44,10 @@ def adapt(model: SpeechClassifier, method: methods.Method, seed: int) -> PeftMod
     check_fits(method, model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _wrap(model, _peft_config(model, method))
+        peft = _wrap(model, _peft_config(model, method))
+    if kind_of(model) == "layer_sum":
+        model.layer_weights.requires_grad_(True)
+    return peft
 
 
 def check_fits(method: methods.Method, model: SpeechClassifier) -> None:
@@ -107,10 +110,11 @@ def _peft_config(model: SpeechClassifier, method: Any) -> LoraConfig | IA3Config
 def _release(model: SpeechClassifier, biases_only: bool) -> SpeechClassifier:
     """Let the encoder's own parameters and the head be trained, or only its biases and the head."""
     fixed = ("feature_extractor.", "embed_positions.")
+    head = (*HEAD, DEPTH_WEIGHTS) if kind_of(model) == "layer_sum" else HEAD
     for name, parameter in model.named_parameters():
         inner = name.removeprefix(f"{model.trunk}.")
-        moves = not inner.startswith(fixed) and not inner.endswith(UNUSED) and inner.split(".")[0] != "layer_weights"
-        parameter.requires_grad_(moves and (not biases_only or name.endswith("bias") or inner.split(".")[0] in HEAD))
+        moves = not inner.startswith(fixed) and not inner.endswith(UNUSED) and (inner != DEPTH_WEIGHTS or inner in head)
+        parameter.requires_grad_(moves and (not biases_only or name.endswith("bias") or inner.split(".")[0] in head))
     return model
 
 
@@ -162,9 +166,12 @@ def save_trained(
         config: Any = model.peft_config["default"]
         tensors = {name: tensor.detach().cpu() for name, tensor in get_peft_model_state_dict(model).items()}
         if is_converted(config):
-            fresh = load().model
+            fresh = read_depths(load().model, record.head)
             converted = plain(config, tensors, fresh.state_dict())
             assert converted is not None
+            depths: Any = model.get_base_model()
+            if record.head == "layer_sum":
+                fresh.layer_weights = depths.layer_weights
             model = attach(fresh, *converted)
         save_adapter(model.eval(), folder, record)
         return
@@ -181,16 +188,18 @@ def save_trained(
         )
     )
     extractor.save_pretrained(str(folder))
-    (folder / RECORD).write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
+    (folder / RECORD).write_text(json.dumps(record.told(), indent=2) + "\n", encoding="utf-8")
     as_umask_says(folder)
 
 
-def load_trained(backbone: Backbone, folder: Path, kind: str) -> PeftModel | SpeechClassifier:
+def load_trained(backbone: Backbone, folder: Path, kind: str, head: str = "last") -> Any:
     """What `save_trained` wrote, in eval mode; `backbone` may be changed, or left unused where the
-    folder holds a whole model.
+    folder holds a whole model. `head` is what the model's head reads.
     """
     if kind in methods.WHOLE:
         return load_backbone(str(folder)).model
+    if head != "last":
+        return load_adapter(backbone, folder)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return PeftModel.from_pretrained(backbone.model, str(folder)).eval()

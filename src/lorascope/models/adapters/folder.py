@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ...errors import LorascopeError
 from ..classifier import SpeechClassifier
+from ..head_kinds import kind_of, read_depths
 from ..weights.backbone import Backbone
 from .conversion import PREFIX, plain
 from .frozen_head import load_frozen_head
@@ -82,8 +83,10 @@ def load_adapter(backbone: Backbone, folder: Path, saved: Saved | None = None) -
     adapter belongs to another backbone, has another number of classes, or neither of the two has a trained head.
     """
     config, tensors, _, biases = saved or read_adapter(folder)
-    check_record(backbone, folder)
+    record = check_record(backbone, folder)
     model = backbone.model
+    if record is not None and record.head != kind_of(model):
+        read_depths(model, record.head)
     check_head(backbone, head_tensors(tensors), folder)
     try:
         converted = plain(config, tensors, model.state_dict(), folder)
@@ -116,14 +119,15 @@ def place(
     return TunedModel(peft, changed).eval()
 
 
-def check_record(backbone: Backbone, folder: Path) -> None:
-    """Raise `LorascopeError` where lorascope noted another backbone beside the adapter."""
+def check_record(backbone: Backbone, folder: Path) -> Record | None:
+    """What lorascope noted beside the adapter. Raises `LorascopeError` where it is another backbone."""
     record = read_record(folder)
     if record is not None and record.fingerprint != backbone.fingerprint:
         raise LorascopeError(
             f"adapter {folder}: made for {record.backbone}, not for {backbone.name} (the encoders' weights differ); "
             "give its own backbone with --backbone"
         )
+    return record
 
 
 def check_head(backbone: Backbone, head: Mapping[str, Tensor], folder: Path) -> None:

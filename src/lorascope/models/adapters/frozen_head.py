@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from peft import PeftType
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ...errors import LorascopeError
@@ -17,13 +19,16 @@ from .record import read_record
 OF_HEAD = (*HEAD, "layer_weights")
 
 
-def load_frozen_head(folder: Path, backbone: Backbone) -> dict[str, Tensor]:
-    """The trained head of a frozen baseline, from a PEFT folder or one that `save_pretrained` wrote.
+def load_frozen_head(folder: Path, backbone: Backbone, head: str = "last") -> dict[str, Tensor]:
+    """The trained head of a frozen baseline, from a PEFT folder or one that `save_pretrained` wrote; that of `head:
+    layer_sum` from a cell's folder.
 
     Raises `LorascopeError` where the folder's encoder is not the backbone's, or it adapts anything.
     """
     if not folder.is_dir():
         raise LorascopeError(f"frozen {folder}: no such folder; give a PEFT folder, or one that save_pretrained wrote")
+    if head == "layer_sum":
+        return _summing_head(folder)
     if (folder / "head.safetensors").is_file():
         raise LorascopeError(
             f"frozen {folder}: not the paper's head on the last layer, which the lens needs; give the "
@@ -66,6 +71,15 @@ def load_frozen_head(folder: Path, backbone: Backbone) -> dict[str, Tensor]:
             f"{_shapes({k: v.shape for k, v in head.items()})}"
         )
     return head
+
+
+def _summing_head(folder: Path) -> dict[str, Tensor]:
+    """The head of a cell that sums over the frozen encoder's depths, in the stock names."""
+    try:
+        tensors = load_file(folder / "head.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise LorascopeError(f"frozen {folder}: cannot be read ({error}); train the cell again") from error
+    return {name.removeprefix("head."): tensor for name, tensor in tensors.items()}
 
 
 def _shapes(shapes: Mapping[str, Any]) -> str:

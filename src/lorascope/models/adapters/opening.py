@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ...errors import LorascopeError
 from ..classifier import SpeechClassifier
 from ..families.known import parts_of
+from ..head_kinds import DEPTH_WEIGHTS
 from ..weights.backbone import UNUSED, Backbone, load_backbone
 from .conversion import is_converted, moves_base
 from .folder import check_factors, check_record, load_adapter, place
@@ -122,10 +123,8 @@ def _open_with_head(backbone: Backbone, source: Source) -> Adapted:
     lacking = [part for part in HEAD if f"{part}.weight" not in source.head]
     if lacking:
         notes.append(f"The {' and '.join(lacking)} {'are' if len(lacking) > 1 else 'is'} the backbone folder's own.")
-    if source.biases:
-        notes.append(
-            f"{len(source.biases)} of the encoder's biases were trained too; they are part of the trained model."
-        )
+    if biases := set(source.biases) - {DEPTH_WEIGHTS}:
+        notes.append(f"{len(biases)} of the encoder's biases were trained too; they are part of the trained model.")
     saved = Saved(source.config, source.tensors or {}, source.raw, source.biases)
     return Adapted(load_adapter(backbone, folder, saved), True, tuple(notes))
 

@@ -22,6 +22,7 @@ from ...errors import LorascopeError
 from ...statistics.directions import Directions, balanced, directions, first, largest
 from ...store.files import read_json
 from ..families.known import parts_of
+from ..head_kinds import DEPTH_WEIGHTS
 from ..interventions import Intervention, Key, cut
 from .conversion import PREFIX, is_converted
 from .foreign import ModuleNames, explicit_lora
@@ -162,12 +163,14 @@ def write_pruned(
 def _refuse_more(source: Source, adapted: Adapted) -> None:
     """What PEFT would load another model from."""
     beyond = source.whole is not None and (
-        any("vectors changed" in note for note in adapted.notes) or "layer_weights" in source.head
+        any("vectors changed" in note for note in adapted.notes) or DEPTH_WEIGHTS in source.head
     )
     if source.biases or beyond:
+        what = "vectors beside the factors" if beyond else "biases"
+        if DEPTH_WEIGHTS in source.biases:
+            what = "weights of depths"
         raise LorascopeError(
-            f"adapter {source.folder}: {'biases' if source.biases else 'vectors beside the factors'} were trained too, "
-            "which a pruned LoRA cannot hold; leave it whole"
+            f"adapter {source.folder}: {what} were trained too, which a pruned LoRA cannot hold; leave it whole"
         )
 
 

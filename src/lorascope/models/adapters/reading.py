@@ -14,9 +14,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ...errors import LorascopeError
+from ..head_kinds import DEPTH_WEIGHTS
 from ..weights.checkpoints import load_plain
 from .record import RECORD
-from .saved_forms import as_peft_saves, check_whole
+from .saved_forms import PREFIX, as_peft_saves, check_whole
 
 #: The stock classification head's two layers.
 HEAD = ("projector", "classifier")
@@ -44,8 +45,8 @@ NAMED = 4
 class Saved(NamedTuple):
     """Configuration and tensors of a PEFT folder, named as PEFT saves them; `raw` where the file has other names.
 
-    `biases` are the encoder's own biases where they were trained beside the adapter (`bias="all"`, `"lora_only"`), by
-    their name in the model.
+    `biases` are the model's own parameters that were trained beside the adapter, by their name there: the encoder's
+    biases (`bias="all"`, `"lora_only"`), and what the head weighs depths with.
     """
 
     config: PeftConfig
@@ -87,8 +88,9 @@ def read_adapter(folder: Path) -> Saved:
         check_whole(named)
     except LorascopeError as error:
         raise LorascopeError(f"adapter {folder}: {error}") from error
+    depths = {DEPTH_WEIGHTS: named.pop(f"{PREFIX}{DEPTH_WEIGHTS}")} if f"{PREFIX}{DEPTH_WEIGHTS}" in named else {}
     kept, biases = _without_biases(config, named)
-    return Saved(config, kept, raw, biases)
+    return Saved(config, kept, raw, biases | depths)
 
 
 def head_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -156,7 +158,7 @@ def _without_biases(config: Any, tensors: Mapping[str, Tensor]) -> tuple[dict[st
     # the head's own come twice: as saved modules, and as biases of the wrapper around them
     twice = {name for name in tensors if name.endswith(".bias") and (".original_module." in name or _of_wrapper(name))}
     config.bias = "none"
-    own = {name.removeprefix("base_model.model.").replace(".base_layer.", "."): t for name, t in biases.items()}
+    own = {name.removeprefix(PREFIX).replace(".base_layer.", "."): t for name, t in biases.items()}
     return {name: t for name, t in tensors.items() if name not in biases and name not in twice}, own
 
 

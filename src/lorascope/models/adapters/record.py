@@ -8,18 +8,24 @@ import json
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from peft import PeftModel
+from safetensors.torch import load_file, save_file
 
 from ...errors import LorascopeError
 from ...store.modes import as_umask_says
+from ..head_kinds import DEPTH_WEIGHTS
+from .saved_forms import PREFIX
 
 RECORD = "lorascope.json"
 
 
 @dataclass(frozen=True)
 class Record:
-    """What lorascope notes beside an adapter: its method, classes in the order of the logits, context, backbone."""
+    """What lorascope notes beside an adapter: its method, classes in the order of the logits, context, backbone, and
+    what of the encoder its head reads.
+    """
 
     method: str
     classes: tuple[str, ...]
@@ -27,13 +33,27 @@ class Record:
     backbone: str
     fingerprint: str
     lorascope: str
+    head: str = "last"
+
+    def told(self) -> dict[str, Any]:
+        """The record as plain data; of the paper's head there is no word, since the key came later."""
+        told = asdict(self)
+        if self.head == "last":
+            del told["head"]
+        return told
 
 
 def save_adapter(peft: PeftModel, folder: Path, record: Record) -> None:
-    """Write a PEFT folder (adapter_config.json, adapter_model.safetensors) and the record beside it."""
+    """Write a PEFT folder (adapter_config.json, adapter_model.safetensors) and the record beside it. What a head weighs
+    depths with is among the tensors, under its name in the model, where PEFT loads it.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         peft.save_pretrained(str(folder))
+    if record.head == "layer_sum":
+        file = folder / "adapter_model.safetensors"
+        weights = peft.get_base_model().layer_weights.detach().cpu()
+        save_file(load_file(file) | {f"{PREFIX}{DEPTH_WEIGHTS}": weights}, file, metadata={"format": "pt"})
     # PEFT notes the class that it wrapped; others have the stock one
     config = folder / "adapter_config.json"
     stock = {
@@ -44,7 +64,7 @@ def save_adapter(peft: PeftModel, folder: Path, record: Record) -> None:
     config.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").unlink(missing_ok=True)
     as_umask_says(folder)
-    (folder / RECORD).write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
+    (folder / RECORD).write_text(json.dumps(record.told(), indent=2) + "\n", encoding="utf-8")
 
 
 def read_record(folder: Path) -> Record | None:

@@ -12,6 +12,7 @@ from ...analysis.along import KEYS, directions_to
 from ...analysis.analyse import Analysis, analyse, open_adapter
 from ...experiment.analyses import AnalysisUnit
 from ...experiment.config import AnalysisConfig
+from ...experiment.methods import recipe_of
 from ...experiment.planning import Cell
 from ...models.adapters.folder import load_frozen_head
 from ...models.families.known import parts_of
@@ -41,10 +42,10 @@ def compute_analysis(
 
     say(f"{unit.words}: {len(sample)} clips, {', '.join(unit.config.measures)}")
     built = folder.analyses.begin(name)
-    model = adapted(unit.main, unit.epoch)
+    model, head = adapted(unit.main, unit.epoch), recipe_of(unit.main.method).head
     analysis = analyse(
         model=model,
-        frozen_head=load_frozen_head(adapter(unit.frozen), backbone) if unit.frozen else None,
+        frozen_head=load_frozen_head(adapter(unit.frozen), backbone, head) if unit.frozen else None,
         clips=with_acoustics(sample, unit.config, inputs.clips, inputs.samples),
         features=inputs.clips,
         classes=unit.main.classes,

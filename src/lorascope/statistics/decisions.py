@@ -50,7 +50,7 @@ def least_difference(sd: float, folds: int, test_over_train: float, tests: int =
     upper = critical + 2.0
     while lacking(upper) < 0:
         upper *= 1.5
-    return error * float(optimize.brentq(lacking, 0.0, upper))
+    return error * float(optimize.root_scalar(lacking, bracket=(0.0, upper)).root)
 
 
 def ordered(values: np.ndarray) -> float:

@@ -257,6 +257,7 @@ def _setting(runs: Sequence[_Run]) -> Setting:
         scores=_scores(found, {name: settings for run in runs for name, settings in run.methods.items()}),
         measures=tuple(measures),
         created=min(str(run.manifest.get("created", "")) for run in runs),
+        synthetic=any(run.finished.synthetic for run in runs),
         marks=tuple(dict.fromkeys(mark for run in runs for mark in run.finished.marks)),
         notes=tuple(_notes(first)),
     )

@@ -53,7 +53,8 @@ class Setting:
 
     `test_over_train` is n_test / n_train of its folds. `scores` has a row a trained cell: name, fold, seed, kind, head
     (of frozen encoders), control, uar, validation_uar, validation_loss. `main` names the method whose adapters these
-    are. `created` is when the oldest of its results came (ISO 8601). `measures` are those that were taken. `notes` say
+    are. `created` is when the oldest of its results came (ISO 8601). `synthetic` says that a machine made the speech,
+    `marks` what must stand wherever a number is shown. `measures` are those that were taken. `notes` say
     what else is to be known of it. `memo` keeps what all units share.
     """
 
@@ -69,6 +70,7 @@ class Setting:
     scores: pd.DataFrame = field(default_factory=pd.DataFrame)
     measures: tuple[str, ...] = ()
     created: str = ""
+    synthetic: bool = False
     marks: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     memo: dict[Any, Any] = field(default_factory=dict)

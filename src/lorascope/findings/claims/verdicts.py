@@ -4,7 +4,7 @@ one verdict over all settings (docs/claims.md).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,44 +31,79 @@ OVERALL += ["paper", "dated", "exploratory"]
 
 
 def decided(statements: Sequence[Statement], settings: Sequence[Setting]) -> pd.DataFrame:
-    """Every part of every statement in every variant and setting, with the statement's verdict there: `COLUMNS`."""
+    """Every part of every statement in every setting and variant, with the statement's verdict there: `COLUMNS`."""
     rows = [row for setting in settings for row in _of_setting(statements, setting)]
+    order = {statement.name: place for place, statement in enumerate(statements)}
+    rows.sort(key=lambda row: order[row["statement"]])
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def numbers(statement: Statement, setting: Setting, variant: str) -> pd.DataFrame:
-    """Each part's number of each adapter: part (its place), fold, seed, value. Raises `Lacking` where one cannot be
-    had, or no adapter has any.
+    """Each part's number of each adapter: statement, part (its place), fold, seed, value. Raises `Lacking` where one
+    cannot be had, or no adapter has any.
     """
-    rows = [
-        (place, unit.fold, unit.seed, part.statistic(setting, unit, variant))
-        for place, part in enumerate(statement.parts)
-        for unit in setting.units
-    ]
-    table = pd.DataFrame(rows, columns=["part", "fold", "seed", "value"])
-    if table.groupby("part")["value"].count().min() == 0:
+    units = setting.units
+    values = np.array([[part.statistic(setting, unit, variant) for unit in units] for part in statement.parts])
+    if np.isnan(values).all(axis=1).any():
         raise Lacking("its number is undefined for every adapter")
-    return table
+    parts = len(statement.parts)
+    columns = {"statement": statement.name, "part": np.repeat(np.arange(parts), len(units))}
+    columns |= {"fold": [unit.fold for unit in units] * parts, "seed": [unit.seed for unit in units] * parts}
+    return pd.DataFrame({**columns, "value": values.reshape(-1)})
 
 
-def _of_setting(statements: Sequence[Statement], setting: Setting) -> Iterable[dict[str, Any]]:
+def _of_setting(statements: Sequence[Statement], setting: Setting) -> Iterator[dict[str, Any]]:
     """The rows of one setting, statement by statement."""
-    variants = dict.fromkeys(variant for statement in statements for variant in statement.variants)
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for variant in variants:
+    for variant in dict.fromkeys(variant for statement in statements for variant in statement.variants):
         asked = [statement for statement in statements if variant in statement.variants]
-        told = {statement.name: _measured(statement, setting, variant) for statement in asked}
+        told = _measured(asked, setting, variant)
         for family in dict.fromkeys(statement.family for statement in asked):
-            names = [statement.name for statement in asked if statement.family == family]
-            _judge([told[name] for name in names], setting)
+            _judge([told[statement.name] for statement in asked if statement.family == family], setting)
         found |= {(name, variant): rows for name, rows in told.items()}
     for statement in statements:
         for variant in statement.variants:
             yield from found[statement.name, variant]
 
 
-def _measured(statement: Statement, setting: Setting, variant: str) -> list[dict[str, Any]]:
-    """A row a part, with what its adapters' numbers say of it alone; with the reason where they cannot be had."""
+def _measured(statements: Sequence[Statement], setting: Setting, variant: str) -> dict[str, list[dict[str, Any]]]:
+    """By statement a row a part, with what its adapters' numbers say of it alone; with the reason where they cannot be
+    had.
+    """
+    rows, tables = {}, []
+    for statement in statements:
+        rows[statement.name] = _begun(statement, setting, variant)
+        try:
+            tables.append(numbers(statement, setting, variant))
+        except Lacking as lack:
+            rows[statement.name] = [row | _untestable(lack.why, lack.lines) for row in rows[statement.name]]
+    if not tables:
+        return rows
+    table = pd.concat(tables, ignore_index=True)
+    by = ["statement", "part"]
+    over = aggregate(table, by, ["value"], test_over_train=setting.test_over_train)
+    told = {(row["statement"], row["part"]): row for row in over.to_dict(orient="records")}
+    values = {key: of["value"].dropna().to_numpy() for key, of in table.groupby(by)}
+    means = table.groupby([*by, "fold"])["value"].mean().dropna().groupby(level=by)
+    folds = {key: of_part.to_numpy() for key, of_part in means}
+    for statement in statements:
+        of_parts = rows[statement.name]
+        if of_parts[0]["verdict"]:
+            continue
+        for place, (row, part) in enumerate(zip(of_parts, statement.parts, strict=True)):
+            key = statement.name, place
+            row |= _numbers_of(told[key], folds[key], setting)
+            if part.more is not None:
+                row["p"] = max(row["p"], part.more(values[key]))
+        fewest = min(row["folds"] for row in of_parts)
+        if fewest < FEWEST_FOLDS:
+            why = f"{fewest} fold{'' if fewest == 1 else 's'}; a verdict needs {FEWEST_FOLDS} at least"
+            rows[statement.name] = [row | _untestable(why, ("analysis:", "  folds: all")) for row in of_parts]
+    return rows
+
+
+def _begun(statement: Statement, setting: Setting, variant: str) -> list[dict[str, Any]]:
+    """The rows of a statement with all that needs no table."""
     shared = {
         "statement": statement.name,
         "family": statement.family,
@@ -82,35 +117,21 @@ def _measured(statement: Statement, setting: Setting, variant: str) -> list[dict
         "dated": "" if statement.dated is None else str(statement.dated),
         "exploratory": statement.is_exploratory(setting.created),
         "created": setting.created,
-        "synthetic": bool(setting.marks),
+        "synthetic": setting.synthetic,
     }
-    rows = [
+    return [
         shared | {"part": part.words, "direction": part.direction, "control": part.control} for part in statement.parts
     ]
-    try:
-        table = numbers(statement, setting, variant)
-    except Lacking as lack:
-        return [row | _untestable(lack.why, lack.lines) for row in rows]
-    over = aggregate(table, ["part"], ["value"], test_over_train=setting.test_over_train)
-    for row, part, (_, numbers_of), (_, told) in zip(
-        rows, statement.parts, table.groupby("part", sort=True), over.iterrows(), strict=True
-    ):
-        means = numbers_of.groupby("fold")["value"].mean().dropna().to_numpy()
-        row |= {"value": told["value"], "low": told["value_low"], "high": told["value_high"]}
-        row |= {name: told[f"value_{name}"] for name in ("same_sign", "sd_folds", "sd_seeds")}
-        row |= {name: int(told[f"value_{name}"]) for name in ("folds", "seeds", "units")}
-        row["p"] = corrected_resampled_t(means, 1.0, setting.test_over_train).p
-        if part.more is not None:
-            row["p"] = max(row["p"], part.more(numbers_of["value"].dropna().to_numpy()))
-        sd = float(means.std(ddof=1)) if len(means) > 1 else float("nan")
-        row["size"] = float(means.mean() / sd) if sd > 0 else float("nan")
-        row["sd"] = sd
-    fewest = min(row["folds"] for row in rows)
-    if fewest < FEWEST_FOLDS:
-        lines = ("analysis:", "  folds: all")
-        why = f"{fewest} fold{'' if fewest == 1 else 's'}; a verdict needs {FEWEST_FOLDS} at least"
-        return [row | _untestable(why, lines) for row in rows]
-    return rows
+
+
+def _numbers_of(told: dict[Any, Any], means: np.ndarray, setting: Setting) -> dict[str, Any]:
+    """What the adapters' numbers say of a part: `told` by `aggregate`, of the folds' `means` [folds]."""
+    row = {"value": told["value"], "low": told["value_low"], "high": told["value_high"]}
+    row |= {name: told[f"value_{name}"] for name in ("same_sign", "sd_folds", "sd_seeds")}
+    row |= {name: int(told[f"value_{name}"]) for name in ("folds", "seeds", "units")}
+    sd = float(means.std(ddof=1)) if len(means) > 1 else float("nan")
+    row |= {"p": corrected_resampled_t(means, 1.0, setting.test_over_train).p, "sd": sd}
+    return row | {"size": float(means.mean() / sd) if sd > 0 else float("nan")}
 
 
 def _untestable(why: str, lines: Sequence[str]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
-"""A made-up world for the statements: tables of the shapes that measures leave, of adapters whose numbers have a planted
-mean, an effect of the fold (which folds share in part, as their training speakers are shared), one of the seed, and
-noise.
+"""A made-up world for the statements: tables of the shapes that measures leave, of adapters whose numbers have a
+planted mean, an effect of the fold (which folds share in part, as they share training speakers) and one of the seed.
 """
 
 from __future__ import annotations
@@ -208,7 +207,7 @@ def ranks(world: World, of: dict[str, float], rng: np.random.Generator, clips: i
     trend = {name: 0.4 * of["g'"] * (place[name] - 1.5) + rng.normal() for name in CLASSES}
     frames = []
     for variant, rank, emotion in product(("corrected", "released"), (8, 32, 64), CLASSES):
-        right = int(round(clips * float(np.clip(0.5 + 0.05 * trend[emotion] * (np.log2(rank) - 14 / 3), 0, 1))))
+        right = round(clips * float(np.clip(0.5 + 0.05 * trend[emotion] * (np.log2(rank) - 14 / 3), 0, 1)))
         other = CLASSES[(CLASSES.index(emotion) + 1) % len(CLASSES)]
         told = {"model": "trained", "rank": rank, "layer": world.layers - 1, "module": "v_proj", "variant": variant}
         frames.append(

@@ -82,7 +82,7 @@ def forest(table: pd.DataFrame) -> Figure:
     chosen = _weakest(of_variant(table))
     statements = list(dict.fromkeys(table["statement"]))
     settings = list(dict.fromkeys(zip(table["corpus"], table["encoder"], strict=True)))
-    height = 0.26 + 0.09 * len(settings)
+    height = 0.2 + 0.07 * len(settings)
     made, body = style.new_figure(style.TWO_COLUMNS, 1.0 + height * len(statements))
     axes = body.subplots()
     for number, setting in enumerate(settings):

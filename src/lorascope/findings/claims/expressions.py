@@ -112,7 +112,7 @@ def _value(node: ast.expr, names: Mapping[str, Any], what: str) -> Any:
     match node:
         case ast.Constant(value=value):
             # floats overflow where whole numbers would grow for ever
-            return value if isinstance(value, str) else float(value)
+            return float(value) if isinstance(value, (int, float)) else value
         case ast.Name(id=name):
             if name not in names:
                 raise LorascopeError(f"{what}: no column {name!r}; there are {', '.join(names)}")

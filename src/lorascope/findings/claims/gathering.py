@@ -20,6 +20,7 @@ UNADAPTED = ("frozen", "classic")
 #: Keys of a configuration in which runs of one setting may differ: they change which units and tables there are, or
 #: nothing at all.
 FREE = ("name", "seeds", "seed", "folds.only", "corpus.root", "test_corpus.root", "methods")
+VERSION = "version of measure"
 #: The same of the section `analysis`.
 FREE_ANALYSIS = ("measures", "fold", "folds", "clips_from", "ranks", "trajectory", "method", "baselines")
 FREE_ANALYSIS += ("batch_size", "batch_frames", "memory_mib")
@@ -129,7 +130,7 @@ class _Run:
         found["the analysed method"] = self.main
         for unit in self.finished.analyses:
             versions = (unit.about.get("versions") or {}).get("measures") or {}
-            found |= {f"version of measure {name}": version for name, version in versions.items()}
+            found |= {f"{VERSION} {name}": version for name, version in versions.items()}
         return found
 
     def refuse_untrained(self) -> None:
@@ -224,16 +225,10 @@ class _Gathered:
 
 def _setting(runs: Sequence[_Run]) -> Setting:
     """The setting of some runs of one corpus and encoder."""
-    common: dict[str, tuple[Any, Path]] = {}
     found = _Gathered()
     for run in runs:
-        for key, value in run.alike.items():
-            before, path = common.setdefault(key, (value, run.path))
-            if before != value:
-                raise LorascopeError(
-                    f"{run.path}: {key} is {value}, in {path} {before}: runs of one corpus and encoder must be made "
-                    "alike; decide on them in two calls"
-                )
+        for other in runs[: runs.index(run)]:
+            _refuse_unlike(run, other)
         found.take(run)
     first, (corpus, encoder) = runs[0], runs[0].key
     units = [found.unit(fold, seed) for name, fold, seed in found.cells if name == first.main]
@@ -261,6 +256,24 @@ def _setting(runs: Sequence[_Run]) -> Setting:
         marks=tuple(dict.fromkeys(mark for run in runs for mark in run.finished.marks)),
         notes=tuple(_notes(first)),
     )
+
+
+def _refuse_unlike(run: _Run, other: _Run) -> None:
+    """Raise `LorascopeError` where two runs of one setting differ in what decides a number."""
+    shared = set(run.methods) & set(other.methods)
+    for key in dict.fromkeys([*other.alike, *run.alike]):
+        section, _, within = key.partition(".")
+        # a method or a measure that only one of them has is no difference
+        if section == "methods" and within.split(".")[0] not in shared:
+            continue
+        if key.startswith(VERSION) and not (key in run.alike and key in other.alike):
+            continue
+        mine, theirs = run.alike.get(key), other.alike.get(key)
+        if mine != theirs:
+            raise LorascopeError(
+                f"{run.path}: {key} is {mine}, in {other.path} {theirs}: runs of one corpus and encoder must be made "
+                "alike; decide on them in two calls"
+            )
 
 
 def _notes(run: _Run) -> Iterator[str]:

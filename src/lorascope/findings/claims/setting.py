@@ -137,20 +137,38 @@ class Setting:
         return ("methods:", "  shuffled:", f"    kind: {kind}", "    control: shuffled_labels", *lines)
 
     def curve(
-        self, unit: Unit, table: pd.DataFrame, value: str, points: int, by: str = "layer", **where: Any
+        self,
+        unit: Unit,
+        table: pd.DataFrame,
+        value: str,
+        points: int,
+        by: str = "layer",
+        change: Callable[[np.ndarray], np.ndarray] = np.asarray,
+        **where: Any,
     ) -> np.ndarray:
         """A column of the rows for which the columns of `where` have these values, by block or depth, [points]; the
-        mean of several adapted modules. Raises `Lacking` where there is none for one of them.
+        mean of several adapted modules, each after the `change`. Raises `Lacking` where there is none for one of them.
         """
+        columns = self._columns(table)
         chosen = np.ones(len(table), dtype=bool)
         for column, wanted in where.items():
-            chosen &= (table[column] == wanted).to_numpy()
-        place, numbers = table[by].to_numpy()[chosen].astype(int), table[value].to_numpy(dtype=float)[chosen]
+            chosen &= columns[column] == wanted
+        place = columns[by][chosen].astype(int)
+        numbers = change(columns[value][chosen].astype(float))
         count = np.bincount(place, minlength=points)
         if len(count) != points or not count.all():
             told = ", ".join(f"{column} {wanted}" for column, wanted in where.items())
             raise Lacking(f"{unit.words}: no {value} of {told} in every block")
         return np.bincount(place, numbers, points) / count
+
+    def _columns(self, table: pd.DataFrame) -> dict[str, np.ndarray]:
+        """The columns of a table of a unit: to compare words in a column of a table takes many times as long."""
+        # the table is kept with them, so that no other gets its id
+        return self.once(("columns", id(table)), lambda: (table, {str(name): _array(table[name]) for name in table}))[1]
+
+
+def _array(column: pd.Series) -> np.ndarray:
+    return column.to_numpy() if pd.api.types.is_numeric_dtype(column) else column.to_numpy(dtype=object)
 
 
 def _yaml(value: Any) -> str:

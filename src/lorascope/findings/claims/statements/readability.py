@@ -13,7 +13,7 @@ def change(setting: Setting, unit: Unit, target: str, adapter: str = TRAINED, cl
     """Adapted less frozen: selectivity of the probe for a target, mean over the outputs of the top third's blocks."""
     table = setting.table(unit, "probes", adapter, clips)
     depths = setting.layers + 1
-    found = setting.curve(unit, table, "selectivity", depths, "depth", target=target, model="difference")
+    found = setting.curve(unit, table, "selectivity", depths, by="depth", target=target, model="difference")
     return setting.top(found)
 
 

@@ -17,9 +17,8 @@ def concentration(factor: str, quantity: str, shuffled: bool) -> Callable[[Setti
 
     def logs(setting: Setting, unit: Unit, variant: str, model: str, adapter: str) -> np.ndarray:
         table = setting.table(unit, "spectra_summary", adapter)
-        logged = table.assign(k90=np.log(table["k90"]))
         where = {"model": model, "factor": factor, "quantity": quantity, "variant": variant}
-        return setting.curve(unit, logged, "k90", setting.layers, **where)
+        return setting.curve(unit, table, "k90", setting.layers, change=np.log, **where)
 
     def statistic(setting: Setting, unit: Unit, variant: str) -> float:
         other = ("trained", SHUFFLED) if shuffled else (RANDOM, TRAINED)

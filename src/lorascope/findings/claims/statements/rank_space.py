@@ -71,7 +71,8 @@ def recalls(setting: Setting, unit: Unit, variant: str) -> pd.DataFrame:
 def needs(setting: Setting, unit: Unit, variant: str) -> float:
     """How far the classes' slopes of recall over log2 rank follow the stated order, from −1 to 1."""
     found = recalls(setting, unit, variant)
-    return ordered(np.array([slope(found[name]) for name in NEEDS]))
+    # equal recalls have equal slopes but for rounding, and share their ranks
+    return ordered(np.round([slope(found[name]) for name in NEEDS], 12))
 
 
 STATEMENTS = (

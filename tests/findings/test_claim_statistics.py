@@ -1,0 +1,316 @@
+"""Each statistic against a second computation, written row by row from docs/claims.md, on tables of random numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import page_trend_test, spearmanr
+
+from lorascope.findings.claims import built_in
+from lorascope.findings.claims.setting import BOTH, SHUFFLED, TEST, TRAINED, Setting, Unit
+from lorascope.findings.claims.statement import Lacking
+from lorascope.findings.claims.verdicts import decided
+
+CLASSES = ("anger", "happiness", "neutrality", "sadness")
+MODULES = ("q_proj", "v_proj")
+VARIANT = {"paper": "paper", "corrected": "corrected", "same-input": "same-input", "released": "released"}
+Tables = dict[tuple[str, str, str], pd.DataFrame]
+
+
+def drawn(
+    rng: np.random.Generator, columns: dict[str, tuple], numbers: tuple[str, ...], low: float = 0.1
+) -> pd.DataFrame:
+    """A row for every combination of the columns' values, in a random order, with random numbers."""
+    table = pd.DataFrame(list(product(*columns.values())), columns=list(columns))
+    for name in numbers:
+        table[name] = rng.uniform(low, 1.0, len(table))
+    return table.sample(frac=1, random_state=int(rng.integers(1000))).reset_index(drop=True)
+
+
+def random_tables(rng: np.random.Generator, layers: int) -> Tables:
+    found: Tables = {}
+    blocks, depths = tuple(range(layers)), tuple(range(layers + 1))
+    models = ("trained", "frozen", "norm-matched", "gaussian")
+    for adapter, clips in product((TRAINED, SHUFFLED), (TEST, BOTH)):
+        place = {"model": (*models, "difference"), "layer": blocks, "component": ("attn", "mlp", "block")}
+        place |= {"variant": ("paper", "corrected", "same-input"), "frames": ("all", "valid")}
+        tables = {"contribution": drawn(rng, place, ("ratio", "cosine"))}
+        place = {"model": ("trained", "frozen"), "layer": depths, "variant": ("paper", "released", "corrected")}
+        tables["lens"] = drawn(rng, place, ("kl",))
+        place = {"model": models, "layer": blocks, "module": MODULES, "factor": ("A", "B")}
+        place |= {"quantity": ("activation", "gradient"), "variant": ("paper", "corrected", "corrected-balanced")}
+        tables["spectra_summary"] = drawn(rng, place, ("k90",))
+        place = {"layer": blocks, "module": MODULES, "pair": ("A~B:trained", "A~B:norm-matched", "A:trained~gaussian")}
+        place |= {"quantity": ("activation", "gradient"), "kernel": ("linear", "rbf")}
+        kinds = pd.DataFrame({"estimator": ["debiased", "biased"], "variant": ["corrected", "paper"]})
+        tables["cka"] = drawn(rng, place, ()).merge(kinds, how="cross")
+        tables["cka"]["value"] = rng.uniform(0, 1, len(tables["cka"]))
+        tables["cka"]["half_variance"] = rng.uniform(0, 0.02, len(tables["cka"]))
+        place = {"target": ("emotion", "speaker", "sentence", "gender", "f0_mean"), "depth": depths}
+        tables["probes"] = drawn(rng, place | {"model": ("trained", "frozen", "difference")}, ("score", "selectivity"))
+        place = {"dial": ("first", "last", "alone"), "at": depths}
+        tables["dial"] = drawn(rng, place, ("uar", "accuracy"))
+        place = {"model": ("trained", "gaussian"), "rank": (8, 32, 64), "layer": (0, layers - 1), "module": MODULES}
+        place |= {"variant": ("corrected", "released")}
+        tables["rank_scores"] = drawn(rng, place, ("probe_uar", "silhouette", "knn"))
+        ranks = drawn(rng, place | {"clip": tuple(range(40))}, ())
+        ranks["emotion"] = np.array(CLASSES)[ranks["clip"] % 4]
+        ranks["predicted"] = rng.choice(CLASSES, len(ranks))
+        tables["ranks"] = ranks
+        found |= {(adapter, clips, stem): table for stem, table in tables.items()}
+    return found
+
+
+def a_setting(layers: int, seed: int = 0, folds: int = 5) -> tuple[Setting, list[Tables]]:
+    rng = np.random.default_rng(seed)
+    tables = [random_tables(rng, layers) for _ in range(folds)]
+    units = [Unit(f"f{n}", 1, lambda *key, of=of: of.get(key)) for n, of in enumerate(tables)]
+    scores = []
+    for unit in units:
+        own = {"fold": unit.fold, "seed": 1, "validation_loss": 1.0, "control": ""}
+        scores.append(own | {"name": "mine", "kind": "lora", "head": "", "uar": rng.uniform(), "validation_uar": 1.0})
+        for head in ("last", "layer_sum", "logistic", "best_layer", "concatenated"):
+            drawn_scores = {"uar": rng.uniform(), "validation_uar": rng.uniform()}
+            scores.append(own | {"name": f"head {head}", "kind": "frozen", "head": head} | drawn_scores)
+        shuffled = {"name": "no head", "kind": "frozen", "head": "last", "control": "shuffled_labels"}
+        scores.append(own | shuffled | {"uar": 0.0, "validation_uar": 2.0})
+    made = Setting("c", "e", "LoRA", layers, CLASSES, units, 0.25, main="mine", scores=pd.DataFrame(scores))
+    return made, tables
+
+
+# ------------------------------------------------------------------------------------- the same from docs/claims.md
+
+
+class By:
+    """The tables of one unit, asked row by row."""
+
+    def __init__(self, tables: Tables, layers: int) -> None:
+        self.tables, self.layers = tables, layers
+        self.n = max(1, int(layers / 3 + 0.5))
+
+    def rows(self, stem: str, adapter: str = TRAINED, clips: str = TEST, **where: Any) -> pd.DataFrame:
+        table = self.tables[adapter, clips, stem]
+        return table.query(" and ".join(f"{name} == {value!r}" for name, value in where.items()))
+
+    def mean(self, blocks: Any, stem: str, value: str, by: str = "layer", **where: Any) -> float:
+        of_blocks = [self.rows(stem, **where, **{by: block})[value].mean() for block in blocks]
+        return sum(of_blocks) / len(of_blocks)
+
+    @property
+    def top(self) -> range:
+        return range(self.layers - self.n, self.layers)
+
+    @property
+    def bottom(self) -> range:
+        return range(self.n)
+
+    def delta(self, blocks: Any, variant: str, component: str, value: str = "ratio") -> float:
+        frames = "all" if variant == "paper" else "valid"
+        where = {"model": "difference", "variant": variant, "frames": frames, "component": component}
+        return self.mean(blocks, "contribution", value, **where)
+
+    def kl(self, variant: str, model: str = "trained", adapter: str = TRAINED) -> list[float]:
+        rows = [self.rows("lens", adapter, model=model, variant=variant, layer=at) for at in range(self.layers + 1)]
+        return [float(row["kl"].iloc[0]) for row in rows]
+
+    def late(self, variant: str, adapter: str = TRAINED) -> float:
+        kl = self.kl(variant, adapter=adapter)
+        falls = [kl[at] - kl[at + 1] for at in range(self.layers)]
+        return sum(falls[-self.n :]) / sum(falls)
+
+    def log_k90(self, model: str, variant: str, factor: str, quantity: str, adapter: str = TRAINED) -> list[float]:
+        where = {"model": model, "variant": variant, "factor": factor, "quantity": quantity}
+        rows = [self.rows("spectra_summary", adapter, layer=at, **where)["k90"] for at in range(self.layers)]
+        return [sum(math.log(k90) for k90 in of_block) / len(of_block) for of_block in rows]
+
+    def concentration(self, variant: str, factor: str, quantity: str, other: str) -> float:
+        random = ("trained", SHUFFLED) if other == SHUFFLED else (other, TRAINED)
+        theirs = self.log_k90(random[0], variant, factor, quantity, random[1])
+        mine = self.log_k90("trained", variant, factor, quantity)
+        return sum(a - b for a, b in zip(theirs, mine, strict=True)) / self.layers
+
+    def cka(
+        self, variant: str, quantity: str = "activation", model: str = "trained", adapter: str = TRAINED, value="value"
+    ):
+        estimator = {"corrected": "debiased", "paper": "biased"}[variant]
+        where = {"pair": f"A~B:{model}", "quantity": quantity, "kernel": "linear", "estimator": estimator}
+        return [self.rows("cka", adapter, layer=at, **where)[value].mean() for at in range(self.layers)]
+
+    def spread(self, variant: str, quantity: str) -> float:
+        values, noise = (np.array(self.cka(variant, quantity, value=name)) for name in ("value", "half_variance"))
+        variance = sum((values - values.mean()) ** 2) / (self.layers - 1)
+        return math.sqrt(max(variance - noise.mean(), 0))
+
+    def probe(self, target: str, adapter: str, clips: str) -> float:
+        # depth l + 1 is what block l gives
+        depths = [block + 1 for block in self.top]
+        where = {"adapter": adapter, "clips": clips, "target": target, "model": "difference"}
+        return self.mean(depths, "probes", "selectivity", by="depth", **where)
+
+    def slope(self, numbers: list[float]) -> float:
+        return float(np.polyfit([3, 5, 6], numbers, 1)[0])
+
+    def by_rank(self, variant: str, value: str) -> float:
+        where = {"model": "trained", "layer": self.layers - 1, "variant": {"paper": "released"}.get(variant, variant)}
+        return self.slope([self.rows("rank_scores", rank=rank, **where)[value].mean() for rank in (8, 32, 64)])
+
+    def order(self, variant: str) -> float:
+        where = {"model": "trained", "layer": self.layers - 1, "variant": {"paper": "released"}.get(variant, variant)}
+        slopes = []
+        for name in ("neutrality", "sadness", "anger", "happiness"):
+            rows = [self.rows("ranks", rank=rank, emotion=name, **where) for rank in (8, 32, 64)]
+            slopes.append(self.slope([float((of["predicted"] == name).mean()) for of in rows]))
+        return float(spearmanr(slopes, range(4)).statistic)
+
+
+def of_claims(by: By, variant: str) -> dict[str, list[float]]:
+    """The statistics that need one unit's tables, in the order of docs/claims.md."""
+    kinds = {"h1": ("A", "activation"), "h2": ("A", "gradient"), "h3": ("B", "activation"), "h4": ("B", "gradient")}
+    found = {
+        "a": [by.delta(by.top, variant, "block") - by.delta(by.bottom, variant, "block")],
+        "b": [by.delta(by.top, variant, "attn") - by.delta(by.top, variant, "mlp")],
+        "c": [
+            by.delta(by.top, variant, "block") - max(by.delta(by.top, variant, one) for one in ("attn", "mlp")),
+        ],
+        "d": [
+            by.delta(by.top, variant, "block", "cosine"),
+            by.delta(by.top, variant, "block", "cosine") - by.delta(by.bottom, variant, "block", "cosine"),
+        ],
+    }
+    if variant == "same-input":
+        return found
+    frozen = by.kl(variant, "frozen")
+    found |= {
+        "e": [by.late(variant) - 1 / 3, by.late(variant) - by.late(variant, SHUFFLED)],
+        "f": [frozen[by.layers - 1] - min(frozen[: by.layers - 1])],
+        "g": [by.by_rank(variant, "probe_uar"), by.by_rank(variant, "silhouette")],
+        "g'": [by.order(variant)],
+        "i": [
+            float(np.mean(by.cka(variant)) - np.mean(by.cka(variant, model="norm-matched"))),
+            float(np.mean(by.cka(variant)) - np.mean(by.cka(variant, adapter=SHUFFLED))),
+        ],
+        "j": [by.spread(variant, "gradient") - by.spread(variant, "activation")],
+    }
+    found |= {
+        name: [by.concentration(variant, *kind, other) for other in ("norm-matched", SHUFFLED)]
+        for name, kind in kinds.items()
+    }
+    if variant == "paper":
+        return found
+    asked = (("speaker", BOTH), ("sentence", TEST), ("gender", TEST))
+    dial = by.rows("dial", at=by.n).set_index("dial")["uar"]
+    return found | {
+        "k": [sum(by.probe(t, TRAINED, clips) - by.probe(t, SHUFFLED, clips) for t, clips in asked) / 3],
+        "k'": [by.probe("emotion", TRAINED, TEST)],
+        "l": [dial["last"] - dial["first"]],
+    }
+
+
+# layers of tiny, base, small, large
+@pytest.mark.parametrize("layers", [4, pytest.param(6, marks=pytest.mark.slow), 7])
+def test_every_statistic_is_what_was_stated(layers: int) -> None:
+    made, tables = a_setting(layers, folds=1)
+    by, unit = By(tables[0], layers), made.units[0]
+    checked = []
+    for statement in built_in():
+        for variant in statement.variants:
+            expected = of_claims(by, variant).get(statement.name)
+            if expected is None:
+                assert statement.name == "m"
+                continue
+            numbers = [part.statistic(made, unit, variant) for part in statement.parts]
+            assert numbers == pytest.approx(expected, abs=1e-12), (statement.name, variant)
+            checked.append(statement.name)
+    assert len(set(checked)) == 17
+
+
+def test_the_top_third_of_large_models_is_11_of_32_blocks_and_of_tiny_ones_1_of_4() -> None:
+    for layers, third in ((4, 1), (6, 2), (12, 4), (24, 8), (32, 11), (1, 1)):
+        assert Setting("c", "e", "LoRA", layers, (), [], 1.0).third == third
+
+
+def statement_of(name: str) -> Any:
+    return next(statement for statement in built_in() if statement.name == name)
+
+
+def test_m_is_the_gain_over_the_head_that_is_best_on_the_validation_speakers() -> None:
+    made, _ = a_setting(4)
+    scores = made.scores
+    frozen = scores[(scores["kind"] == "frozen") & (scores["control"] == "")]
+    best = max(set(frozen["head"]), key=lambda head: frozen.loc[frozen["head"] == head, "validation_uar"].mean())
+    part = statement_of("m").parts[0]
+    for unit in made.units:
+        here = scores[scores["fold"] == unit.fold].set_index("name")["uar"]
+        assert part.statistic(made, unit, "corrected") == here["mine"] - here[f"head {best}"]
+        assert part.statistic(made, unit, "paper") == here["mine"] - here["head last"]
+
+
+def test_m_needs_every_head_in_every_unit() -> None:
+    made, _ = a_setting(4)
+    gone = (made.scores["head"] == "logistic") & (made.scores["fold"] == "f3")
+    few = Setting(*[getattr(made, name) for name in ("corpus", "encoder", "adapter", "layers", "classes", "units")], 0.25,
+                  main="mine", scores=made.scores[~gone])  # fmt: skip
+    with pytest.raises(Lacking, match="frozen heads logistic") as lack:
+        statement_of("m").parts[0].statistic(few, few.units[0], "corrected")
+    assert "  frozen-logistic: {kind: frozen, head: logistic}" in lack.value.lines
+
+
+def test_k_is_of_the_targets_that_every_unit_has_and_needs_the_speaker() -> None:
+    made, tables = a_setting(4, seed=1)
+    without = tables[2][TRAINED, TEST, "probes"]
+    tables[2][TRAINED, TEST, "probes"] = without[without["target"] != "gender"]
+    by, part = By(tables[0], 4), statement_of("k").parts[0]
+    asked = (("speaker", BOTH), ("sentence", TEST))
+    expected = sum(by.probe(t, TRAINED, clips) - by.probe(t, SHUFFLED, clips) for t, clips in asked) / 2
+    assert part.statistic(made, made.units[0], "corrected") == pytest.approx(expected, abs=1e-12)
+    other, tables = a_setting(4, seed=1)
+    del tables[0][SHUFFLED, BOTH, "probes"]
+    with pytest.raises(Lacking, match="test and validation speakers"):
+        part.statistic(other, other.units[0], "corrected")
+
+
+def test_a_probe_that_cannot_hold_out_speakers_says_so() -> None:
+    made, tables = a_setting(4)
+    table = tables[0][TRAINED, TEST, "probes"]
+    tables[0][TRAINED, TEST, "probes"] = table[table["target"] != "emotion"]
+    with pytest.raises(Lacking, match="speakers are held out") as lack:
+        statement_of("k'").parts[0].statistic(made, made.units[0], "corrected")
+    assert "  protocol: speaker_groups" in lack.value.lines
+
+
+def test_the_p_of_the_order_is_pages_where_that_is_the_larger() -> None:
+    made, tables = a_setting(4, folds=7)
+    row = decided([statement_of("g'")], [made]).query("variant == 'corrected'").iloc[0]
+    slopes = []
+    for of in tables:
+        rows = of[TRAINED, TEST, "ranks"].query("model == 'trained' and layer == 3 and variant == 'corrected'")
+        right = (rows["predicted"] == rows["emotion"]).groupby([rows["rank"], rows["emotion"]]).mean().unstack()
+        needs = right[["neutrality", "sadness", "anger", "happiness"]]
+        slopes.append([np.polyfit([3, 5, 6], needs[name], 1)[0] for name in needs])
+    up, down = (page_trend_test(np.array(slopes) * sign, method="exact").pvalue for sign in (1, -1))
+    assert row["p"] >= min(1, 2 * min(up, down)) - 1e-12
+
+
+@pytest.mark.parametrize(
+    ("name", "stem", "change"),
+    [
+        ("a", "contribution", lambda table: table[table["layer"] != 2]),
+        ("f", "lens", lambda table: table[table["model"] != "frozen"]),
+        ("g", "rank_scores", lambda table: table[table["rank"] != 64]),
+        ("g'", "ranks", lambda table: table.drop(columns="predicted")),
+        ("h1", "spectra_summary", lambda table: table[table["model"] != "norm-matched"]),
+        ("j", "cka", lambda table: table.drop(columns="half_variance")),
+        ("l", "dial", lambda table: table[table["dial"] != "first"]),
+    ],
+)
+def test_a_table_that_lacks_something_is_told(name: str, stem: str, change: Callable[[Any], Any]) -> None:
+    made, tables = a_setting(4)
+    tables[1][TRAINED, TEST, stem] = change(tables[1][TRAINED, TEST, stem])
+    rows = decided([statement_of(name)], [made])
+    assert set(rows["verdict"]) == {"not testable here"} and rows["reason"].str.startswith("fold f1, seed 1: ").all()

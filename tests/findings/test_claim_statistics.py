@@ -33,43 +33,60 @@ def drawn(
     return table.sample(frac=1, random_state=int(rng.integers(1000))).reset_index(drop=True)
 
 
-def random_tables(rng: np.random.Generator, layers: int) -> Tables:
-    found: Tables = {}
+def random_tables(rng: np.random.Generator, layers: int, stems: tuple[str, ...] = ()) -> Tables:
+    """Tables of an adapter and its control on both kinds of clips; with `stems` those alone."""
     blocks, depths = tuple(range(layers)), tuple(range(layers + 1))
     models = ("trained", "frozen", "norm-matched", "gaussian")
-    for adapter, clips in product((TRAINED, SHUFFLED), (TEST, BOTH)):
+    quantities, variants = ("activation", "gradient"), ("paper", "corrected", "corrected-balanced")
+    at_ranks = {"model": ("trained", "gaussian"), "rank": (8, 32, 64), "layer": (0, layers - 1), "module": MODULES}
+    at_ranks |= {"variant": ("corrected", "released")}
+
+    def contribution() -> pd.DataFrame:
         place = {"model": (*models, "difference"), "layer": blocks, "component": ("attn", "mlp", "block")}
         place |= {"variant": ("paper", "corrected", "same-input"), "frames": ("all", "valid")}
-        tables = {"contribution": drawn(rng, place, ("ratio", "cosine"))}
+        return drawn(rng, place, ("ratio", "cosine"))
+
+    def lens() -> pd.DataFrame:
         place = {"model": ("trained", "frozen"), "layer": depths, "variant": ("paper", "released", "corrected")}
-        tables["lens"] = drawn(rng, place, ("kl",))
+        return drawn(rng, place, ("kl",))
+
+    def spectra_summary() -> pd.DataFrame:
         place = {"model": models, "layer": blocks, "module": MODULES, "factor": ("A", "B")}
-        place |= {"quantity": ("activation", "gradient"), "variant": ("paper", "corrected", "corrected-balanced")}
-        tables["spectra_summary"] = drawn(rng, place, ("k90",))
+        return drawn(rng, place | {"quantity": quantities, "variant": variants}, ("k90",))
+
+    def cka() -> pd.DataFrame:
         place = {"layer": blocks, "module": MODULES, "pair": ("A~B:trained", "A~B:norm-matched", "A:trained~gaussian")}
-        place |= {"quantity": ("activation", "gradient"), "kernel": ("linear", "rbf")}
+        place |= {"quantity": quantities, "kernel": ("linear", "rbf")}
         kinds = pd.DataFrame({"estimator": ["debiased", "biased"], "variant": ["corrected", "paper"]})
-        tables["cka"] = drawn(rng, place, ()).merge(kinds, how="cross")
-        tables["cka"]["value"] = rng.uniform(0, 1, len(tables["cka"]))
-        tables["cka"]["half_variance"] = rng.uniform(0, 0.02, len(tables["cka"]))
+        table = drawn(rng, place, ()).merge(kinds, how="cross")
+        numbers = {"value": rng.uniform(0, 1, len(table)), "half_variance": rng.uniform(0, 0.02, len(table))}
+        return table.assign(**numbers)
+
+    def probes() -> pd.DataFrame:
         place = {"target": ("emotion", "speaker", "sentence", "gender", "f0_mean"), "depth": depths}
-        tables["probes"] = drawn(rng, place | {"model": ("trained", "frozen", "difference")}, ("score", "selectivity"))
-        place = {"dial": ("first", "last", "alone"), "at": depths}
-        tables["dial"] = drawn(rng, place, ("uar", "accuracy"))
-        place = {"model": ("trained", "gaussian"), "rank": (8, 32, 64), "layer": (0, layers - 1), "module": MODULES}
-        place |= {"variant": ("corrected", "released")}
-        tables["rank_scores"] = drawn(rng, place, ("probe_uar", "silhouette", "knn"))
-        ranks = drawn(rng, place | {"clip": tuple(range(40))}, ())
-        ranks["emotion"] = np.array(CLASSES)[ranks["clip"] % 4]
-        ranks["predicted"] = rng.choice(CLASSES, len(ranks))
-        tables["ranks"] = ranks
-        found |= {(adapter, clips, stem): table for stem, table in tables.items()}
-    return found
+        return drawn(rng, place | {"model": ("trained", "frozen", "difference")}, ("score", "selectivity"))
+
+    def dial() -> pd.DataFrame:
+        return drawn(rng, {"dial": ("first", "last", "alone"), "at": depths}, ("uar", "accuracy"))
+
+    def rank_scores() -> pd.DataFrame:
+        return drawn(rng, at_ranks, ("probe_uar", "silhouette", "knn"))
+
+    def ranks() -> pd.DataFrame:
+        table = drawn(rng, at_ranks | {"clip": tuple(range(40))}, ())
+        return table.assign(emotion=np.array(CLASSES)[table["clip"] % 4], predicted=rng.choice(CLASSES, len(table)))
+
+    makers = (contribution, lens, spectra_summary, cka, probes, dial, rank_scores, ranks)
+    return {
+        (adapter, clips, make.__name__): make()
+        for adapter, clips, make in product((TRAINED, SHUFFLED), (TEST, BOTH), makers)
+        if (not stems or make.__name__ in stems) and (clips == TEST or make is probes)
+    }
 
 
-def a_setting(layers: int, seed: int = 0, folds: int = 5) -> tuple[Setting, list[Tables]]:
+def a_setting(layers: int, seed: int = 0, folds: int = 5, stems: tuple[str, ...] = ()) -> tuple[Setting, list[Tables]]:
     rng = np.random.default_rng(seed)
-    tables = [random_tables(rng, layers) for _ in range(folds)]
+    tables = [random_tables(rng, layers, stems) for _ in range(folds)]
     units = [Unit(f"f{n}", 1, lambda *key, of=of: of.get(key)) for n, of in enumerate(tables)]
     scores = []
     for unit in units:
@@ -257,7 +274,7 @@ def statement_of(name: str) -> Any:
 
 
 def test_m_is_the_gain_over_the_head_that_is_best_on_the_validation_speakers() -> None:
-    made, _ = a_setting(4)
+    made, _ = a_setting(4, stems=("dial",))
     scores = made.scores
     frozen = scores[(scores["kind"] == "frozen") & (scores["control"] == "")]
     best = max(set(frozen["head"]), key=lambda head: frozen.loc[frozen["head"] == head, "validation_uar"].mean())
@@ -269,7 +286,7 @@ def test_m_is_the_gain_over_the_head_that_is_best_on_the_validation_speakers() -
 
 
 def test_m_needs_every_head_in_every_unit() -> None:
-    made, _ = a_setting(4)
+    made, _ = a_setting(4, stems=("dial",))
     gone = (made.scores["head"] == "logistic") & (made.scores["fold"] == "f3")
     few = replace(made, scores=made.scores[~gone], memo={})
     with pytest.raises(Lacking, match="frozen heads logistic") as lack:
@@ -278,21 +295,21 @@ def test_m_needs_every_head_in_every_unit() -> None:
 
 
 def test_k_is_of_the_targets_that_every_unit_has_and_needs_the_speaker() -> None:
-    made, tables = a_setting(4, seed=1)
+    made, tables = a_setting(4, folds=3, stems=("probes",))
     without = tables[2][TRAINED, TEST, "probes"]
     tables[2][TRAINED, TEST, "probes"] = without[without["target"] != "gender"]
     by, part = By(tables[0], 4), statement_of("k").parts[0]
     asked = (("speaker", BOTH), ("sentence", TEST))
     expected = sum(by.probe(t, TRAINED, clips) - by.probe(t, SHUFFLED, clips) for t, clips in asked) / 2
     assert part.statistic(made, made.units[0], "corrected") == pytest.approx(expected, abs=1e-12)
-    other, tables = a_setting(4, seed=1)
+    other, tables = a_setting(4, folds=3, stems=("probes",))
     del tables[0][SHUFFLED, BOTH, "probes"]
     with pytest.raises(Lacking, match="test and validation speakers"):
         part.statistic(other, other.units[0], "corrected")
 
 
 def test_a_probe_that_cannot_hold_out_speakers_says_so() -> None:
-    made, tables = a_setting(4)
+    made, tables = a_setting(4, folds=1, stems=("probes",))
     table = tables[0][TRAINED, TEST, "probes"]
     tables[0][TRAINED, TEST, "probes"] = table[table["target"] != "emotion"]
     with pytest.raises(Lacking, match="speakers are held out") as lack:
@@ -301,7 +318,7 @@ def test_a_probe_that_cannot_hold_out_speakers_says_so() -> None:
 
 
 def test_the_p_of_the_order_is_pages_where_that_is_the_larger() -> None:
-    made, tables = a_setting(4, folds=7)
+    made, tables = a_setting(4, folds=7, stems=("ranks",))
     row = decided([statement_of("g'")], [made]).query("variant == 'corrected'").iloc[0]
     slopes = []
     for of in tables:
@@ -326,7 +343,7 @@ def test_the_p_of_the_order_is_pages_where_that_is_the_larger() -> None:
     ],
 )
 def test_a_table_that_lacks_something_is_told(name: str, stem: str, change: Callable[[Any], Any]) -> None:
-    made, tables = a_setting(4)
+    made, tables = a_setting(4, folds=2, stems=(stem,))
     tables[1][TRAINED, TEST, stem] = change(tables[1][TRAINED, TEST, stem])
     rows = decided([statement_of(name)], [made])
     assert set(rows["verdict"]) == {"not testable here"} and rows["reason"].str.startswith("fold f1, seed 1: ").all()

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import analyze, analyze_folds, analyze_several, doctor, prune, prune_adapter, run, run_sweep
+    from .api import analyze, analyze_folds, analyze_several, claims, doctor, prune, prune_adapter, run, run_sweep
     from .corpora import Corpus, load_corpus, make_folds
     from .errors import LorascopeError
     from .experiment.config import Experiment
@@ -28,6 +28,7 @@ _HOMES = {
     "analyze": "api",
     "analyze_folds": "api",
     "analyze_several": "api",
+    "claims": "api",
     "doctor": "api",
     "prune": "api",
     "prune_adapter": "api",
@@ -55,6 +56,7 @@ __all__ = [
     "analyze",
     "analyze_folds",
     "analyze_several",
+    "claims",
     "doctor",
     "load_backbone",
     "load_corpus",

@@ -5,6 +5,7 @@ line says the same in words.
 from __future__ import annotations
 
 from .adapters import analyze, analyze_folds, analyze_several, name_each
+from .deciding import claims
 from .examination import doctor, examinations
 from .experiments import run, run_sweep
 from .pruning import prune, prune_adapter
@@ -13,6 +14,7 @@ __all__ = [
     "analyze",
     "analyze_folds",
     "analyze_several",
+    "claims",
     "doctor",
     "examinations",
     "name_each",

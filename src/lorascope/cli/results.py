@@ -1,4 +1,4 @@
-"""The verbs of finished folders: report, advise."""
+"""The verbs of finished folders: report, advise, claims."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from typing import Annotated
 
 import typer
 
-from .options import Debug, show
+from .options import Debug, show, usable
+
+
+def _usable(out: Path | None) -> Path | None:
+    return None if out is None else usable(out)
 
 
 def report_command(
@@ -35,3 +39,36 @@ def advise_command(
 
     found = advise(run)
     print(json.dumps(found.as_json(), indent=2, ensure_ascii=False) if as_json else found)
+
+
+def claims_command(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Folders that run or sweep wrote, of one or several settings."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for claims.parquet, tables, forest plot and page.", callback=_usable),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    statements: Annotated[
+        Path | None, typer.Option("--claims", help="Your own statements beside the paper's, a YAML file.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Decide the paper's statements on what runs found: over folds and seeds, against their controls, corrected for how
+    many there are.
+    """
+    from ..api.deciding import claims
+    from ..machine.terminal import console
+    from ..report.claims import printed
+
+    found = claims(runs, out, statements)
+    if as_json:
+        print(json.dumps(found.as_json(), indent=2, ensure_ascii=False))
+        return
+    terminal = console()
+    # a pipe has no width, and a table of ten columns none that is narrow
+    printed(found, terminal if terminal.is_terminal else console(width=220))
+    if out is not None:
+        terminal.print(f"page: {out / 'index.html'}", soft_wrap=True)

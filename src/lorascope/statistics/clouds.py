@@ -14,7 +14,7 @@ import numpy as np
 from sklearn import config_context
 from threadpoolctl import threadpool_limits
 
-from .separation import Products, Separation, embedding_2d, separation, standardised
+from .separation import Products, Separation, embedding_2d, probed, standardised
 
 #: Fewer threads than these are better spent without other processes, which take a second or two to start.
 FEWEST_THREADS = 4
@@ -23,26 +23,29 @@ FEWEST_CLIPS = 200
 
 
 class Cloud(NamedTuple):
-    """The picture [clips, 2] of a cloud and its perplexity, its numbers, and a note on what could not be had."""
+    """The picture [clips, 2] of a cloud and its perplexity, its numbers, a note on what could not be had, and the
+    class that the probe gives each clip, [clips] (None: no probe).
+    """
 
     picture: np.ndarray
     perplexity: float
     numbers: Separation
     note: str
+    answers: np.ndarray | None
 
 
 def examined(features: np.ndarray | Products, labels: np.ndarray, speakers: np.ndarray, draws: int, seed: int) -> Cloud:
     """Picture and numbers of one cloud, its features as `separation.prepared` gives them (see
-    `separation.separation`).
+    `separation.probed`).
     """
     # what is computed of a hundred clips is small, and threads would wait for each other; sklearn's settings are the
     # same every time
     with threadpool_limits(1), config_context(assume_finite=True, skip_parameter_validation=True):
         cloud = standardised(features)
         picture, perplexity, no_picture = embedding_2d(cloud)
-        numbers, missing = separation(features, cloud, labels, speakers, draws, seed)
+        numbers, missing, answers = probed(features, cloud, labels, speakers, draws, seed)
     note = "; ".join(dict.fromkeys(text for text in (no_picture, missing) if text))
-    return Cloud(picture, perplexity, numbers, note)
+    return Cloud(picture, perplexity, numbers, note, answers)
 
 
 def side_by_side(

@@ -123,7 +123,15 @@ def embedding_2d(cloud: np.ndarray) -> tuple[np.ndarray, float, str]:
 def separation(
     features: np.ndarray | Products, cloud: np.ndarray, labels: np.ndarray, speakers: np.ndarray, draws: int, seed: int
 ) -> tuple[Separation, str]:
-    """How well `labels` [clips] are told apart, and a note on what could not be had.
+    """How well `labels` [clips] are told apart, and a note on what could not be had; arguments as for `probed`."""
+    return probed(features, cloud, labels, speakers, draws, seed)[:2]
+
+
+def probed(
+    features: np.ndarray | Products, cloud: np.ndarray, labels: np.ndarray, speakers: np.ndarray, draws: int, seed: int
+) -> tuple[Separation, str, np.ndarray | None]:
+    """How well `labels` [clips] are told apart, a note on what could not be had, and the class, as `labels` call it,
+    that the cross-validated probe gives each clip, [clips]; None where there was no probe.
 
     `features` [clips, columns] are the raw ones as `prepared` gives them, on which the probe standardises each of its
     own training sets; `cloud` the same standardised. `speakers` [clips] names each clip's speaker; `draws` counts the
@@ -132,9 +140,9 @@ def separation(
     classes, labels = np.unique(labels, return_inverse=True)
     sizes = np.bincount(labels)
     if not np.any(cloud):
-        return Separation(), "all clips are alike: there is nothing to separate"
+        return Separation(), "all clips are alike: there is nothing to separate", None
     if len(classes) < 2:
-        return Separation(), "all clips are of one class: there is nothing to separate"
+        return Separation(), "all clips are of one class: there is nothing to separate", None
     distances = squareform(pdist(cloud))
     shuffled = np.vstack([labels, shuffled_labels(labels, speakers, draws, seed)])
     found = {}
@@ -143,7 +151,7 @@ def separation(
         scores = np.concatenate([score(distances, part) for part in some])
         found |= {name: float(scores[0]), f"{name}_null": float(scores[1:].mean())}
         found[f"{name}_null_high"] = float(np.quantile(scores[1:], 0.95))
-    note = ""
+    note, answers = "", None
     if sizes.min() < 2:
         note = "a class has a single clip: no cross-validated probe"
     else:
@@ -151,7 +159,8 @@ def separation(
         found["probe_uar"] = stats.unweighted_average_recall(labels, predicted, len(classes))
         interval = LeftOut(speakers, labels).of_recall(labels, predicted, len(classes))
         found["probe_low"], found["probe_high"] = interval
-    return Separation(**found), note
+        answers = classes[predicted]
+    return Separation(**found), note, answers
 
 
 def silhouette(distances: np.ndarray, labelings: np.ndarray) -> np.ndarray:

@@ -19,6 +19,10 @@ from ..clip_views import ClipViews
 from ..kept_frames import KeptFrames
 from ..measure import Part, Replay, Study
 
+#: From 2 on the table has the variance over halves of the clips.
+VERSION = 2
+#: Halves of the clips over which a value's own variance is taken.
+HALVES = 100
 #: With fewer clips what is left without one speaker is too little for the debiased estimator, which needs four.
 FEWEST_CLIPS = 8
 
@@ -27,6 +31,7 @@ TOGETHER = 1 << 28
 
 COLUMNS = ["layer", "module", "pair", "quantity", "kernel", "estimator", "variant", "value"]
 COLUMNS += ["ci_low", "ci_high", "interval_of", "null_low", "null_high", "model", "clips", "draws", "note"]
+COLUMNS += ["half_variance"]
 
 Quantity = Literal["activation", "gradient"]
 PART_OF: dict[Quantity, str] = {"activation": "lora_a", "gradient": "grad_lora_b"}
@@ -84,7 +89,8 @@ class Cka:
 
     `compute` gives `cka`: layer, module, pair, quantity (activation, gradient), kernel, estimator, variant, value, its
     95 % interval (`intervals.LeftOut`, on Fisher's z) and what it speaks of, the central 95 % of the null in which
-    clips are shuffled within speakers, model (the one after `:` or `~`), clips, draws and a note. Biased values of few
+    clips are shuffled within speakers, model (the one after `:` or `~`), clips, draws and a note; half_variance, the
+    variance over random halves of the clips (about that of the value itself over draws of clips). Biased values of few
     clips with many columns lie near 1 whatever the data, and their null shows it; B-out being a linear map of A-out,
     even a random B comes near 1. Debiased values may be negative. A view that is the same in all clips, and fewer than
     eight clips, give NaN and a note.
@@ -97,6 +103,7 @@ class Cka:
         self._flattened = frozenset(flattened)
         self._views = ClipViews(study, flattened)
         self._left_out = LeftOut(study.clips["speaker"].to_numpy(), study.labels)
+        self._halves = halves_of(len(study.clips), study.seed)
 
     def parts(self, model: str) -> frozenset[str]:
         """A-out of every model that has an adapter, and the gradient at B-out of those that have a head."""
@@ -157,13 +164,15 @@ class Cka:
         speakers = study.clips["speaker"].to_numpy()
         first, second = (torch.stack(side) for side in zip(*(row.compared for row in rows), strict=True))
         value = kernels.cka(first, second, estimator)
-        without = kernels.cka_of_subsets(first, second, estimator, self._left_out.left)
+        subsets = np.vstack([self._left_out.left, self._halves])
+        without = kernels.cka_of_subsets(first, second, estimator, subsets)
         null = kernels.permutation_null(first, second, estimator, study.draws, study.seed, speakers)
         # the device is asked once for all
         found = torch.cat([value[:, None], without, torch.stack(kernels.interval_of(null), dim=1)], dim=1).cpu().numpy()
-        low, high = self._left_out.ends(found[:, 0], found[:, 1:-2].T, CORRELATION, weighted=False)
+        left, halves = np.split(found[:, 1:-2], [len(self._left_out.left)], axis=1)
+        low, high = self._left_out.ends(found[:, 0], left.T, CORRELATION, weighted=False)
         columns = {"value": found[:, 0], "ci_low": low, "ci_high": high}
-        columns |= {"null_low": found[:, -2], "null_high": found[:, -1]}
+        columns |= {"null_low": found[:, -2], "null_high": found[:, -1], "half_variance": halves.var(axis=1, ddof=1)}
         return pd.DataFrame(columns).to_dict(orient="records")  # pyright: ignore[reportReturnType]
 
     def _rows(self, layer: int, module: str, quantity: Quantity) -> Iterator[_Row]:
@@ -242,6 +251,12 @@ class Cka:
         frames = self._views.frames((view.model, layer, module, PART_OF[quantity]))
         assert frames is not None, view
         return frames
+
+
+def halves_of(clips: int, seed: int) -> np.ndarray:
+    """Random halves of so many clips, [halves, clips], 1 for those of each."""
+    orders = np.random.default_rng(seed).permuted(np.tile(np.arange(clips), (HALVES, 1)), axis=1)
+    return (orders < clips // 2).astype(float)
 
 
 def _lacking(rows: list[_Row]) -> list[int | None]:

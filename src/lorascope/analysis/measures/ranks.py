@@ -18,10 +18,12 @@ from ...statistics.separation import Separation, Wide, prepared
 from ..clip_views import ClipViews, Place
 from ..measure import Part, Replay, Study
 
+#: From 2 on the table tells what the probe says of every clip.
+VERSION = 2
 #: Depths that are shown, evenly spread from the first block to the last.
 DEPTHS = 5
 
-POINTS = ["model", "rank", "layer", "clip", "x", "y", "module", "variant", "speaker", "emotion"]
+POINTS = ["model", "rank", "layer", "clip", "x", "y", "module", "variant", "speaker", "emotion", "predicted"]
 SCORES = [
     "model",
     "rank",
@@ -43,9 +45,10 @@ class Ranks:
     padding included, whose columns standardisation blows up to unit variance. The frames that `released` needs are kept
     for the models in `flattened` (none: the variant is left out), in the study's `space`.
 
-    `compute` gives `ranks` (model, rank, layer, clip, x, y, module, variant, speaker, emotion) and `rank_scores`
-    (model, rank, layer, module, variant, clips, silhouette, knn, probe_uar with its interval, the nulls of the first
-    two, interval_of, perplexity, note; see `Separation`). Only A is looked at: B-out is a linear image of it.
+    `compute` gives `ranks` (model, rank, layer, clip, x, y, module, variant, speaker, emotion, predicted: the class by
+    the cross-validated probe, missing where there is none) and `rank_scores` (model, rank, layer, module, variant,
+    clips, silhouette, knn, probe_uar with its interval, the nulls of the first two, interval_of, perplexity, note; see
+    `Separation`). Only A is looked at: B-out is a linear image of it.
     """
 
     needs = frozenset({"pairs"})
@@ -111,7 +114,10 @@ class Ranks:
         who = {name: study.clips[name].to_numpy() for name in ("clip", "speaker", "emotion")}
         scores = {**where, "clips": len(study.clips), **cloud.numbers._asdict(), "interval_of": interval_of}
         scores |= {"perplexity": cloud.perplexity, "note": cloud.note}
-        return pd.DataFrame({**where, **who, "x": cloud.picture[:, 0], "y": cloud.picture[:, 1]}), scores
+        classes = np.array(study.classes, dtype=object)
+        predicted = None if cloud.answers is None else classes[cloud.answers]
+        points = {**who, "x": cloud.picture[:, 0], "y": cloud.picture[:, 1], "predicted": predicted}
+        return pd.DataFrame({**where, **points}), scores
 
     def _features(self, place: Place, variant: str) -> np.ndarray | Wide:
         """[clips, columns] float64."""

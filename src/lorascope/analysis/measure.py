@@ -18,10 +18,12 @@ import torch
 from torch import Tensor
 
 from .kept_frames import Space
+from .means import Means
 
 if TYPE_CHECKING:
     from ..models.interventions import Intervention
     from ..models.parts import Block
+    from ..sound.features import Features
 
 #: Names of the forward parts, in the order in which one block produces them.
 FORWARD_PARTS = (
@@ -82,6 +84,7 @@ class Study:
     draws: int = 500
     space: Space = field(default_factory=Space)
     threads: int = 1
+    means: Means = field(default_factory=Means)
 
     @property
     def labels(self) -> np.ndarray:
@@ -268,9 +271,11 @@ class Replay:
 class Measure(Protocol):
     """An accumulator over batches. Constructed with the `Study`.
 
-    A class may say with `needs` what an adapter must have for it: "pairs" (plain low-rank pairs), "head" (a trained
-    head); and with `keys` which columns tell the rows of each of its tables apart, over all folds and seeds. Every
-    other column of numbers has a mean there. Without it these are the columns that hold no floats.
+    A class may say with `needs` what there must be for it: "pairs" (plain low-rank pairs), "head" (a trained head), or
+    something of `Means` ("sounds"); and with `keys` which columns tell the rows of each of its tables apart, over all
+    folds and seeds. Every other column of numbers has a mean there. Without it these are the columns that hold no
+    floats. It may have a method `passes()` that gives the `Pass`es which are to run after the one over the clips as
+    they are.
     """
 
     def parts(self, model: str) -> frozenset[str]:
@@ -294,3 +299,19 @@ class Measure(Protocol):
     def compute(self) -> dict[str, pd.DataFrame]:
         """The tidy tables, keyed by the stem of their file."""
         ...
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One more pass over clips, beside the one over the clips as they are: a measure that hears something else.
+
+    `words` name it; `measure` is told of it alone. `clips` are rows of `Study.clips`, numbered anew, so that `measure`
+    may have a study of its own. `features(clip)` are what the encoder takes (None: the clips' own), `context` as in a
+    config (None: the analysis' own).
+    """
+
+    words: str
+    measure: Measure
+    clips: pd.DataFrame
+    features: Callable[[str], Features] | None = None
+    context: str | None = None

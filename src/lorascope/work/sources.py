@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ..analysis.means import Means
 from ..corpora import DEFAULT_CLASSES, EMOTION, READERS, Corpus, load_corpus
 from ..corpora.folds.folds import sample_from
 from ..corpora.labels import SYNONYMS, match_classes, taken_classes
@@ -26,9 +27,11 @@ from ..models.adapters.opening import Source, answers, read_source
 from ..models.weights.backbone import Backbone, load_backbone, with_new_head
 from ..models.weights.hub import adapter_folder
 from ..sound.acoustics import acoustics
+from ..sound.changed import ChangedClips
 from ..sound.context import no_window
 from ..sound.decoding import Clip, load_hashed, prepare_clips
 from ..sound.functionals import check_opensmile
+from ..sound.resynthesis import check_parselmouth
 from ..training.inputs import Inputs
 
 Say = Callable[[str], None]
@@ -51,6 +54,8 @@ def open_inputs(
     _check_precision(experiment.precision)
     if any(cell.kind == "classic" for cell in cells):
         check_opensmile()
+    if experiment.analysis is not None:
+        check_packages(experiment.analysis.measures)
     for method in experiment.conditions.values():
         check_fits(method, backbone.model)
     clips = processes.first_before_others(lambda: prepare(corpus, backbone, say))
@@ -98,6 +103,28 @@ def with_acoustics(
     names = [str(clip) for clip in sample["clip"]]
     found = acoustics(names, {name: clips[name].hash for name in names}, samples)
     return sample if found is None else sample.assign(**{str(name): found[name].to_numpy() for name in found})
+
+
+def means_of(
+    config: AnalysisConfig,
+    clips: Mapping[str, Clip],
+    samples: Callable[[str], np.ndarray] | None,
+    backbone: Backbone,
+) -> Means:
+    """What the measures of an analysis need beside models and features. Raises `LorascopeError` where a package that
+    they need is not installed.
+    """
+    check_packages(config.measures)
+    sounds = None
+    if "counterfactual" in config.measures and samples is not None:
+        sounds = ChangedClips({name: clip.hash for name, clip in clips.items()}, samples, backbone.features)
+    return Means(sounds)
+
+
+def check_packages(measures: Sequence[str]) -> None:
+    """Raise `LorascopeError`, naming the extra, where a measure's package is not installed."""
+    if "counterfactual" in measures:
+        check_parselmouth()
 
 
 def _pieces(corpus: Corpus) -> list[tuple[str, str, float | None, float | None]]:

@@ -63,5 +63,5 @@ def _place(kind: str, told: list, suffix: str):
 
 @cache
 def _versions() -> tuple[str, ...]:
-    packages = ("praat-parselmouth", "scipy", "transformers", "soxr", "soundfile")
+    packages = ("praat-parselmouth", "transformers", "soxr", "soundfile")
     return tuple(version(package) for package in packages)

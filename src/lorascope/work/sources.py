@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,10 +22,12 @@ from ..experiment.config import AnalysisConfig, CorpusConfig, Experiment
 from ..experiment.planning import Cell
 from ..machine import processes
 from ..machine.devices import device
+from ..machine.requirements import require
 from ..models.adapters.building import check_fits
 from ..models.adapters.folder import read_record
 from ..models.adapters.opening import Source, answers, read_source
 from ..models.weights.backbone import Backbone, load_backbone, with_new_head
+from ..models.weights.decoders import read_decoder
 from ..models.weights.hub import adapter_folder
 from ..sound.acoustics import acoustics
 from ..sound.changed import ChangedClips
@@ -115,16 +118,28 @@ def means_of(
     they need is not installed.
     """
     check_packages(config.measures)
-    sounds = None
+    sounds, decoder, lacking = None, None, {}
     if "counterfactual" in config.measures and samples is not None:
         sounds = ChangedClips({name: clip.hash for name, clip in clips.items()}, samples, backbone.features)
-    return Means(sounds)
+    if "recognition" in config.measures:
+        try:
+            decoder = read_decoder(backbone)
+        except LorascopeError as error:
+            lacking["decoder"] = str(error)
+    return Means(sounds, decoder, lacking)
 
 
 def check_packages(measures: Sequence[str]) -> None:
     """Raise `LorascopeError`, naming the extra, where a measure's package is not installed."""
     if "counterfactual" in measures:
         check_parselmouth()
+    if "recognition" in measures:
+        if importlib.util.find_spec("jiwer") is None:
+            raise LorascopeError(
+                "analysis.measures: recognition needs jiwer, which is not installed; install it with `pip install "
+                "'lorascope[recognition]'`, or take the measure out"
+            )
+        require("jiwer")
 
 
 def _pieces(corpus: Corpus) -> list[tuple[str, str, float | None, float | None]]:

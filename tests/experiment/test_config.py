@@ -343,7 +343,7 @@ def test_groups_of_measures_stand_for_their_own() -> None:
     assert of(["lens", "paper"]) == ("lens", "contribution", "ranks", "spectra", "cka")
     every = {file.stem for file in MEASURES.glob("*.py")} - {"__init__"}
     assert set(of("all")) == every
-    assert set(of(["paper", "causal", "probes", "frame_lens", "heads", "weights"])) == every
+    assert set(of(["paper", "causal", "hearing", "probes", "frame_lens", "heads", "weights"])) == every
     # no group has the name of a measure, or that one could not be named alone
     assert of("probes") == ("probes",) and not every & {*GROUPS, "all"}
     with pytest.raises(LorascopeError, match="name each once"):

@@ -272,9 +272,9 @@ class Measure(Protocol):
     """An accumulator over batches. Constructed with the `Study`.
 
     A class may say with `needs` what there must be for it: "pairs" (plain low-rank pairs), "head" (a trained head), or
-    something of `Means` ("sounds", "decoder"); and with `keys` which columns tell the rows of each of its tables apart, over all
-    folds and seeds. Every other column of numbers has a mean there. Without it these are the columns that hold no
-    floats. It may have a method `passes()` that gives the `Pass`es which are to run after the one over the clips as
+    something of `Means` ("sounds", "decoder"); and with `keys` which columns tell the rows of each of its tables apart,
+    over all folds and seeds. Every other column of numbers has a mean there. Without it these are the columns that hold
+    no floats. It may have a method `passes()` that gives the `Pass`es which are to run after the one over the clips as
     they are.
     """
 

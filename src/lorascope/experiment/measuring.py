@@ -18,6 +18,7 @@ MEASURES = ("contribution", "lens", "ranks", "spectra", "cka", "erasure")
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "paper": ("contribution", "lens", "ranks", "spectra", "cka"),
     "causal": ("erasure", "dial", "rank_dial", "patching"),
+    "hearing": ("counterfactual", "recognition"),
 }
 #: What is measured along a training: all that needs neither an intervention nor a random adapter beside it.
 ALONG = ("contribution", "lens", "spectra", "weights")

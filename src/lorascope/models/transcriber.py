@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
+from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
 from ..errors import LorascopeError
 
@@ -64,6 +66,12 @@ class Transcriber:
             if bool(ended.all()):
                 break
         return [self._vocabulary.decode(row, skip_special_tokens=True).strip() for row in written]
+
+    def code(self, language: str) -> str | None:
+        """A language's code in the vocabulary, of its code ("de", "de-DE") or English name; None where it has none."""
+        lower = language.lower()
+        code = TO_LANGUAGE_CODE.get(lower, re.split("[-_]", lower)[0])
+        return None if self._vocabulary.token_to_id(f"<|{code}|>") is None else code
 
     @torch.no_grad()
     def languages_of(self, encoded: Tensor) -> list[str]:

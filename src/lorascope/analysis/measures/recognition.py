@@ -31,7 +31,7 @@ class Recognition:
 
     The encoder hears the whole window of 30 s, whatever the context of the analysis: on a trimmed one Whisper repeats
     itself. Texts are compared in lower case and without punctuation. A decoder of several languages is told the clip's
-    (`language`); where the corpus has none, the one that it hears with the bare encoder. The words are the corpus'
+    (`language`); where it knows none, the one that it hears with the bare encoder. The words are the corpus'
     `transcript`, else its `text`.
 
     `compute` gives `recognition`: quantity (wer, cer), against (text: the corpus' words; bare transcript: what the
@@ -51,8 +51,9 @@ class Recognition:
         self._study = study
         self._written: dict[str, list[str]] = {model: [""] * len(study.clips) for model in MODELS}
         self._languages: list[str | None] = [None] * len(study.clips)
-        if "language" in study.clips:
-            self._languages = [str(code) if isinstance(code, str) else None for code in study.clips["language"]]
+        if "language" in study.clips and study.means.decoder is not None:
+            code = study.means.decoder.code
+            self._languages = [code(name) if isinstance(name, str) else None for name in study.clips["language"]]
 
     def parts(self, model: str) -> frozenset[str]:
         """Nothing in the pass of the analysis' context."""
@@ -118,7 +119,7 @@ class Recognition:
             return f"the corpus has no text of {int(said.isna().sum())} of {len(said)} clips"
         if all(CODE.fullmatch(str(text)) for text in said):
             return "the corpus' texts are codes and not words"
-        others = sorted({code for code in self._languages if code is not None} - {"en", "english"})
+        others = sorted({code for code in self._languages if code is not None} - {"en"})
         if decoder is not None and decoder.english_only and others:
             return f"the decoder knows English alone, and the clips are in another language ({', '.join(others)})"
         return ""

@@ -186,8 +186,8 @@ def held_out(
 def sample_from(corpus: Corpus, ids: Sequence[str], per_class: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Up to `per_class` clips a class, spread over speakers as evenly as they allow, at random within a speaker.
 
-    Returns the clips (columns clip, speaker, emotion, and text, transcript, gender, language where the corpus has them) and, a row
-    a class, how many were available and taken (emotion, available, taken).
+    Returns the clips (columns clip, speaker, emotion, and text, transcript, gender, language where the corpus has them)
+    and, a row a class, how many were available and taken (emotion, available, taken).
     """
     random = np.random.default_rng(seed)
     pool = corpus.clips.loc[list(ids)]

@@ -82,7 +82,7 @@ def _converted(data: bytes | memoryview, settings: bytes, vocabulary: bytes, sou
     told = json.loads(settings)
     tokens = Tokenizer.from_str(vocabulary.decode())
     decoder = decoder_from_tensors(read_tensors(data, source), source)
-    return Transcriber(decoder, tokens, told.get("suppress_ids", ()), told.get("suppress_ids_begin", ()))
+    return Transcriber(decoder, tokens, told.get("suppress_ids") or (), told.get("suppress_ids_begin") or ())
 
 
 def decoder_from_tensors(tensors: dict[str, np.ndarray], source: str) -> WhisperDecoder:

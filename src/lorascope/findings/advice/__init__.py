@@ -1,5 +1,5 @@
-"""Advice from a run's tables: which layers, which modules, which rank, and what the adapter carries; each with its
-evidence, or with what would make it tellable.
+"""Advice from a run's tables: which layers, which modules, which rank, what the adapter carries, and what of speech
+recognition it leaves; each with its evidence, or with what would make it tellable.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from .asked import Asked
 from .contents import contents
 from .places import layers, modules
 from .ranks import rank
+from .recognition import recognition
 
 __all__ = ["Advice", "Answer", "advise"]
 
@@ -28,7 +29,7 @@ TRY = (
 
 def advise(folder: str | Path) -> Advice:
     """What a folder that `run` or `analyze` wrote says to whoever trains the next adapter: which layers, which modules,
-    which rank, and whether it carries speaker or sentence.
+    which rank, whether it carries speaker or sentence, and what of speech recognition it leaves.
 
     Each answer has its evidence, numbers with their intervals; or none, and the lines of configuration that would make
     it tellable. `lines` of what is returned may be pasted into PEFT's `LoraConfig`; `str` is all of it as text. Nothing
@@ -41,7 +42,10 @@ def advise(folder: str | Path) -> Advice:
         raise LorascopeError(f"{folder}: nothing was analysed, so there is nothing to advise from; add `analysis`")
     asked = Asked(run)
     settled = {"layers_to_transform": layers(asked), "target_modules": modules(asked), "r, rank_pattern": rank(asked)}
-    return Advice(_about(run), (*(_settled(name, answer) for name, answer in settled.items()), contents(asked)))
+    return Advice(
+        _about(run),
+        (*(_settled(name, answer) for name, answer in settled.items()), contents(asked), recognition(asked)),
+    )
 
 
 def _settled(name: str, answer: Answer) -> Answer:
@@ -65,5 +69,5 @@ def _about(run: FinishedRun) -> tuple[str, ...]:
 
 
 def _some(run: FinishedRun) -> Iterator[pd.DataFrame]:
-    tables = (run.table(stem) for stem in ("dial", "rank_dial", "probes"))
+    tables = (run.table(stem) for stem in ("dial", "rank_dial", "probes", "recognition"))
     return (table for table in tables if table is not None and "interval_of" in table)

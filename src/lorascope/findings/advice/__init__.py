@@ -42,10 +42,8 @@ def advise(folder: str | Path) -> Advice:
         raise LorascopeError(f"{folder}: nothing was analysed, so there is nothing to advise from; add `analysis`")
     asked = Asked(run)
     settled = {"layers_to_transform": layers(asked), "target_modules": modules(asked), "r, rank_pattern": rank(asked)}
-    return Advice(
-        _about(run),
-        (*(_settled(name, answer) for name, answer in settled.items()), contents(asked), recognition(asked)),
-    )
+    answers = [_settled(name, answer) for name, answer in settled.items()]
+    return Advice(_about(run), (*answers, contents(asked), recognition(asked)))
 
 
 def _settled(name: str, answer: Answer) -> Answer:

@@ -10,25 +10,34 @@ from .measure import Part, Replay
 
 
 class Listener:
-    """Asks for the parts that `parts(model)` names and hands each to `update`."""
+    """Asks for the parts that `parts(model)` names and hands each to `update`; with `replay` also for the streams that
+    `replays(model)` names.
+    """
 
-    def __init__(self, parts: Callable[[str], frozenset[str]], update: Callable[[Part], None]) -> None:
-        self._parts, self._update = parts, update
+    def __init__(
+        self,
+        parts: Callable[[str], frozenset[str]],
+        update: Callable[[Part], None],
+        replays: Callable[[str], frozenset[str]] = lambda model: frozenset(),
+        replay: Callable[[Replay], None] = lambda replay: None,
+    ) -> None:
+        self._parts, self._update, self._replays, self._replay = parts, update, replays, replay
 
     def parts(self, model: str) -> frozenset[str]:
         """Names of the parts wanted of this model."""
         return self._parts(model)
 
     def replays(self, model: str) -> frozenset[str]:
-        """Never."""
-        return frozenset()
+        """The streams wanted of this model."""
+        return self._replays(model)
 
     def update(self, part: Part) -> None:
         """Hand it on."""
         self._update(part)
 
     def replay(self, replay: Replay) -> None:
-        """Nothing to do."""
+        """Hand it on."""
+        self._replay(replay)
 
     def compute(self) -> dict[str, pd.DataFrame]:
         """Nothing: the numbers are the measure's."""

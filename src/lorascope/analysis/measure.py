@@ -232,9 +232,9 @@ class Replay:
     blocks). `block(l, h)` runs block l on h and gives its parts, `block(l, h, False)` with the adapter off; `run(l, h,
     change, before)` runs blocks l.. on h with an intervention in place, where `before` are the streams at depths 0 to l
     - 1 (read by heads that sum over depths), then final LayerNorm, pooling and head, and gives logits [clips, classes]
-    (l = layers: norm and head only). `heads(l, h)` is what each attention head of block l adds on h, and last what none
-    of them does (`models.heads.head_outputs`); `direct(a, h)` what a part of the last stream h adds to the logits
-    (`direct_logits`). All of it without gradients.
+    (l = layers: norm and head only); `encode(l, h, change)` gives the final LayerNorm's output instead. `heads(l, h)`
+    is what each attention head of block l adds on h, and last what none of them does (`models.heads.head_outputs`);
+    `direct(a, h)` what a part of the last stream h adds to the logits (`direct_logits`). All of it without gradients.
     """
 
     model: str
@@ -247,6 +247,7 @@ class Replay:
     adapted: tuple[tuple[int, str], ...] = ()
     heads: Callable[[int, Tensor], list[Tensor]] = lambda layer, hidden: []
     direct: Callable[[Tensor, Tensor], Tensor] = lambda added, final: added
+    encode: Callable[[int, Tensor, Intervention], Tensor] = lambda layer, hidden, change: hidden
 
     def answer(self, change: Intervention) -> Tensor:
         """Logits [clips, classes] of the model with an intervention, run from the highest block whose input is known.
@@ -254,18 +255,26 @@ class Replay:
         That is the model's own stream, up to the first block that is touched; or the frozen model's, where the adapter
         is off in all blocks below. So a sweep over L blocks that touches one at a time costs (L + 1) / 2 forwards.
         """
+        return self.run(*self._beginning(change))
+
+    def output(self, change: Intervention) -> Tensor:
+        """The same model's encoder output [clips, frames, width], after the final LayerNorm."""
+        layer, hidden, change, _ = self._beginning(change)
+        return self.encode(layer, hidden, change)
+
+    def _beginning(self, change: Intervention) -> tuple[int, Tensor, Intervention, Sequence[Tensor]]:
         layers = len(self.resid_pre or self.reference or ()) - 1
         own = change.start(layers)
         replaced = change.streams.get((own, "resid_pre"))
         if replaced is not None:
-            return self.run(own, replaced, change, self.resid_pre[:own])
+            return own, replaced, change, self.resid_pre[:own]
         if self.reference is not None and not change.adapted:
-            return self.run(own, self.reference[own], change, self.reference[:own])
+            return own, self.reference[own], change, self.reference[:own]
         if self.reference is not None and self.shared:
             off = min(layers, change.off_below(self.adapted))
             if off > own:
-                return self.run(off, self.reference[off], change, self.reference[:off])
-        return self.run(own, self.resid_pre[own], change, self.resid_pre[:own])
+                return off, self.reference[off], change, self.reference[:off]
+        return own, self.resid_pre[own], change, self.resid_pre[:own]
 
 
 class Measure(Protocol):

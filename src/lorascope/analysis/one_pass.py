@@ -22,7 +22,7 @@ from ..machine.environment import one_thread
 from ..machine.progress import bar
 from ..machine.requirements import require
 from ..models.heads import direct_logits, head_outputs
-from ..models.interventions import Intervention, answer
+from ..models.interventions import Intervention, answer, encoded
 from ..models.parts import MODULES, Block, EncoderParts
 from .measure import GRADIENT_PARTS, Batch, Measure, Part, Replay
 from .prefix import SharedPrefix
@@ -256,8 +256,12 @@ def _replay(
     def direct(added: Tensor, final: Tensor) -> Tensor:
         return direct_logits(parts, added, final, valid)
 
+    def encode(layer: int, hidden: Tensor, change: Intervention) -> Tensor:
+        with _autocast(batch, precision):
+            return _single(encoded(parts, layer, hidden, valid, change))
+
     adapted = tuple(parts.adapted())
-    replay = Replay(model, batch, resid_pre, reference, block, run, shared, adapted, heads, direct)
+    replay = Replay(model, batch, resid_pre, reference, block, run, shared, adapted, heads, direct, encode)
     with torch.no_grad():
         for measure in measures:
             measure.replay(replay)

@@ -38,6 +38,8 @@ from ..sound.resynthesis import check_parselmouth
 from ..training.inputs import Inputs
 
 Say = Callable[[str], None]
+#: The measures that let a decoder write down what an encoder heard.
+DECODED = frozenset({"recognition", "frontier"})
 
 
 def open_inputs(
@@ -121,7 +123,7 @@ def means_of(
     sounds, decoder, lacking = None, None, {}
     if "counterfactual" in config.measures and samples is not None:
         sounds = ChangedClips({name: clip.hash for name, clip in clips.items()}, samples, backbone.features)
-    if "recognition" in config.measures:
+    if DECODED & set(config.measures):
         try:
             decoder = read_decoder(backbone)
         except LorascopeError as error:
@@ -133,10 +135,10 @@ def check_packages(measures: Sequence[str]) -> None:
     """Raise `LorascopeError`, naming the extra, where a measure's package is not installed."""
     if "counterfactual" in measures:
         check_parselmouth()
-    if "recognition" in measures:
+    for name in sorted(DECODED & set(measures)):
         if importlib.util.find_spec("jiwer") is None:
             raise LorascopeError(
-                "analysis.measures: recognition needs jiwer, which is not installed; install it with `pip install "
+                f"analysis.measures: {name} needs jiwer, which is not installed; install it with `pip install "
                 "'lorascope[recognition]'`, or take the measure out"
             )
         require("jiwer")

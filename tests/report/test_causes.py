@@ -33,7 +33,14 @@ def asked(tmp_path_factory):
     run = make_analysis(tmp_path_factory.mktemp("asked") / "run", Recipe(without=tuple(ANALYSIS_TABLES)))
     tables = small.tables(*ASKED)
     # what needs more than a model is in test_hearing.py
-    elsewhere = {"counterfactual", "counterfactual_classes", "recognition", "transcripts"}
+    elsewhere = {
+        "counterfactual",
+        "counterfactual_classes",
+        "recognition",
+        "transcripts",
+        "frontier",
+        "frontier_chosen",
+    }
     assert set(tables) == {stem for stem in ASKED_TABLES if not stem.startswith("trajectory_")} - elsewhere
     for stem, table in tables.items():
         table.to_parquet(run / "analysis" / f"{stem}.parquet")

@@ -52,6 +52,8 @@ ASKED_TABLES = {
     "counterfactual_classes": "changed sound, by class",
     "recognition": "speech recognition",
     "transcripts": "speech recognition (transcripts)",
+    "frontier": "gain against recognition",
+    "frontier_chosen": "gain against recognition (chosen on other speakers)",
     "trajectory_half": "when each number was half way to its last value",
     "trajectory_weights": "weights of the update along the training",
     "trajectory_direction": "direction of the update along the training",

@@ -17,6 +17,7 @@ from . import (
     dial,
     erasure,
     frames,
+    frontier,
     heads,
     lens,
     patching,
@@ -47,6 +48,7 @@ _MODULES = {
     trajectory: (),
     counterfactual: ("counterfactual",),
     recognition: ("recognition",),
+    frontier: ("frontier",),
     confusion: (),
 }
 
@@ -54,10 +56,10 @@ _MODULES = {
 def draw(folder: FinishedRun, into: Path, formats: Sequence[str] = tuple(style.FORMATS)) -> list[Path]:
     """Write <stem>.{pdf,svg,png} for all that a run folder holds; return the paths in the order of the figures.
 
-    Stems: fig1, fig2a, fig2b, fig3 of the paper, fig4 (erasure), fig5 to fig14 (dials, ranks, patching, weights,
-    probes, frames, heads, training, changed sound, recognition), confusion; a second variant or adapted module adds
-    its name (fig2b-released, fig3-q_proj). A figure whose table is missing is not drawn: `FinishedRun.missing` says
-    which.
+    Stems: fig1, fig2a, fig2b, fig3 of the paper, fig4 (erasure), fig5 to fig15 (dials, ranks, patching, weights,
+    probes, frames, heads, training, changed sound, recognition, frontier), confusion; a second variant or adapted
+    module adds its name (fig2b-released, fig3-q_proj). A figure whose table is missing is not drawn:
+    `FinishedRun.missing` says which.
     """
     marks = folder.marks
     files = []

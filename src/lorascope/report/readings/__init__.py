@@ -17,7 +17,7 @@ from .causes import (
     weights_reading,
 )
 from .encoder import contribution_reading, erasure_reading, lens_reading
-from .hearing import counterfactual_reading, recognition_reading
+from .hearing import counterfactual_reading, frontier_reading, recognition_reading
 from .training import trajectory_reading
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "dial_reading",
     "erasure_reading",
     "frames_reading",
+    "frontier_reading",
     "heads_reading",
     "lens_reading",
     "patching_reading",

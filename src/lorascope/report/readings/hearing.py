@@ -72,5 +72,35 @@ def recognition_reading(folder: FinishedRun) -> list[str]:
     return sentences
 
 
+def frontier_reading(folder: FinishedRun) -> list[str]:
+    """Figure 15: what is gained against what it costs."""
+    table, chosen = folder.table("frontier"), folder.table("frontier_chosen")
+    if table is None:
+        return []
+    if table["wer"].isna().all():
+        return [f"There is no frontier: {table['note'].iloc[0]}."]
+    whole = records(table[(table["dial"] == "whole") & (table["alpha"] == 1)])[0]
+    sentences = [
+        f"The whole adapter: UAR {_interval(whole, 'uar')}, word error rate {_interval(whole, 'wer')} (against the "
+        f"{whole['against']})."
+    ]
+    on = table[table["pareto"] >= 0.5].sort_values("wer")
+    sentences.append(f"Of {len(table)} settings {len(on)} are beaten by no other in both.")
+    words = {
+        "spared": "Choosing on all other speakers the least errors at most .02 below the best UAR",
+        "best UAR": "Choosing on all other speakers the best UAR",
+    }
+    for row in records(chosen) if chosen is not None else []:
+        if row["wer"] != row["wer"]:
+            sentences.append(f"{words[row['rule']]}: {row['note']}.")
+            continue
+        sentences.append(
+            f"{words[row['rule']]} gives UAR {_interval(row, 'uar')} (against the whole adapter "
+            f"{signed(row, 'delta_uar')}) and word error rate {_interval(row, 'wer')} ({signed(row, 'delta_wer')})"
+            + (f"; chosen most often: {row['most_chosen']}." if row["most_chosen"] else ".")
+        )
+    return sentences
+
+
 def _interval(row: dict[str, Any] | pd.Series, name: str) -> str:
     return f"{row[name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]".replace("-", "−")

@@ -9,10 +9,11 @@ import pytest
 
 from lorascope.analysis.measures import counterfactual as measure
 from lorascope.report import readings, write_all
-from lorascope.report.figures import counterfactual, recognition
+from lorascope.report.figures import counterfactual, frontier, recognition
 from lorascope.store.finished import ANALYSIS_TABLES, FinishedRun
 
-from ..analysis.measures import test_counterfactual, test_recognition
+from ..analysis.measures import test_counterfactual, test_frontier, test_recognition
+from ..analysis.small import Small
 from .folders import make_analysis
 from .recipe import Recipe
 
@@ -30,6 +31,7 @@ def heard(tmp_path_factory):
         sounds = test_counterfactual.sounds_of()
         tables = test_counterfactual.tables(sounds, tmp_path_factory.mktemp("cache"), patch)
     tables |= test_recognition.tables([1, 0, 2, 0, 3, 0, 0, 0], transcript=[SAID] * 8)
+    tables |= test_frontier.play(Small(tmp_path_factory.mktemp("small")))[1]
     run = make_analysis(tmp_path_factory.mktemp("heard") / "run", Recipe(without=tuple(ANALYSIS_TABLES)))
     for stem, table in tables.items():
         table.to_parquet(run / "analysis" / f"{stem}.parquet")
@@ -38,9 +40,10 @@ def heard(tmp_path_factory):
 
 
 def test_figures_and_sections_are_there(heard: Path) -> None:
-    assert {"fig13", "fig14"} <= {file.stem for file in (heard / "figures").glob("*.svg")}
+    assert {"fig13", "fig14", "fig15"} <= {file.stem for file in (heard / "figures").glob("*.svg")}
     page = (heard / "report.html").read_text()
-    assert '<section id="counterfactual">' in page and '<section id="recognition">' in page
+    assert '<section id="counterfactual">' in page
+    assert '<section id="recognition">' in page and '<section id="frontier">' in page
 
 
 def test_what_is_drawn_is_what_the_tables_say(heard: Path) -> None:
@@ -54,6 +57,12 @@ def test_what_is_drawn_is_what_the_tables_say(heard: Path) -> None:
     assert table is not None
     rows = table[(table["quantity"] == "wer") & (table["against"] == "text") & (table["model"] == "trained")]
     assert list(rates[1].get_ydata()) == list(rows["rate"])
+    drawn = frontier.figures(folder)["fig15"].subfigs[0].axes[0].get_lines()
+    table = folder.table("frontier")
+    assert table is not None
+    rows = table[(table["dial"] == "whole") & (table["pareto"] == 1)]
+    filled = next(line for line in drawn if line.get_label() == "whole adapter times α, on the frontier")
+    assert list(filled.get_xdata()) == list(rows["wer"]) and list(filled.get_ydata()) == list(rows["uar"])
 
 
 def test_the_readings_name_the_cue_and_the_cost(heard: Path) -> None:
@@ -71,6 +80,7 @@ def test_without_a_number_the_reason_is_read_and_nothing_drawn(heard: Path, tmp_
     run = make_analysis(tmp_path / "run", Recipe(without=tuple(ANALYSIS_TABLES)))
     assert readings.counterfactual_reading(FinishedRun(run)) == readings.recognition_reading(FinishedRun(run)) == []
     assert counterfactual.figures(FinishedRun(run)) == recognition.figures(FinishedRun(run)) == {}
+    assert frontier.figures(FinishedRun(run)) == {} and readings.frontier_reading(FinishedRun(run)) == []
     table = pd.read_parquet(heard / "analysis" / "recognition.parquet")
     lost = (table["against"] == "text") & (table["model"] == "trained")
     table.loc[lost, ["rate", "rate_low", "rate_high"]] = float("nan")

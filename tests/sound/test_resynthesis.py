@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -126,6 +128,20 @@ def test_changed_features_are_made_once(tmp_path, monkeypatch):
     resampled = ChangedClips({"a": "another hash"}, samples, LogMelSettings())
     resampled.features("a", Change(shift=3))
     assert len(asked) == 5
+
+
+@pytest.mark.slow
+def test_clips_can_be_changed_after_a_trace_and_not_after_somebody_elses_nnsight():
+    """nnsight gives every object a method `save`, and Praat's classes could not be made after that."""
+    code = (
+        "import lorascope.analysis.one_pass as one_pass, sys; "
+        "from lorascope.sound.resynthesis import check_parselmouth; {first}; check_parselmouth()"
+    )
+    traced = "\ntry: one_pass.trace(None, iter(()), [])\nexcept AttributeError: pass\nassert 'nnsight' in sys.modules"
+    for first, told in (("import nnsight", "import parselmouth before nnsight"), (traced, "")):
+        command = code.replace("; {first}; ", f"\n{first.strip()}\n")
+        done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True)
+        assert (told in done.stderr) if told else done.returncode == 0, done.stderr
 
 
 def test_without_parselmouth_a_line_names_the_extra(monkeypatch):

@@ -7,10 +7,12 @@ here and only when tracing starts.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -46,6 +48,9 @@ def trace(
     models run under autocast; what they give is cast to float32 before any measure sees it.
     """
     require("nnsight")
+    # nnsight gives every object a method `save`, after which pybind11 can make no module that defines one
+    if importlib.util.find_spec("parselmouth") is not None:
+        import_module("parselmouth")
     from nnsight import NNsight
 
     parts = states.parts

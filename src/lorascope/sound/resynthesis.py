@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import astuple, dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -50,13 +51,20 @@ class Change:
 
 
 def check_parselmouth() -> None:
-    """Raise `LorascopeError` where praat-parselmouth is not installed, or too old."""
+    """Raise `LorascopeError` where praat-parselmouth is not installed, too old, or cannot be imported any more."""
     if importlib.util.find_spec("parselmouth") is None:
         raise LorascopeError(
             "analysis.measures: counterfactual needs praat-parselmouth, which is not installed; install it with `pip "
             "install 'lorascope[acoustics]'`, or take the measure out"
         )
     require("praat-parselmouth")
+    try:
+        import_module("parselmouth")
+    except ImportError as error:
+        # see `analysis/one_pass.py`: only where somebody else imported nnsight before
+        raise LorascopeError(
+            f"praat-parselmouth cannot be imported ({error}); import parselmouth before nnsight is imported"
+        ) from error
 
 
 def median_f0(samples: np.ndarray) -> float:

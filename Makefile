@@ -60,7 +60,7 @@ $(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
 		--index-url $(TORCH_INDEX) --constraint $(CONSTRAINTS) torch || { echo "no such torch at $(TORCH_INDEX);" \
 		"without CPU=1 and TORCH_INDEX it comes from the package index"; exit 1; })
 	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) \
-		--editable '.[offline,synthetic,hub,audformat,classic,cluster,dev]'
+		--editable '.[offline,synthetic,hub,audformat,classic,acoustics,recognition,cluster,dev]'
 	touch $@
 
 clean:

@@ -166,6 +166,33 @@ def test_a_target_that_was_not_probed_has_its_reason(tmp_path):
     assert "sentence: the clips have no text" in carry.evidence and "`text`" in carry.lacking[0]
 
 
+def transcripts(change, half=0.02, text=True):
+    """Word error rates: the bare encoder's is .01, the trained one's more by `change`."""
+    rates = {("text", "frozen"): 0.01, ("text", "trained"): 0.01 + change, ("text", "difference"): change}
+    rates = rates if text else dict.fromkeys(rates, float("nan"))
+    rows = [
+        {"quantity": "wer", "against": against, "model": model, "emotion": "", "rate": rate}
+        | {"rate_low": rate - half, "rate_high": rate + half, "exact": 0.75, "note": "" if text else "no text"}
+        for (against, model), rate in {**rates, ("bare transcript", "trained"): change}.items()
+    ]
+    return pd.DataFrame(rows).assign(interval_of="speakers", clips=40)
+
+
+@pytest.mark.parametrize(
+    ("table", "answer"),
+    [
+        (transcripts(0.33), "less: 33.0% more of the words are mistaken"),
+        (transcripts(0.01), "as much as before, as far as can be told (at most 3.0% more of the words are mistaken)"),
+        (transcripts(0.33, text=False), "33.0% of the words are written down otherwise than with the bare encoder"),
+    ],
+)
+def test_what_of_recognition_is_left_is_told(tmp_path, table, answer):
+    found = answers(run_of(tmp_path / "run", {"recognition": table}))["of"]
+    assert found.answer == answer and "75% of the clips are written down alike" in " ".join(found.evidence)
+    lacking = answers(run_of(tmp_path / "none", {"dial": dial()}))["of"]
+    assert lacking.answer is None and "measures: [lens, recognition]" in " ".join(lacking.lacking)
+
+
 @pytest.mark.parametrize(
     ("modules", "answer", "targets"),
     [

@@ -32,7 +32,16 @@ def asked(tmp_path_factory):
     # none of the other tables: their figures take longest to draw
     run = make_analysis(tmp_path_factory.mktemp("asked") / "run", Recipe(without=tuple(ANALYSIS_TABLES)))
     tables = small.tables(*ASKED)
-    assert set(tables) == {stem for stem in ASKED_TABLES if not stem.startswith("trajectory_")}
+    # what needs more than a model is in test_hearing.py
+    elsewhere = {
+        "counterfactual",
+        "counterfactual_classes",
+        "recognition",
+        "transcripts",
+        "frontier",
+        "frontier_chosen",
+    }
+    assert set(tables) == {stem for stem in ASKED_TABLES if not stem.startswith("trajectory_")} - elsewhere
     for stem, table in tables.items():
         table.to_parquet(run / "analysis" / f"{stem}.parquet")
     write_all(run)

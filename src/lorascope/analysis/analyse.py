@@ -5,11 +5,9 @@ done.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
@@ -27,7 +25,9 @@ from ..models.weights.backbone import Backbone
 from ..sound.context import context_frames
 from ..sound.decoding import Clip
 from ..sound.features import Features
-from .batches import batch_limits, batches_of
+from .batches import Heard, batch_limits
+from .means import Means
+from .measure import Pass
 from .measures import MEASURES
 from .measures.ranks import Ranks
 from .one_pass import computed, trace
@@ -60,46 +60,47 @@ def analyse(
     config: AnalysisConfig,
     other_ranks: Sequence[PeftModel | TunedModel] = (),
     has_head: bool = True,
+    means: Means | None = None,
 ) -> Analysis:
     """Measure one adapted model against its frozen self and the random baselines.
 
     `clips` has columns `clip`, `speaker`, `emotion`; `features` their log-mels by id. `frozen_head` is the frozen
     baseline's head (None: what needs it is left out). `other_ranks` are adapters of other ranks, for the rank space
-    alone. Without `has_head`, and for an adapter that is not low-rank pairs, what cannot be had is left out with a
-    note.
+    alone. `means` are what some measures need beside. Without `has_head`, for an adapter that is not low-rank pairs,
+    and without the means, what cannot be had is left out with a note.
     """
     start = time.perf_counter()
     labels = {name: index for index, name in enumerate(classes)}
-    table = clips.assign(
-        label=clips["emotion"].map(labels), frames=[features[clip].features.valid for clip in clips["clip"]]
-    )
-    table = table.reset_index(drop=True)
-    here = {clip: features[clip].features for clip in table["clip"]}
-    contexts = {clip: context_frames(each.valid, context, each.longest) for clip, each in here.items()}
+    frames = [features[clip].features.valid for clip in clips["clip"]]
+    table = clips.assign(label=clips["emotion"].map(labels), frames=frames).reset_index(drop=True)
     parts = parts_of(model)
     device = next(model.parameters()).device
     states = ModelStates(parts, frozen_head, config.baselines, config.seed, has_head)
-    left_out = cannot_be_had(config.measures, parts, has_head)
-
-    def window(clip: str, frames: int) -> Any:
-        return features[clip].features.window(frames)
-
-    def batches() -> Any:
-        windowed = parts.classifier.has_window
-        pools_valid = context == "trim"
-        return batches_of(table, window, contexts, limits, pools_valid, device, windowed)
-
+    means = means or Means()
+    left_out = cannot_be_had(config.measures, parts, has_head, means.missing)
     limits = batch_limits(parts, config.precision, config.batch_size, config.batch_frames)
-    total = sum(limits.batches(count, frames) for frames, count in Counter(contexts.values()).items())
-    study = study_of(states, table, classes, config.seed, config.draws, config.memory_mib)
+
+    def own(clip: str) -> Features:
+        return features[clip].features
+
+    def hear(over: Pass) -> None:
+        heard = Heard(over.clips, over.features or own, over.context or context, limits, device, windowed)
+        trace(states, heard.batches(), [over.measure], heard.count, config.precision)
+
+    windowed = parts.classifier.has_window
+    whole = Heard(table, own, context, limits, device, windowed)
+    study = study_of(states, table, classes, config.seed, config.draws, config.memory_mib, means)
     measures = {name: MEASURES[name](study) for name in config.measures if name not in left_out}
-    trace(states, batches(), list(measures.values()), total, config.precision)
+    trace(states, whole.batches(), list(measures.values()), whole.count, config.precision)
+    for measure in measures.values():
+        for over in measure.passes() if hasattr(measure, "passes") else ():
+            hear(over)
     tables = {stem: [table] for stem, table in computed(measures).items()}
     if "ranks" in measures:
         for other in other_ranks:
             alone = ModelStates(parts_of(other), None, (), config.seed)
             ranks = Ranks(study_of(alone, table, classes, config.seed, config.draws, config.memory_mib))
-            trace(alone, batches(), [ranks], total, config.precision)
+            trace(alone, whole.batches(), [ranks], whole.count, config.precision)
             for stem, part in ranks.compute().items():
                 tables[stem].append(part)
     return Analysis(
@@ -128,9 +129,12 @@ def open_adapter(backbone: Backbone, adapter: Source | Path, clip: Features, con
     return adapted
 
 
-def cannot_be_had(measures: Sequence[str], parts: EncoderParts, has_head: bool) -> dict[str, str]:
-    """Which of these measures an adapter doesn't allow, and why: without a trained head, where that reads all depths
-    side by side, where it is not low-rank pairs, or has no layers to turn down.
+def cannot_be_had(
+    measures: Sequence[str], parts: EncoderParts, has_head: bool, missing: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Which of these measures cannot be had, and why: without a trained head, where that reads all depths side by side,
+    where the adapter is not low-rank pairs, or has no layers to turn down, and where something is `missing`
+    (`Means.missing`).
 
     Raises `LorascopeError` where nothing remains.
     """
@@ -144,6 +148,7 @@ def cannot_be_had(measures: Sequence[str], parts: EncoderParts, has_head: bool) 
         lacking["head"] = "the adapter has no trained head, so there is no answer to measure"
     if parts.classifier.concatenates:
         lacking["depth"] = "the head reads all depths side by side, so it has nothing to say of one alone"
+    lacking |= missing or {}
     needed = {name: getattr(MEASURES[name], "needs", frozenset()) for name in measures}
     left_out = {
         name: next(reason for what, reason in lacking.items() if what in needs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -11,6 +12,8 @@ import pandas as pd
 import torch
 
 from ..models.parts import EncoderParts
+from ..sound.context import context_frames
+from ..sound.features import Features
 from .measure import Batch
 
 #: What a batch holds on a CPU: two windows of 30 s, since more take more memory and no less time.
@@ -83,3 +86,39 @@ def batches_of(
                 pools_valid=pools_valid,
                 windowed=windowed,
             ).to(device)
+
+
+class Heard:
+    """Clips with what the encoder takes of them, in batches within `limits`.
+
+    `clips` are as in `batches_of`; `features(clip)` gives its features, `context` is as in a config.
+    """
+
+    def __init__(
+        self,
+        clips: pd.DataFrame,
+        features: Callable[[str], Features],
+        context: str,
+        limits: BatchLimits,
+        device: torch.device | str,
+        windowed: bool,
+    ) -> None:
+        here = {clip: features(clip) for clip in clips["clip"]}
+        self._clips = clips.assign(frames=[here[clip].valid for clip in clips["clip"]])
+        self._contexts = {clip: context_frames(each.valid, context, each.longest) for clip, each in here.items()}
+        self._features, self._limits, self._device, self._windowed = here, limits, device, windowed
+        self._pools_valid = context == "trim"
+
+    @property
+    def count(self) -> int:
+        """Number of batches."""
+        return sum(self._limits.batches(count, frames) for frames, count in Counter(self._contexts.values()).items())
+
+    def batches(self) -> Iterator[Batch]:
+        """The batches, from the first again."""
+        return batches_of(
+            self._clips, self._window, self._contexts, self._limits, self._pools_valid, self._device, self._windowed
+        )
+
+    def _window(self, clip: str, frames: int) -> Any:
+        return self._features[clip].window(frames)

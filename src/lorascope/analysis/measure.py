@@ -18,10 +18,12 @@ import torch
 from torch import Tensor
 
 from .kept_frames import Space
+from .means import Means
 
 if TYPE_CHECKING:
     from ..models.interventions import Intervention
     from ..models.parts import Block
+    from ..sound.features import Features
 
 #: Names of the forward parts, in the order in which one block produces them.
 FORWARD_PARTS = (
@@ -89,6 +91,7 @@ class Study:
     draws: int = 500
     space: Space = field(default_factory=Space)
     threads: int = 1
+    means: Means = field(default_factory=Means)
 
     @property
     def labels(self) -> np.ndarray:
@@ -236,9 +239,9 @@ class Replay:
     blocks). `block(l, h)` runs block l on h and gives its parts, `block(l, h, False)` with the adapter off; `run(l, h,
     change, before)` runs blocks l.. on h with an intervention in place, where `before` are the streams at depths 0 to l
     - 1 (read by heads that sum over depths), then final LayerNorm, pooling and head, and gives logits [clips, classes]
-    (l = layers: norm and head only). `heads(l, h)` is what each attention head of block l adds on h, and last what none
-    of them does (`models.heads.head_outputs`); `direct(a, h)` what a part of the last stream h adds to the logits
-    (`direct_logits`). All of it without gradients.
+    (l = layers: norm and head only); `encode(l, h, change)` gives the final LayerNorm's output instead. `heads(l, h)`
+    is what each attention head of block l adds on h, and last what none of them does (`models.heads.head_outputs`);
+    `direct(a, h)` what a part of the last stream h adds to the logits (`direct_logits`). All of it without gradients.
     """
 
     model: str
@@ -251,6 +254,7 @@ class Replay:
     adapted: tuple[tuple[int, str], ...] = ()
     heads: Callable[[int, Tensor], list[Tensor]] = lambda layer, hidden: []
     direct: Callable[[Tensor, Tensor], Tensor] = lambda added, final: added
+    encode: Callable[[int, Tensor, Intervention], Tensor] = lambda layer, hidden, change: hidden
 
     def answer(self, change: Intervention) -> Tensor:
         """Logits [clips, classes] of the model with an intervention, run from the highest block whose input is known.
@@ -258,28 +262,37 @@ class Replay:
         That is the model's own stream, up to the first block that is touched; or the frozen model's, where the adapter
         is off in all blocks below. So a sweep over L blocks that touches one at a time costs (L + 1) / 2 forwards.
         """
+        return self.run(*self._beginning(change))
+
+    def output(self, change: Intervention) -> Tensor:
+        """The same model's encoder output [clips, frames, width], after the final LayerNorm."""
+        layer, hidden, change, _ = self._beginning(change)
+        return self.encode(layer, hidden, change)
+
+    def _beginning(self, change: Intervention) -> tuple[int, Tensor, Intervention, Sequence[Tensor]]:
         layers = len(self.resid_pre or self.reference or ()) - 1
         own = change.start(layers)
         replaced = change.streams.get((own, "resid_pre"))
         if replaced is not None:
-            return self.run(own, replaced, change, self.resid_pre[:own])
+            return own, replaced, change, self.resid_pre[:own]
         if self.reference is not None and not change.adapted:
-            return self.run(own, self.reference[own], change, self.reference[:own])
+            return own, self.reference[own], change, self.reference[:own]
         if self.reference is not None and self.shared and self.adapted:
             off = min(layers, change.off_below(self.adapted))
             if off > own:
-                return self.run(off, self.reference[off], change, self.reference[:off])
-        return self.run(own, self.resid_pre[own], change, self.resid_pre[:own])
+                return off, self.reference[off], change, self.reference[:off]
+        return own, self.resid_pre[own], change, self.resid_pre[:own]
 
 
 class Measure(Protocol):
     """An accumulator over batches. Constructed with the `Study`.
 
-    A class may say with `needs` what an adapter must have for it: "pairs" (plain low-rank pairs), "turnable" (any
-    adapter on linear layers of the blocks), "updates" (that, or changed weights of theirs), "head" (a trained head),
-    "depth" (a head that can be asked of one depth); and with `keys` which columns tell the rows of each of its tables
-    apart, over all folds and seeds. Every other column of numbers has a mean there. Without it these are the columns
-    that hold no floats.
+    A class may say with `needs` what there must be for it: "pairs" (plain low-rank pairs), "turnable" (any adapter on
+    linear layers of the blocks), "updates" (that, or changed weights of theirs), "head" (a trained head), "depth" (a
+    head that can be asked of one depth), or something of `Means` ("sounds", "decoder"); and with `keys` which columns
+    tell the rows of each of its tables apart, over all folds and seeds. Every other column of numbers has a mean there.
+    Without it these are the columns that hold no floats. It may have a method `passes()` that gives the `Pass`es which
+    are to run after the one over the clips as they are.
     """
 
     def parts(self, model: str) -> frozenset[str]:
@@ -303,3 +316,19 @@ class Measure(Protocol):
     def compute(self) -> dict[str, pd.DataFrame]:
         """The tidy tables, keyed by the stem of their file."""
         ...
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One more pass over clips, beside the one over the clips as they are: a measure that hears something else.
+
+    `words` name it; `measure` is told of it alone. `clips` are rows of `Study.clips`, numbered anew, so that `measure`
+    may have a study of its own. `features(clip)` are what the encoder takes (None: the clips' own), `context` as in a
+    config (None: the analysis' own).
+    """
+
+    words: str
+    measure: Measure
+    clips: pd.DataFrame
+    features: Callable[[str], Features] | None = None
+    context: str | None = None

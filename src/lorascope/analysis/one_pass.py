@@ -7,10 +7,12 @@ here and only when tracing starts.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -22,7 +24,7 @@ from ..machine.environment import one_thread
 from ..machine.progress import bar
 from ..machine.requirements import require
 from ..models.heads import direct_logits, head_outputs
-from ..models.interventions import Intervention, answer
+from ..models.interventions import Intervention, answer, encoded
 from ..models.parts import MODULES, Block, EncoderParts
 from ..models.updates import turnable, turns_all
 from .measure import GRADIENT_PARTS, Batch, Measure, Part, Replay
@@ -47,6 +49,9 @@ def trace(
     models run under autocast; what they give is cast to float32 before any measure sees it.
     """
     require("nnsight")
+    # nnsight gives every object a method `save`, after which pybind11 can make no module that defines one
+    if importlib.util.find_spec("parselmouth") is not None:
+        import_module("parselmouth")
     from nnsight import NNsight
 
     parts = states.parts
@@ -257,9 +262,13 @@ def _replay(
     def direct(added: Tensor, final: Tensor) -> Tensor:
         return direct_logits(parts, added, final, valid)
 
+    def encode(layer: int, hidden: Tensor, change: Intervention) -> Tensor:
+        with _autocast(batch, precision):
+            return _single(encoded(parts, layer, hidden, valid, change))
+
     # with something else of a block adapted, it is not the frozen one where these are off
     adapted = tuple(turnable(parts)) if turns_all(parts) else ()
-    replay = Replay(model, batch, resid_pre, reference, block, run, shared, adapted, heads, direct)
+    replay = Replay(model, batch, resid_pre, reference, block, run, shared, adapted, heads, direct, encode)
     with torch.no_grad():
         for measure in measures:
             measure.replay(replay)

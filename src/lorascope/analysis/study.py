@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..models.updates import changed, turnable, update_of
 from .kept_frames import Space
+from .means import Means
 from .measure import Factors, Study
 from .states import ModelStates
 
@@ -20,7 +21,13 @@ OF_MEMORY = 0.3
 
 
 def study_of(
-    states: ModelStates, clips: pd.DataFrame, classes: Sequence[str], seed: int, draws: int, memory_mib: int = 512
+    states: ModelStates,
+    clips: pd.DataFrame,
+    classes: Sequence[str],
+    seed: int,
+    draws: int,
+    memory_mib: int = 512,
+    means: Means | None = None,
 ) -> Study:
     """Describe the models and clips of an analysis for the measures; `memory_mib` is what they may keep of frames
     before they go to a file, beside what has room on a GPU.
@@ -58,6 +65,7 @@ def study_of(
         draws=draws,
         space=Space(memory_mib << 20, on_device),
         threads=torch.get_num_threads(),
+        means=means or Means(),
     )
 
 

@@ -19,7 +19,8 @@ DEFAULT_CLASSES = ("anger", "happiness", "neutrality", "sadness")
 #: Columns that every corpus has.
 REQUIRED = ("path", "speaker", "emotion")
 #: Columns that a corpus may have, NaN where unknown. `start`, `end` (a piece of the file) and `duration` are seconds.
-OPTIONAL = ("text", "gender", "session", "language", "split", "start", "end", "duration")
+#: `text` tells sentences apart; `transcript` are the words that are said, where `text` is a code for them.
+OPTIONAL = ("text", "transcript", "gender", "session", "language", "split", "start", "end", "duration")
 TIMES = ("start", "end", "duration")
 #: The one name of all speakers whom a corpus does not name. Two such clips may be of one person, so no two of them may
 #: ever be in different parts of a fold; as one pseudo-speaker they cannot be. It is no person either: a fold that tests
@@ -77,8 +78,8 @@ class Recordings:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Clips by id with path, speaker, emotion (one of `classes`) and where known text, gender, session, language,
-    split, start, end, duration.
+    """Clips by id with path, speaker, emotion (one of `classes`) and where known text, transcript, gender, session,
+    language, split, start, end, duration.
 
     Whatever other columns the corpus' own table has are kept behind those: folds may group by them. `left_out` (columns
     reason, clips) counts every clip that was found but isn't used. `notes` are for the reader of results; `optimistic`

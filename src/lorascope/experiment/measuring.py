@@ -14,10 +14,13 @@ from .methods import Count, Section
 Baseline = Literal["gaussian", "peft-init", "norm-matched", "permuted"]
 #: The measures that are taken unless the config names its own; it may name any file of analysis/measures.
 MEASURES = ("contribution", "lens", "ranks", "spectra", "cka", "erasure")
-#: Names that stand for several measures; "all" stands for every file of analysis/measures.
+#: Measures that cost many decodings of every clip: only what names them takes them, "all" does not.
+COSTLY = ("frontier",)
+#: Names that stand for several measures; "all" stands for every file of analysis/measures but the costly.
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "paper": ("contribution", "lens", "ranks", "spectra", "cka"),
     "causal": ("erasure", "dial", "rank_dial", "patching"),
+    "hearing": ("counterfactual", "recognition"),
 }
 #: What is measured along a training: all that needs neither an intervention nor a random adapter beside it.
 ALONG = ("contribution", "lens", "spectra", "weights")
@@ -37,7 +40,8 @@ def _spelt_out(measures: Any) -> Any:
         return measures
     found: list[Any] = []
     for name in several:
-        groups = GROUPS if name != "all" else {"all": names_in("lorascope.analysis.measures")}
+        every = [each for each in names_in("lorascope.analysis.measures") if each not in COSTLY]
+        groups = GROUPS if name != "all" else {"all": every}
         group = groups.get(name) if isinstance(name, str) else None
         found += [name] if group is None else [each for each in group if each not in found]
     return tuple(found)

@@ -110,6 +110,18 @@ def answer(
         return parts.answer_of(hidden, valid, depths)
 
 
+def encoded(parts: EncoderParts, start: int, hidden: Tensor, valid: Tensor | None, change: Intervention) -> Tensor:
+    """The encoder's output [clips, frames, width] when blocks `start`.. run with an intervention in place, then final
+    LayerNorm: what a decoder reads.
+    """
+    with intervened(parts, change):
+        for layer in range(start, parts.layers):
+            hidden = change.streams.get((layer, "resid_pre"), hidden)
+            if layer not in change.skipped:
+                hidden = parts.run_block(layer, hidden, valid).resid_post
+        return parts.final_norm(change.streams.get((parts.layers, "resid_pre"), hidden))
+
+
 @contextmanager
 def _exchanged(parts: EncoderParts, key: Key, change: Intervention) -> Iterator[None]:
     if not parts.is_pair(*key):

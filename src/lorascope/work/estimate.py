@@ -116,7 +116,8 @@ def cell_flops(cell: Cell, frames: float, clips: int, first: bool = True) -> flo
 def analysis_flops(unit: AnalysisUnit, frames: float) -> float | None:
     """FLOPs of an analysis' passes: every clip once through every model (the frozen and the trained encoder, the random
     adapters, other ranks), backwards too where gradients are measured, and half of the blocks again for each block that
-    is erased; None where the encoder's shape is not known.
+    is erased; both encoders on every changed sound, and on the window for transcripts (their decoding is not counted);
+    None where the encoder's shape is not known.
     """
     shape = encoder_shape(unit.main.backbone)
     if shape is None:
@@ -126,7 +127,10 @@ def analysis_flops(unit: AnalysisUnit, frames: float) -> float | None:
     backward = 1 if {"spectra", "cka"} & set(measures) else 0
     # single blocks and all up to one, of the frozen and the trained encoder; half of the encoder on average
     replays = 2 * shape.blocks if "erasure" in measures else 0
-    return one * len(unit.clips) * (models * (1 + backward) + replays + len(unit.ranks))
+    # the resynthesis and eleven changes
+    replays += 2 * 12 if "counterfactual" in measures else 0
+    window = 2 * encoder_flops(shape, WINDOW) if "recognition" in measures else 0
+    return len(unit.clips) * (one * (models * (1 + backward) + replays + len(unit.ranks)) + window)
 
 
 def _kin(one: Planned) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ..analysis.means import Means
 from ..corpora import DEFAULT_CLASSES, EMOTION, READERS, Corpus, load_corpus
 from ..corpora.folds.folds import sample_from
 from ..corpora.labels import SYNONYMS, match_classes, taken_classes
@@ -20,18 +22,24 @@ from ..experiment.config import AnalysisConfig, CorpusConfig, Experiment
 from ..experiment.planning import Cell
 from ..machine import processes
 from ..machine.devices import device
+from ..machine.requirements import require
 from ..models.adapters.building import check_fits
 from ..models.adapters.folder import read_record
 from ..models.adapters.opening import Source, answers, read_source
 from ..models.weights.backbone import Backbone, load_backbone, with_new_head
+from ..models.weights.decoders import read_decoder
 from ..models.weights.hub import adapter_folder
 from ..sound.acoustics import acoustics
+from ..sound.changed import ChangedClips
 from ..sound.context import no_window
 from ..sound.decoding import Clip, load_hashed, prepare_clips
 from ..sound.functionals import check_opensmile
+from ..sound.resynthesis import check_parselmouth
 from ..training.inputs import Inputs
 
 Say = Callable[[str], None]
+#: The measures that let a decoder write down what an encoder heard.
+DECODED = frozenset({"recognition", "frontier"})
 
 
 def open_inputs(
@@ -51,6 +59,8 @@ def open_inputs(
     _check_precision(experiment.precision)
     if any(cell.kind == "classic" for cell in cells):
         check_opensmile()
+    if experiment.analysis is not None:
+        check_packages(experiment.analysis.measures)
     for method in experiment.conditions.values():
         check_fits(method, backbone.model)
     clips = processes.first_before_others(lambda: prepare(corpus, backbone, say))
@@ -98,6 +108,40 @@ def with_acoustics(
     names = [str(clip) for clip in sample["clip"]]
     found = acoustics(names, {name: clips[name].hash for name in names}, samples)
     return sample if found is None else sample.assign(**{str(name): found[name].to_numpy() for name in found})
+
+
+def means_of(
+    config: AnalysisConfig,
+    clips: Mapping[str, Clip],
+    samples: Callable[[str], np.ndarray] | None,
+    backbone: Backbone,
+) -> Means:
+    """What the measures of an analysis need beside models and features. Raises `LorascopeError` where a package that
+    they need is not installed.
+    """
+    check_packages(config.measures)
+    sounds, decoder, lacking = None, None, {}
+    if "counterfactual" in config.measures and samples is not None:
+        sounds = ChangedClips({name: clip.hash for name, clip in clips.items()}, samples, backbone.features)
+    if DECODED & set(config.measures):
+        try:
+            decoder = read_decoder(backbone)
+        except LorascopeError as error:
+            lacking["decoder"] = str(error)
+    return Means(sounds, decoder, lacking)
+
+
+def check_packages(measures: Sequence[str]) -> None:
+    """Raise `LorascopeError`, naming the extra, where a measure's package is not installed."""
+    if "counterfactual" in measures:
+        check_parselmouth()
+    for name in sorted(DECODED & set(measures)):
+        if importlib.util.find_spec("jiwer") is None:
+            raise LorascopeError(
+                f"analysis.measures: {name} needs jiwer, which is not installed; install it with `pip install "
+                "'lorascope[recognition]'`, or take the measure out"
+            )
+        require("jiwer")
 
 
 def _pieces(corpus: Corpus) -> list[tuple[str, str, float | None, float | None]]:

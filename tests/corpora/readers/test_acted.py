@@ -33,6 +33,7 @@ def test_cremad_names_are_read(tmp_path: Path) -> None:
     found = cremad.read(cremad_tree(tmp_path))
     assert told(found.table, "1002_DFA_HAP_XX") == {
         "speaker": "1002", "emotion": "happiness", "text": "DFA", "gender": "female", "language": "en",
+        "transcript": "Don't forget a jacket.",
     }  # fmt: skip
     assert told(found.table, "1001_IEO_ANG_MD")["gender"] == "male"
     assert len(found.table) == 4 * 9 + 1 and not found.notes
@@ -100,6 +101,7 @@ def test_tess_names_are_read(tmp_path: Path) -> None:
     table = tess.read(tess_tree(tmp_path)).table
     assert told(table, "YAF_back_ps") == {
         "speaker": "YAF", "emotion": "surprise", "text": "back", "gender": "female", "language": "en",
+        "transcript": "Say the word back.",
     }  # fmt: skip
     assert table.groupby(["speaker", "emotion"]).size().eq(2).all() and len(table) == 2 * 7 * 2
 

@@ -33,6 +33,7 @@ def test_emodb_names_are_read(tmp_path: Path, suffix: str) -> None:
     assert len(table) == 4 * 10
     clip = table.loc["08a02Tb"]
     assert (clip["speaker"], clip["emotion"], clip["text"], clip["gender"]) == ("08", "sadness", "a02", "female")
+    assert clip["transcript"] == "Das will sie am Mittwoch abgeben."
     assert Path(clip["path"]) == tmp_path / "wav" / f"08a02Tb{suffix}" and Path(clip["path"]).is_file()
     assert table.groupby("emotion").size().to_dict() == {
         "anger": 4, "boredom": 4, "disgust": 4, "fear": 4, "happiness": 8, "sadness": 8, "neutrality": 8,
@@ -84,6 +85,7 @@ def test_ravdess_names_are_read(tmp_path: Path) -> None:
     assert len(table) == 3 * 15 and found.left_out == (("song, not speech", 1),)
     clip = table.loc["03-01-06-01-01-02-02"]
     assert (clip["speaker"], clip["emotion"], clip["text"], clip["gender"]) == ("02", "fear", "01", "female")
+    assert clip["transcript"] == "Kids are talking by the door."
     assert table.loc["03-01-01-01-01-01-03", "gender"] == "male"
     assert table.groupby("emotion").size().to_dict() == dict.fromkeys(set(ALL) - {"boredom"} - {"neutrality"}, 6) | {
         "neutrality": 3

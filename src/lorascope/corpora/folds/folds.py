@@ -197,8 +197,8 @@ def held_out(
 def sample_from(corpus: Corpus, ids: Sequence[str], per_class: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Up to `per_class` clips a class, spread over speakers as evenly as they allow, at random within a speaker.
 
-    Returns the clips (columns clip, speaker, emotion, and text, gender, language where the corpus has them) and, a row
-    a class, how many were available and taken (emotion, available, taken).
+    Returns the clips (columns clip, speaker, emotion, and text, transcript, gender, language where the corpus has them)
+    and, a row a class, how many were available and taken (emotion, available, taken).
     """
     random = np.random.default_rng(seed)
     pool = corpus.clips.loc[list(ids)]
@@ -222,7 +222,7 @@ def sample_from(corpus: Corpus, ids: Sequence[str], per_class: int, seed: int) -
     sample = pd.DataFrame(
         {"clip": chosen, "speaker": clips["speaker"].to_numpy(), "emotion": clips["emotion"].to_numpy()}
     )
-    for name in ("text", "gender", "language"):
+    for name in ("text", "transcript", "gender", "language"):
         if name in clips:
             sample[name] = clips[name].to_numpy()
     return sample, pd.DataFrame(counts, columns=["emotion", "available", "taken"])

@@ -17,6 +17,21 @@ from ..corpus import About, Published, Recordings
 from .files import sound_files
 from .tables import read_table
 
+#: What is said, by the three letters of the file's name (Cao et al. 2014, table 1).
+SENTENCES = {
+    "IEO": "It's eleven o'clock.",
+    "TIE": "That is exactly what happened.",
+    "IOM": "I'm on my way to the meeting.",
+    "IWW": "I wonder what this is about.",
+    "TAI": "The airplane is almost full.",
+    "MTI": "Maybe tomorrow it will be cold.",
+    "IWL": "I would like a new alarm clock.",
+    "ITH": "I think I have a doctor's appointment.",
+    "DFA": "Don't forget a jacket.",
+    "ITS": "I think I've seen this before.",
+    "TSI": "The surface is slick.",
+    "WSI": "We'll stop in a couple of minutes.",
+}
 EMOTIONS = {
     "ANG": "anger",
     "DIS": "disgust",
@@ -61,8 +76,8 @@ def read(root: Path) -> Recordings:
             silent += 1
             continue
         actor, sentence, emotion = name.groups()
-        rows.append((path.stem, str(path), actor, EMOTIONS[emotion], sentence, "en"))
-    table = pd.DataFrame(rows, columns=["id", "path", "speaker", "emotion", "text", "language"])
+        rows.append((path.stem, str(path), actor, EMOTIONS[emotion], sentence, SENTENCES.get(sentence), "en"))
+    table = pd.DataFrame(rows, columns=["id", "path", "speaker", "emotion", "text", "transcript", "language"])
     genders = _genders(folder)
     table["gender"] = table["speaker"].map(genders)
     unknown = sorted(set(table["speaker"]) - set(genders))

@@ -23,6 +23,19 @@ EMOTIONS = {
     "T": "sadness",
     "N": "neutrality",
 }
+#: What is said, by the three characters of the file's name (the corpus' documentation).
+SENTENCES = {
+    "a01": "Der Lappen liegt auf dem Eisschrank.",
+    "a02": "Das will sie am Mittwoch abgeben.",
+    "a04": "Heute abend könnte ich es ihm sagen.",
+    "a05": "Das schwarze Stück Papier befindet sich da oben neben dem Holzstück.",
+    "a07": "In sieben Stunden wird es soweit sein.",
+    "b01": "Was sind denn das für Tüten, die da unter dem Tisch stehen?",
+    "b02": "Sie haben es gerade hochgetragen und jetzt gehen sie wieder runter.",
+    "b03": "An den Wochenenden bin ich jetzt immer nach Hause gefahren und habe Agnes besucht.",
+    "b09": "Ich will das eben wegbringen und dann mit Karl was trinken gehen.",
+    "b10": "Die wird auf dem Platz sein, wo wir sie immer hinlegen.",
+}
 #: Speakers by sex, from the corpus' documentation.
 FEMALE = ("08", "09", "13", "14", "16")
 ABOUT = About(
@@ -50,5 +63,7 @@ def read(root: Path) -> Recordings:
             )
         speaker, text, letter, _ = name.groups()
         gender = "female" if speaker in FEMALE else "male"
-        rows.append((path.stem, str(path), speaker, EMOTIONS[letter], text, gender, "de"))
-    return Recordings(pd.DataFrame(rows, columns=["id", "path", "speaker", "emotion", "text", "gender", "language"]))
+        said = SENTENCES.get(text)
+        rows.append((path.stem, str(path), speaker, EMOTIONS[letter], text, said, gender, "de"))
+    columns = ["id", "path", "speaker", "emotion", "text", "transcript", "gender", "language"]
+    return Recordings(pd.DataFrame(rows, columns=columns))

@@ -27,6 +27,7 @@ EMOTIONS = {
     "07": "disgust",
     "08": "surprise",
 }
+STATEMENTS = {"01": "Kids are talking by the door.", "02": "Dogs are sitting by the door."}
 INTENSITIES = {"01": "normal", "02": "strong"}
 ABOUT = About(
     "RAVDESS, Ryerson Audio-Visual Database of Emotional Speech and Song (its audio-only speech)",
@@ -64,7 +65,8 @@ def read(root: Path) -> Recordings:
             continue
         gender = "male" if int(actor) % 2 else "female"
         how = INTENSITIES.get(intensity, intensity)
-        rows.append((path.stem, str(path), actor, EMOTIONS[emotion], statement, gender, "en", how))
-    columns = ["id", "path", "speaker", "emotion", "text", "gender", "language", "intensity"]
+        said = STATEMENTS.get(statement)
+        rows.append((path.stem, str(path), actor, EMOTIONS[emotion], statement, said, gender, "en", how))
+    columns = ["id", "path", "speaker", "emotion", "text", "transcript", "gender", "language", "intensity"]
     table = pd.DataFrame(rows, columns=columns)
     return Recordings(table, left_out=tuple(sorted(left_out.items())))

@@ -49,5 +49,7 @@ def read(root: Path) -> Recordings:
             )
         speaker, word, emotion = name.groups()
         speaker = "YAF" if speaker == "YAF" else "OAF"
-        rows.append((path.stem, str(path), speaker, EMOTIONS[emotion], word, "female", "en"))
-    return Recordings(pd.DataFrame(rows, columns=["id", "path", "speaker", "emotion", "text", "gender", "language"]))
+        said = f"Say the word {word}."
+        rows.append((path.stem, str(path), speaker, EMOTIONS[emotion], word, said, "female", "en"))
+    columns = ["id", "path", "speaker", "emotion", "text", "transcript", "gender", "language"]
+    return Recordings(pd.DataFrame(rows, columns=columns))

@@ -1,5 +1,5 @@
-"""Advice from a run's tables: which layers, which modules, which rank, and what the adapter carries; each with its
-evidence, or with what would make it tellable.
+"""Advice from a run's tables: which layers, which modules, which rank, what the adapter carries, and what of speech
+recognition it leaves; each with its evidence, or with what would make it tellable.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from .asked import Asked
 from .contents import contents
 from .places import layers, modules
 from .ranks import rank
+from .recognition import recognition
 
 __all__ = ["Advice", "Answer", "advice_of", "advise"]
 
@@ -28,7 +29,7 @@ TRY = (
 
 def advise(folder: str | Path) -> Advice:
     """What a folder that `run` or `analyze` wrote says to whoever trains the next adapter: which layers, which modules,
-    which rank, and whether it carries speaker or sentence.
+    which rank, whether it carries speaker or sentence, and what of speech recognition it leaves.
 
     Each answer has its evidence, numbers with their intervals; or none, and the lines of configuration that would make
     it tellable. `lines` of what is returned may be pasted into PEFT's `LoraConfig`; `str` is all of it as text. Nothing
@@ -46,7 +47,8 @@ def advice_of(run: FinishedRun) -> Advice:
     """The same of a run that is open already, in which something was analysed; its files are not looked at again."""
     asked = Asked(run)
     settled = {"layers_to_transform": layers(asked), "target_modules": modules(asked), "r, rank_pattern": rank(asked)}
-    return Advice(_about(run), (*(_settled(name, answer) for name, answer in settled.items()), contents(asked)))
+    answers = [_settled(name, answer) for name, answer in settled.items()]
+    return Advice(_about(run), (*answers, contents(asked), recognition(asked)))
 
 
 def _settled(name: str, answer: Answer) -> Answer:
@@ -70,5 +72,5 @@ def _about(run: FinishedRun) -> tuple[str, ...]:
 
 
 def _some(run: FinishedRun) -> Iterator[pd.DataFrame]:
-    tables = (run.table(stem) for stem in ("dial", "rank_dial", "probes"))
+    tables = (run.table(stem) for stem in ("dial", "rank_dial", "probes", "recognition"))
     return (table for table in tables if table is not None and "interval_of" in table)

@@ -13,15 +13,18 @@ from ..unit_words import units_words
 from . import (
     confusion,
     contribution,
+    counterfactual,
     dial,
     erasure,
     frames,
+    frontier,
     heads,
     lens,
     patching,
     probes,
     rank_dial,
     rank_space,
+    recognition,
     spectra,
     style,
     trajectory,
@@ -43,6 +46,9 @@ _MODULES = {
     frames: ("frame_profile",),
     heads: ("heads",),
     trajectory: (),
+    counterfactual: ("counterfactual",),
+    recognition: ("recognition",),
+    frontier: ("frontier",),
     confusion: (),
 }
 
@@ -50,9 +56,10 @@ _MODULES = {
 def draw(folder: FinishedRun, into: Path, formats: Sequence[str] = tuple(style.FORMATS)) -> list[Path]:
     """Write <stem>.{pdf,svg,png} for all that a run folder holds; return the paths in the order of the figures.
 
-    Stems: fig1, fig2a, fig2b, fig3 of the paper, fig4 (erasure), fig5 to fig12 (dials, ranks, patching, weights,
-    probes, frames, heads, training), confusion; a second variant or adapted module adds its name (fig2b-released,
-    fig3-q_proj). A figure whose table is missing is not drawn: `FinishedRun.missing` says which.
+    Stems: fig1, fig2a, fig2b, fig3 of the paper, fig4 (erasure), fig5 to fig15 (dials, ranks, patching, weights,
+    probes, frames, heads, training, changed sound, recognition, frontier), confusion; a second variant or adapted
+    module adds its name (fig2b-released, fig3-q_proj). A figure whose table is missing is not drawn:
+    `FinishedRun.missing` says which.
     """
     marks = folder.marks
     files = []

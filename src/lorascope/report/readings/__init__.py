@@ -17,20 +17,24 @@ from .causes import (
     weights_reading,
 )
 from .encoder import contribution_reading, erasure_reading, lens_reading
+from .hearing import counterfactual_reading, frontier_reading, recognition_reading
 from .training import trajectory_reading
 
 __all__ = [
     "cka_reading",
     "contribution_reading",
+    "counterfactual_reading",
     "dial_reading",
     "erasure_reading",
     "frames_reading",
+    "frontier_reading",
     "heads_reading",
     "lens_reading",
     "patching_reading",
     "probes_reading",
     "rank_dial_reading",
     "ranks_reading",
+    "recognition_reading",
     "spectra_reading",
     "trajectory_reading",
     "weights_reading",

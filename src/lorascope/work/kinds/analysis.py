@@ -20,7 +20,7 @@ from ...models.weights.backbone import Backbone
 from ...store.folder import RunFolder
 from ...training import moments
 from ...training.inputs import Inputs
-from ..sources import Say, with_acoustics
+from ..sources import Say, means_of, with_acoustics
 
 
 def compute_analysis(
@@ -52,6 +52,7 @@ def compute_analysis(
         context=context,
         config=unit.config,
         other_ranks=[adapted(cell) for cell in unit.ranks],
+        means=means_of(unit.config, inputs.clips, inputs.samples, backbone),
     )
     if unit.epoch is not None:
         end = adapted(unit.main, unit.main.moments[-1])

@@ -29,6 +29,7 @@ from ..sources import (
     default_context,
     in_order,
     load_section,
+    means_of,
     of_speakers,
     open_backbone,
     prepare,
@@ -84,7 +85,9 @@ def analyse_given(
     features = prepare(kept, base, say)
     first = features[sample["clip"].iloc[0]].features
     adapted = open_adapter(base, source, first, chosen_context, device())
-    impossible = cannot_be_had(settings.measures, parts_of(adapted.model), adapted.has_head)
+    samples = samples_of(kept, features)
+    means = means_of(settings, features, samples, base)
+    impossible = cannot_be_had(settings.measures, parts_of(adapted.model), adapted.has_head, means.missing)
     if impossible and "measures" in settings.model_fields_set:
         reason = next(iter(impossible.values()))
         names = ", ".join(name for name, why in impossible.items() if why == reason)
@@ -99,9 +102,17 @@ def analyse_given(
     else:
         say(f"analysis of {adapter}: {len(sample)} clips, context {chosen_context}")
         built = folder.analyses.begin(unit)
-        described = with_acoustics(sample, settings, features, samples_of(kept, features))
+        described = with_acoustics(sample, settings, features, samples)
         analysis = analyse(
-            adapted.model, head, described, features, classes, chosen_context, settings, has_head=adapted.has_head
+            adapted.model,
+            head,
+            described,
+            features,
+            classes,
+            chosen_context,
+            settings,
+            has_head=adapted.has_head,
+            means=means,
         )
         for stem, table in analysis.tables.items():
             table.to_parquet(built / f"{stem}.parquet", index=False)

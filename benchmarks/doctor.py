@@ -216,8 +216,8 @@ def orders_table(adapters: Sequence[str], corpus: str, test_only: bool) -> None:
         own = given
         metrics = Path(adapter).parent / "metrics.json"
         if test_only and metrics.is_file():
-            fold = json.loads(metrics.read_text())["fold"]
-            rows = [row for row, speaker in enumerate(given.speakers) if speaker == fold]
+            tested = json.loads(metrics.read_text())["test_speakers"]
+            rows = [row for row, speaker in enumerate(given.speakers) if speaker in tested]
             of_fold = [tuple(part[row] for row in rows) for part in (given.pieces, given.labels, given.speakers)]
             own = Clips(*of_fold, given.source, given.joined)  # pyright: ignore[reportArgumentType]
         examined = Examined(read_patient(Path(adapter)), None, own)
@@ -259,7 +259,7 @@ def main(given: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--real", nargs="*", default=[])
     parser.add_argument("--corpus", default="emodb")
-    parser.add_argument("--test-only", action="store_true", help="orders by the clips of the test speaker alone")
+    parser.add_argument("--test-only", action="store_true", help="orders by the clips of the test speakers alone")
     chosen: Any = parser.parse_args(given)
     quiet()
     logging.disable_progress_bar()

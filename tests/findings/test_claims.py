@@ -122,8 +122,8 @@ def test_planted_statements_are_decided_rightly_in_nine_of_ten_draws() -> None:
 def test_without_an_effect_a_family_is_wrong_in_one_of_twenty_draws_at_most() -> None:
     draws = 400
     wrong = shares_wrong(draws, seed=4)
-    # two standard errors of the share itself
-    assert wrong.max() <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / draws), wrong
+    # the largest of eight shares: their standard error times the normal quantile of 1 - .05 / 8
+    assert wrong.max() <= 0.05 + 2.5 * np.sqrt(0.05 * 0.95 / draws), wrong
 
 
 @pytest.mark.slow

@@ -77,7 +77,7 @@ def write_run(
         for score in scores_of(of, f"f{fold}", training, own):
             tested = [speakers[fold] if speakers else f"speaker-{fold}"]
             _write_cell(folder, manifest, score, where, tested, label)
-        tables = tables_of(world, of, own)
+        tables = tables_of(world, of, own, tuple(stems or ()))
         for adapter, whose in product((TRAINED, SHUFFLED), clips):
             here = {
                 stem: table for (who, of_clips, stem), table in tables.items() if (who, of_clips) == (adapter, whose)

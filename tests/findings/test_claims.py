@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -124,8 +122,8 @@ def test_planted_statements_are_decided_rightly_in_nine_of_ten_draws() -> None:
 def test_without_an_effect_a_family_is_wrong_in_one_of_twenty_draws_at_most() -> None:
     draws = 400
     wrong = shares_wrong(draws, seed=4)
-    # two standard errors of the share itself
-    assert wrong.max() <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / draws), wrong
+    # the largest of eight shares: their standard error times the normal quantile of 1 - .05 / 8
+    assert wrong.max() <= 0.05 + 2.5 * np.sqrt(0.05 * 0.95 / draws), wrong
 
 
 @pytest.mark.slow
@@ -148,7 +146,7 @@ def test_the_same_through_the_tables() -> None:
 
 def test_a_row_is_the_folds_mean_with_their_corrected_t_and_the_share_of_adapters() -> None:
     world = World({"l": 1.0}, folds=6, seeds=2, layers=4)
-    made = setting(world, np.random.default_rng(6))
+    made = setting(world, np.random.default_rng(6), stems=("dial",))
     row = decided([each for each in built_in() if each.name == "l"], [made]).set_index("statement").loc["l"]
     values = {}
     for unit in made.units:
@@ -450,11 +448,6 @@ def test_bad_input_ends_the_verb_with_a_line_and_code_2(run: Path, capsys: pytes
     assert verb(str(run), str(run)) == 2
     told = capsys.readouterr().err
     assert told.startswith("error: ") and told.count("\n") == 1
-
-
-def test_deciding_needs_no_torch() -> None:
-    code = "import sys, lorascope.findings.claims, lorascope.report.claims; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_the_function_is_public(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

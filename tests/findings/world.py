@@ -46,13 +46,13 @@ class World:
         return self.effects.get(name, 0.0) + self.fold_sd * folds[:, None] + self.seed_sd * seeds
 
 
-def setting(world: World, rng: np.random.Generator, created: str = "2026-12-01T00:00:00+00:00") -> Setting:
-    """A setting of that world, with tables of every adapter in memory."""
+def setting(world: World, rng: np.random.Generator, stems: tuple[str, ...] = ()) -> Setting:
+    """A setting of that world, with tables of every adapter in memory: of these stems, or all."""
     drawn = {name: world.drawn(rng, name) for name in EFFECTS}
     units, scores = [], []
     for fold, seed in product(range(world.folds), range(world.seeds)):
         of_unit = {name: float(values[fold, seed]) for name, values in drawn.items()}
-        tables = tables_of(world, of_unit, np.random.default_rng(rng.integers(2**32)))
+        tables = tables_of(world, of_unit, np.random.default_rng(rng.integers(2**32)), stems)
         units.append(Unit(f"f{fold}", seed, lambda *key, tables=tables: tables.get(key)))
         scores += scores_of(of_unit, f"f{fold}", seed, rng)
     return Setting(
@@ -66,28 +66,28 @@ def setting(world: World, rng: np.random.Generator, created: str = "2026-12-01T0
         method={"kind": "lora", "rank": 32, "alpha": 64, "targets": ["v_proj"]},
         scores=pd.DataFrame(scores),
         measures=("contribution", "lens"),
-        created=created,
+        created="2026-12-01T00:00:00+00:00",
     )
 
 
-def tables_of(world: World, of: dict[str, float], rng: np.random.Generator) -> dict[tuple[str, str, str], pd.DataFrame]:
-    """Every table of one adapter and of its control; `of` are the statements' numbers that they shall give (of those
-    with several parts: of both alike)."""
+def tables_of(
+    world: World, of: dict[str, float], rng: np.random.Generator, stems: tuple[str, ...] = ()
+) -> dict[tuple[str, str, str], pd.DataFrame]:
+    """Every table of one adapter and of its control, or those of some stems; `of` are the statements' numbers that they
+    shall give (of those with several parts: of both alike).
+    """
+    every = {"contribution": contribution, "lens": lens, "spectra_summary": spectra, "cka": cka}
+    every |= {"dial": dial, "rank_scores": rank_scores, "ranks": ranks}
+    of_main = ("dial", "rank_scores", "ranks")
     found: dict[tuple[str, str, str], pd.DataFrame] = {}
     for adapter in (TRAINED, SHUFFLED):
         own = of if adapter == TRAINED else dict.fromkeys(of, 0.0)
-        tables = {
-            "contribution": contribution(world, own, rng),
-            "lens": lens(world, own, rng),
-            "spectra_summary": spectra(world, own, rng),
-            "cka": cka(world, own, rng),
-            "probes": probes(world, own, rng, ("emotion", "sentence", "gender")),
-        }
-        if adapter == TRAINED:
-            tables |= {"dial": dial(world, own, rng), "rank_scores": rank_scores(world, own, rng)}
-            tables |= {"ranks": ranks(world, own, rng)}
-        found |= {(adapter, TEST, stem): table for stem, table in tables.items()}
-        found[adapter, BOTH, "probes"] = probes(world, own, rng, ("speaker", "emotion"))
+        for stem, make in every.items():
+            if (not stems or stem in stems) and (adapter == TRAINED or stem not in of_main):
+                found[adapter, TEST, stem] = make(world, own, rng)
+        if not stems or "probes" in stems:
+            found[adapter, TEST, "probes"] = probes(world, own, rng, ("emotion", "sentence", "gender"))
+            found[adapter, BOTH, "probes"] = probes(world, own, rng, ("speaker", "emotion"))
     return found
 
 

@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics.pairwise import rbf_kernel
 
 from lorascope.analysis.kept_frames import Space
-from lorascope.analysis.measures.cka import COLUMNS, Cka
+from lorascope.analysis.measures.cka import COLUMNS, Cka, halves_of
 
 from ..streams import LAYERS, RANK, WIDTH, ToyModel, drive, make_batches, make_study
 
@@ -156,6 +156,15 @@ def test_intervals_and_nulls(analysed):
     assert (found.clips == CLIPS).all() and (found.draws == study.draws).all()
     assert not table.index.duplicated().any()
     assert list(table.reset_index()[COLUMNS].columns[:2]) == ["layer", "module"]
+
+
+def test_the_variance_over_halves_of_the_clips_from_the_formula(analysed):
+    halves = halves_of(CLIPS, analysed[0].seed).astype(bool)
+    assert (halves.sum(axis=1) == CLIPS // 2).all() and len(np.unique(halves, axis=0)) > 50
+    x, y = (pooled(analysed, *side, "gradient", 0) for side in sides("A~B:trained"))
+    values = [cka(hsic_unbiased, x[half] @ x[half].T, y[half] @ y[half].T) for half in halves]
+    found = analysed[2].loc[0, "A~B:trained", "gradient"].loc["linear", "corrected"].half_variance
+    assert found == pytest.approx(np.var(values, ddof=1), rel=1e-6)
 
 
 def test_seven_clips_are_too_few():

@@ -49,6 +49,15 @@ def test_tables(analysed):
     assert not points[["x", "y"]].isna().any().any()
 
 
+def test_what_the_probe_says_of_each_clip_is_what_its_uar_counts(analysed):
+    points, scores = (analysed[3][stem] for stem in ("ranks", "rank_scores"))
+    keys = ["model", "rank", "layer", "module", "variant"]
+    right = (points["predicted"] == points["emotion"]).groupby([points[key] for key in [*keys, "emotion"]]).mean()
+    uar = right.groupby(level=keys).mean()
+    assert scores.set_index(keys)["probe_uar"].to_dict() == pytest.approx(uar.to_dict())
+    assert set(points["predicted"]) <= set(analysed[0].classes)
+
+
 def test_features(analysed):
     study, stored, seen, _ = analysed
     for layer in range(LAYERS):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..setting import SHUFFLED, TRAINED, Setting, Unit
@@ -21,7 +23,7 @@ def alignment(
     value: str = "value",
 ) -> np.ndarray:
     """Linear CKA of A-out with B-out by block, [layers], or of their gradients."""
-    where = {"pair": f"A~B:{model}", "quantity": quantity, "kernel": "linear", "variant": variant}
+    where: dict[str, Any] = {"pair": f"A~B:{model}", "quantity": quantity, "kernel": "linear", "variant": variant}
     where["estimator"] = ESTIMATOR[variant]
     return setting.curve(unit, setting.table(unit, "cka", adapter), value, setting.layers, **where)
 

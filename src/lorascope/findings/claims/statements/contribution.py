@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,12 @@ FRAMES = {"paper": "all", "corrected": "valid", "same-input": "valid"}
 
 def change(setting: Setting, unit: Unit, variant: str, component: str, value: str = "ratio") -> np.ndarray:
     """Trained less frozen by block, [layers]: of the contribution ratio, or of the cosine."""
-    where = {"model": "difference", "component": component, "variant": variant, "frames": FRAMES[variant]}
+    where: dict[str, Any] = {
+        "model": "difference",
+        "component": component,
+        "variant": variant,
+        "frames": FRAMES[variant],
+    }
     return setting.curve(unit, setting.table(unit, "contribution"), value, setting.layers, **where)
 
 

@@ -71,7 +71,8 @@ class Recognition:
         """The tables `recognition` and `transcripts`."""
         written = {model: self._transcripts.of(model) for model in MODELS}
         table = self._study.clips[["clip", "speaker", "emotion"]]
-        table = table.assign(text=self._transcripts.words or [pd.NA] * len(table), **written)
+        said = pd.Series(self._transcripts.words or pd.NA, index=table.index, dtype=object)
+        table = table.assign(text=said, **written)
         return {"recognition": pd.DataFrame(self._rows(), columns=COLUMNS), "transcripts": table[TRANSCRIPTS]}
 
     def _rows(self) -> Iterator[dict[str, Any]]:

@@ -39,6 +39,8 @@ def figures(folder: FinishedRun) -> dict[str, Figure]:
             axes.errorbar(at, rows["rate"], yerr=reach, label=label, **bars, **look)
         axes.set_xticks(range(len(classes)), [name or "all" for name in classes])
         axes.set_ylabel(words)
-        axes.set_ylim(bottom=0)
+        # of few clips with few errors an end of an interval may lie anywhere above
+        top = max(1.0, 1.3 * float(table.loc[table["quantity"] == quantity, "rate"].max()))
+        axes.set_ylim(-0.04 * top, min(float(axes.get_ylim()[1]), top))
     legend_below(body, panels, 2)
     return {"fig14": figure}

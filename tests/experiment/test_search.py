@@ -65,3 +65,14 @@ def test_what_cannot_be_searched_is_refused(corpus, backbone_folder):
     adalora = {"adalora": {"epochs": 6, "search": {"rank": [2, 4]}}, "lora": None}
     with pytest.raises(LorascopeError, match="second half"):
         experiment_from(settings_of(corpus, backbone_folder, methods=adalora))
+
+
+def test_a_training_that_may_end_early_has_no_trajectory(corpus, backbone_folder):
+    moments = {"trajectory": [0, 1]}
+    for changes, told in (
+        ({"methods": {"lora": {"epochs": 4, "patience": 2}}}, "before its last moment"),
+        ({"folds": {"selection": "inner_folds"}}, "a training ends after its best epoch"),
+    ):
+        with pytest.raises(LorascopeError, match=told):
+            experiment_from(settings_of(corpus, backbone_folder, **({"analysis": moments} | changes)))
+    experiment_from(settings_of(corpus, backbone_folder, analysis=moments))

@@ -71,6 +71,8 @@ def test_a_preset_is_other_defaults():
     assert robust.changed() == json.loads(json.dumps(LoraConfig(**PRESETS["robust"]).changed()))
     assert LoraConfig(recipe="robust", mixup=0.0, augment=["noise"]).mixup == 0
     assert LoraConfig(recipe="robust", mixup=0.0, augment=["noise"]).augment == ("noise",)
+    ordered = ("rir", "noise", "specaugment")
+    assert LoraConfig(augment=("specaugment", "rir", "noise")).augment == ordered == FullConfig(augment=ordered).augment
     assert LoraConfig(**robust.model_dump(mode="json")) == robust
     assert robust.words == "LoRA r=32 v_proj, robust" and PAPER.changed() == {}
 

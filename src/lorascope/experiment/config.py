@@ -136,6 +136,10 @@ def _check_trajectory(name: str, method: Method, epochs: Sequence[float]) -> Non
             f"analysis.trajectory: {name} ({method.words}) leaves a whole model behind, and none is kept along the "
             "training; take the trajectory out, or name an adapter with analysis.method"
         )
+    if recipe_of(method).patience:
+        raise ValueError(
+            f"analysis.trajectory: {name} may end before its last moment (patience); take one of the two out"
+        )
     longest = getattr(method, "epochs", None)
     if longest is not None and epochs[-1] > longest:
         raise ValueError(f"analysis.trajectory: {epochs[-1]:g} is after the last epoch of {name}, {longest}")
@@ -227,6 +231,11 @@ class Experiment(Section):
                 "or name a LoRA with analysis.method"
             )
         if name is not None and config.trajectory:
+            if self.folds.selection == "inner_folds":
+                raise ValueError(
+                    "analysis.trajectory: with folds.selection: inner_folds a training ends after its best epoch, "
+                    "maybe before its last moment; take one of the two out"
+                )
             _check_trajectory(name, self.conditions[name], config.trajectory)
         return self
 

@@ -16,7 +16,7 @@ from .optimiser import EncoderConfig, MethodConfig
 from .optimiser import OptimiserConfig as OptimiserConfig
 from .recipe import PAPER, Recipe
 from .search import LINEARS as LINEARS
-from .search import Linear, Search, in_order, rungs
+from .search import Linear, Search, in_order, rungs, words_of
 from .section import Count as Count
 from .section import Positive
 from .section import Section as Section
@@ -107,9 +107,7 @@ class _OnLinears(EncoderConfig):
     def plain_words(self) -> str:
         """The method in words."""
         where = "" if self.layers is None else f" layers {', '.join(map(str, self.layers))}"
-        # as PEFT calls them; six names would fit no table
-        what = "all-linear" if self.targets == LINEARS else "+".join(self.targets)
-        return f"{self.title} {self._size}{what}{where}"
+        return f"{self.title} {self._size}{words_of(self.targets)}{where}"
 
     @property
     def _size(self) -> str:

@@ -22,7 +22,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "robust": {
         "head_start": "logistic",
-        "augment": ("specaugment", "gain"),
+        "augment": ("gain", "specaugment"),
         "mixup": 0.3,
         "label_smoothing": 0.1,
         "head_dropout": 0.1,
@@ -68,7 +68,7 @@ class Recipe(Section):
 
     @field_validator("augment")
     @classmethod
-    def _in_order(cls, augment: tuple[str, ...]) -> tuple[str, ...]:
+    def _augment_in_order(cls, augment: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(name for name in ("speed", "rir", "noise", "gain", "specaugment") if name in augment)
 
     @property

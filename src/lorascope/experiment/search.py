@@ -27,6 +27,11 @@ def in_order(targets: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in LINEARS if name in targets)
 
 
+def words_of(targets: tuple[str, ...]) -> str:
+    """Linear layers in words: as PEFT calls all of them, since six names would fit no table."""
+    return "all-linear" if targets == LINEARS else "+".join(targets)
+
+
 def _all_linear(targets: object) -> object:
     # as PEFT calls them
     return LINEARS if targets == "all-linear" else targets

@@ -127,7 +127,8 @@ def _candidates(folder: FinishedRun) -> Table | None:
         | candidate
         | {
             "chosen": all(
-                candidate.get(key) == cell.metrics["chosen"].get(key) for key in ("learning_rate", "depth", "C")
+                candidate.get(key) == cell.metrics["chosen"].get(key)
+                for key in ("learning_rate", "depth", "C", "rank", "targets")
             )
         }
         for cell in folder.cells

@@ -8,12 +8,12 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from .. import __version__
-from ..experiment.methods import FrozenConfig, OptimiserConfig, recipe_of
+from ..experiment.methods import FrozenConfig, Method, OptimiserConfig, recipe_of
 from ..experiment.planning import Cell
 from ..experiment.recipe import Recipe
 from ..machine.processes import first_before_others, on_first
@@ -98,7 +98,7 @@ def train_candidate(
     initialise_head(backbone.model, cell.seed)
     if recipe.head_start == "logistic":
         start_at_logistic(backbone.model, cell, inputs, course)
-    model = adapt(backbone.model, method, cell.seed)
+    model = adapt(backbone.model, cast("Method", method), cell.seed)
     backbone.model.head_dropout = recipe.head_dropout
     backbone.model.objective = _objective(recipe, [labels[clip] for clip in course.train], len(cell.classes))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..experiment.methods import candidates_of
 from ..experiment.planning import Cell
-from ..experiment.search import rungs
+from ..experiment.search import rungs, words_of
 from ..machine.processes import on_first
 from ..store.folder import read_json, write_json
 from .candidates import Trained, finished, train_candidate
@@ -33,7 +33,7 @@ def trained_by_halving(
         alive = sorted(alive, key=lambda number: -best_so_far(fits[number]))[:count] if fits else alive
         for number in sorted(alive):
             one, place = candidates[number], folder / f"candidate-{number}"
-            words = f", rank {one.rank} of {'+'.join(one.targets)}, to epoch {until}"
+            words = f", rank {one.rank} of {words_of(one.targets)}, to epoch {until}"
             course = Course(cell.fold.train, selection, until, words=words)
             rate = one.learning_rate[0]
             if count == 1:
@@ -41,7 +41,7 @@ def trained_by_halving(
             else:
                 fits[number] = _to_rung(cell, one, inputs, course, rate, place, say)
     about = [
-        {"rank": one.rank, "targets": list(one.targets), "epochs_trained": len(fits[number].history)}
+        {"rank": one.rank, "targets": words_of(one.targets), "epochs_trained": len(fits[number].history)}
         for number, one in enumerate(candidates)
     ]
     return Trained([fits[number] for number in range(len(candidates))], alive[0], about)

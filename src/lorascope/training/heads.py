@@ -117,10 +117,8 @@ def choose_by_inner_folds(
     """As `choose_shallow`, without selection clips: every candidate's scores are means over inner folds, each of which
     holds out the clips of a mask [clips]; the best is fitted on the `whole` training part.
     """
-    found = [
-        choose_shallow(method, *(tuple(part[mask] for part in whole) for mask in (~out, out)), classes)  # pyright: ignore[reportArgumentType]
-        for out in held
-    ]
+    inputs, labels = whole
+    found = [choose_shallow(method, (inputs[~out], labels[~out]), (inputs[out], labels[out]), classes) for out in held]
     scores = tuple(
         {name: float(np.mean([one[name] for one in same])) for name in ("uar", "war", "loss")}
         for same in zip(*(choice.scores for choice in found), strict=True)

@@ -19,7 +19,7 @@ from .record import read_record
 OF_HEAD = (*HEAD, "layer_weights")
 
 
-def load_frozen_head(folder: Path, backbone: Backbone, head: str = "last") -> dict[str, Tensor]:
+def load_frozen_head(folder: Path, backbone: Backbone, kind: str = "last") -> dict[str, Tensor]:
     """The trained head of a frozen baseline, from a PEFT folder or one that `save_pretrained` wrote; that of `head:
     layer_sum` from a cell's folder.
 
@@ -27,7 +27,7 @@ def load_frozen_head(folder: Path, backbone: Backbone, head: str = "last") -> di
     """
     if not folder.is_dir():
         raise LorascopeError(f"frozen {folder}: no such folder; give a PEFT folder, or one that save_pretrained wrote")
-    if head == "layer_sum":
+    if kind == "layer_sum":
         return _summing_head(folder)
     if (folder / "head.safetensors").is_file():
         raise LorascopeError(

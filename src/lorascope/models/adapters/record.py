@@ -52,7 +52,8 @@ def save_adapter(peft: PeftModel, folder: Path, record: Record) -> None:
         peft.save_pretrained(str(folder))
     if record.head == "layer_sum":
         file = folder / "adapter_model.safetensors"
-        weights = peft.get_base_model().layer_weights.detach().cpu()
+        model: Any = peft.get_base_model()
+        weights = model.layer_weights.detach().cpu()
         save_file(load_file(file) | {f"{PREFIX}{DEPTH_WEIGHTS}": weights}, file, metadata={"format": "pt"})
     # PEFT notes the class that it wrapped; others have the stock one
     config = folder / "adapter_config.json"

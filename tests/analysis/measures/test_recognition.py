@@ -12,6 +12,7 @@ from lorascope.analysis.means import Means
 from lorascope.analysis.measure import Part, Study
 from lorascope.analysis.measures.recognition import BARE, TEXT, Recognition
 from lorascope.experiment.config import AnalysisConfig
+from lorascope.models.families.known import parts_of
 from lorascope.models.weights.backbone import load_backbone
 from lorascope.sound.features import LogMel
 from lorascope.work.sources import means_of
@@ -137,8 +138,8 @@ def test_languages_are_the_corpus_or_heard_once_with_the_bare_encoder():
 
 def test_without_a_decoder_it_is_left_out_with_the_reason(backbone_folder):
     config = AnalysisConfig(measures=("recognition", "contribution"))
-    means = means_of(config, {}, None, load_backbone(str(backbone_folder)))
-    left_out = cannot_be_had(config.measures, True, True, means.missing)
+    base = load_backbone(str(backbone_folder))
+    left_out = cannot_be_had(config.measures, parts_of(base.model), True, means_of(config, {}, None, base).missing)
     assert list(left_out) == ["recognition"] and "holds no decoder" in left_out["recognition"]
 
 

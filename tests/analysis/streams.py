@@ -137,6 +137,7 @@ def make_study(
         "width": WIDTH,
         "modules": (MODULE,),
         "factors": factors,
+        "turnable": tuple(factors.get("trained", ())),
         "draws": draws,
     }
     return Study(**{**fields, **changes})

@@ -13,7 +13,7 @@ from lorascope.errors import LorascopeError
 from .streams import ToyModel, drive, make_batches, make_study
 
 #: Measures that the toy cannot drive: their own tests do this.
-OTHERWISE = ("patching", "weights", "probes", "heads")
+OTHERWISE = ("patching", "weights", "probes", "heads", "counterfactual", "recognition", "frontier")
 
 
 def test_values_come_in_the_order_of_the_clips():

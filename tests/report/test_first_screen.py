@@ -54,13 +54,23 @@ def test_a_run_is_told_by_its_comparison(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", Recipe(skill={"frozen": 0.5, "lora": 4.0}))
     helped = _of(FinishedRun(run))["Did it help?"]
     row = compare(run).query("main and metric == 'uar'").iloc[0]
-    assert row["low"] > 0 and helped.answer == "Yes" and not helped.stop
+    assert row["low"] > 0 and helped.answer == "Yes" and not helped.stop and not helped.meaning
     scores = summarise(run).set_index("label")["pooled_uar"]
     assert all(f"{score:.3f}" in helped.evidence[0] for score in scores)
     assert f"{row['difference']:+.3f}" in helped.evidence[1] and f"{row['high']:+.3f}" in helped.evidence[1]
     assert {mark.name: mark.number for mark in helped.drawing.marks} == {
         label: f"{score:.3f}" for label, score in scores.items()
     }
+
+
+def test_a_run_that_is_no_better_begins_with_what_that_means(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", Recipe(skill={"frozen": 4.0, "lora": 1.5}))
+    helped = _of(FinishedRun(run))["Did it help?"]
+    scores = summarise(run).set_index("label")["pooled_uar"]
+    lora, frozen = scores["LoRA r=32 v_proj"], scores["frozen encoder"]
+    assert helped.answer == "No, it is worse"
+    assert f"no better than frozen encoder here (UAR {lora:.3f} against {frozen:.3f})" in helped.meaning
+    assert "not what made it better" in helped.meaning
 
 
 def test_a_run_that_guesses_is_not_read_on(tmp_path: Path) -> None:

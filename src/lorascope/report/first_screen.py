@@ -25,7 +25,8 @@ CAUSAL = "measures: [paper, causal]"
 @dataclass(frozen=True)
 class Finding:
     """A question, its `answer` in a few words, what it stands on, and the id of the section that tells more. `stop`
-    says that whoever reads it need not go on; `lines` are to be typed.
+    says that whoever reads it need not go on; `lines` are to be typed; `meaning` is what the answer means for all that
+    follows, where the page has to begin with it.
     """
 
     question: str
@@ -35,6 +36,7 @@ class Finding:
     drawing: Drawing | None = None
     stop: bool = False
     lines: tuple[str, ...] = ()
+    meaning: str = ""
 
 
 def findings(folder: FinishedRun, cautions: list[tuple[str, str]]) -> list[Finding]:
@@ -73,7 +75,14 @@ def _of_runs(folder: FinishedRun) -> Finding | None:
     over = f"{row['difference']:+.3f} over {row['folds']} fold{'' if row['folds'] == 1 else 's'}".replace("-", "−")
     over += f" [{low:+.3f}, {high:+.3f}]".replace("-", "−") if np.isfinite(low) else ", without an interval"
     answer = _verdict(low, high, row["difference"])
-    return Finding("Did it help?", answer, (told, f"Difference: {over}."), "results", shown)
+    meaning = ""
+    if not low > 0:
+        not_better = "no better than" if row["difference"] <= 0 else "not clearly better than"
+        meaning = f"{row['label']} is {not_better} {row['reference']} here (UAR {mine['pooled_uar']:.3f} against "
+        meaning += (
+            f"{theirs['pooled_uar']:.3f}): all that follows is what training changed, not what made it better."
+        )
+    return Finding("Did it help?", answer, (told, f"Difference: {over}."), "results", shown, meaning=meaning)
 
 
 def _of_answers(folder: FinishedRun) -> Finding | None:

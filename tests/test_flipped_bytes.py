@@ -137,7 +137,8 @@ def test_tables_figures_and_report(whole, copied, kind, capsys):
     else:
         with pytest.raises(SystemExit):
             main(["report", str(copied)])
-        assert capsys.readouterr().err == f"{copied / kind}: not what was sealed; made again\n"
+        told = [f"{copied / kind}: not what was sealed; made again", f"report: {copied / 'report.html'}"]
+        assert capsys.readouterr().err.splitlines() == told
         assert (copied / kind).read_bytes() == before
     assert Results(copied).folder.is_told()
 

@@ -215,7 +215,7 @@ def test_the_analysis_alone_from_overrides() -> None:
         ("analysis: {method: dora}\n", ("analysis.method: no method 'dora'", "there are frozen, lora")),
         ("analysis: {method: frozen}\n", ("analysis.method: frozen", "changes nothing")),
         ("methods: {lora: null, dora: {}}\nanalysis: {ranks: [8]}\n", ("analysis.ranks: dora", "no rank space")),
-        ("folds: {selection: best}\n", ("folds.selection", "'validation_speaker' or 'test_fold'", "'best'")),
+        ("folds: {selection: best}\n", ("folds.selection", "'test_fold' or 'inner_folds'", "'best'")),
         ("folds: {only: '03'}\n", ("folds.only", "'03'")),
         ("analysis: {measures: [lens, lens]}\n", ("analysis.measures", "once")),
         ("analysis: {measures: []}\n", ("analysis.measures", "at least 1")),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from lorascope.report import write_all
 
@@ -19,10 +22,7 @@ HOSTILE = "</script><script>alert(1)</script><img src=http://example.com/x onerr
 @pytest.fixture(scope="session")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An honest run on real speech, with its report."""
-    run = make_run(tmp_path_factory.mktemp("plain") / "run")
-    with all_figures():
-        write_all(run)
-    return run
+    return _told(tmp_path_factory, "plain", make_run, Recipe())
 
 
 @pytest.fixture(scope="session")
@@ -37,17 +37,23 @@ def marked(tmp_path_factory: pytest.TempPathFactory) -> Path:
         classes=("anger", "<b>$x$</b>", "neutrality", "sadness"),
         seed=1,
     )
-    run = make_run(tmp_path_factory.mktemp("marked") / "run", recipe)
-    with all_figures():
-        write_all(run)
-    return run
+    return _told(tmp_path_factory, "marked", make_run, recipe)
 
 
 @pytest.fixture(scope="session")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An analysis of an adapter made elsewhere: no cells, no frozen model, some measures not taken."""
     recipe = Recipe(frozen_model=False, without=("contribution", "ranks", "cka", "rank_scores", "erasure"), seed=2)
-    run = make_analysis(tmp_path_factory.mktemp("bare") / "run", recipe)
-    with all_figures():
-        write_all(run)
-    return run
+    return _told(tmp_path_factory, "bare", make_analysis, recipe)
+
+
+def _told(factory: pytest.TempPathFactory, name: str, make: Callable[[Path, Recipe], Path], recipe: Recipe) -> Path:
+    """A made-up folder with its report, made by whichever of several processes needs it first; nobody changes it."""
+    base = factory.getbasetemp()
+    place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"told-{name}"
+    with FileLock(f"{place}.lock"):
+        if not place.exists():
+            with all_figures():
+                write_all(make(base / f"making-{name}" / "run", recipe))
+            (base / f"making-{name}").rename(place)
+    return place / "run"

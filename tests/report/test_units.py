@@ -16,8 +16,6 @@ from lorascope.store.finished import FinishedRun
 
 from .folders import make_units
 
-pytestmark = pytest.mark.figures
-
 ONE = "One adapter, one fold: how others would come out is unknown."
 
 
@@ -66,7 +64,8 @@ def test_a_panel_has_the_mean_and_a_faint_line_a_unit(run: Path, module, stem: s
     folder = FinishedRun(run)
     if panel is None:
         axes = plt.figure().subplots()
-        cka.panel(axes, folder.curves(stem), "activation")
+        table = folder.curves(stem)
+        cka.panel(axes, table, "activation", table["layer"].max() + 1)
     else:
         axes = next(iter(module.figures(folder).values())).subfigs[0].axes[panel]
     lines = axes.get_lines()

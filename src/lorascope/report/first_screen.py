@@ -15,6 +15,7 @@ from ..findings.scores import compare, summarise
 from ..store.finished import FinishedRun, records
 from .figures import contribution
 from .figures.lens import CONSTANT_SHARE
+from .readings.hearing import recognition_reading
 from .readings.words import at, signed
 from .small_plots import Drawing, Value, drawing
 
@@ -79,9 +80,7 @@ def _of_runs(folder: FinishedRun) -> Finding | None:
     if not low > 0:
         not_better = "no better than" if row["difference"] <= 0 else "not clearly better than"
         meaning = f"{row['label']} is {not_better} {row['reference']} here (UAR {mine['pooled_uar']:.3f} against "
-        meaning += (
-            f"{theirs['pooled_uar']:.3f}): all that follows is what training changed, not what made it better."
-        )
+        meaning += f"{theirs['pooled_uar']:.3f}): all that follows is what training changed, not what made it better."
     return Finding("Did it help?", answer, (told, f"Difference: {over}."), "results", shown, meaning=meaning)
 
 
@@ -212,17 +211,25 @@ def _cost(folder: FinishedRun) -> Finding | None:
         evidence.append(f"{adapted[0]['label']}: {adapted[0]['trainable_parameters']:,} trained parameters.")
         answers.append(f"{adapted[0]['trainable_parameters']:,} parameters")
     probes = folder.table("probes")
-    for target in ("speaker", "sentence") if probes is not None else ():
+    for target in ("speaker", "sentence"):
+        if probes is None:
+            break
         rows = probes[(probes["target"] == target) & (probes["depth"] == probes["depth"].max())]
         for row in records(rows[rows["model"] == "difference"]):
             less = "less" if row["score_high"] < 0 else "more" if row["score_low"] > 0 else "no clear change"
             evidence.append(f"What a probe reads of the {target} at the top: {less} ({signed(row, 'score')}).")
             answers.append(f"{target}: {less}")
+    heard = recognition_reading(folder)[:1]
+    if heard:
+        evidence += heard
+        answers.append("recognition: see below")
     if not evidence:
         return None
-    if probes is None:
-        evidence.append("What it cost elsewhere (speaker, sentence, recognition) was not measured.")
-    return Finding("At what cost?", "; ".join(answers), tuple(evidence), "probes" if probes is not None else "run")
+    lacking = [name for name, there in (("probes", probes is not None), ("recognition", bool(heard))) if not there]
+    if lacking:
+        evidence.append(f"Not measured: {' and '.join(lacking)}, which tell what it cost elsewhere.")
+    section = "recognition" if heard else "probes" if probes is not None else "run"
+    return Finding("At what cost?", "; ".join(answers), tuple(evidence), section)
 
 
 def _believed(folder: FinishedRun, cautions: list[tuple[str, str]]) -> Finding:

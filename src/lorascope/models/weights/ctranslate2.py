@@ -44,7 +44,7 @@ def read_converted_folder(folder: Path) -> EncoderWeights:
     return encoder_from_tensors(read_tensors(data, str(path)), str(path))
 
 
-def read_tensors(data: bytes | memoryview, source: str) -> dict[str, np.ndarray]:
+def read_tensors(data: bytes | bytearray | memoryview, source: str) -> dict[str, np.ndarray]:
     """All tensors of a binary model file (format version 6), by name; bfloat16 as float32, quantised
     ones as they are stored.
 

@@ -77,7 +77,7 @@ def _from_pretrained(name: str, local: bool) -> Transcriber:
     return Transcriber(model.model.decoder, tokens, getattr(settings, "suppress_tokens", None) or (), first)
 
 
-def _converted(data: bytes | memoryview, settings: bytes, vocabulary: bytes, source: str) -> Transcriber:
+def _converted(data: bytes | bytearray | memoryview, settings: bytes, vocabulary: bytes, source: str) -> Transcriber:
     """A decoder of CTranslate2's tensors, with what its config.json says."""
     told = json.loads(settings)
     tokens = Tokenizer.from_str(vocabulary.decode())

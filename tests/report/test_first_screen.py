@@ -64,7 +64,7 @@ def test_a_run_is_told_by_its_comparison(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_no_better_begins_with_what_that_means(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", Recipe(skill={"frozen": 4.0, "lora": 1.5}))
+    run = make_run(tmp_path / "run", Recipe(skill={"frozen": 8.0, "lora": 1.0}))
     helped = _of(FinishedRun(run))["Did it help?"]
     scores = summarise(run).set_index("label")["pooled_uar"]
     lora, frozen = scores["LoRA r=32 v_proj"], scores["frozen encoder"]

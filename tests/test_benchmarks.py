@@ -54,7 +54,13 @@ def program(monkeypatch):
             del sys.modules[name]
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in ("against_plain", "training") else name
+        for name in PROGRAMS
+    ],
+)
 def test_runs_and_tells_its_goals(name, program, monkeypatch, capsys, tmp_path):
     words, wanted = PROGRAMS[name]
     kept = tmp_path / "goals.jsonl"
@@ -99,6 +105,7 @@ def test_half_precision_compares_all_tables(program, capsys):
     assert all(f"{table}, corrected" in printed for table in ("contribution", "lens", "rank_scores", "spectra", "cka"))
 
 
+@pytest.mark.slow
 def test_sizes_counts_and_predicts(program, capsys):
     program("sizes").main(["--quick", "--predict"])
     printed = capsys.readouterr().out

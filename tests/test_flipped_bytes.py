@@ -25,9 +25,9 @@ TOLD = ("table1.csv", "table1.md", "table1.tex", "comparison.csv", "report.html"
 
 
 def few(kinds):
-    """The first, the middle and the last of them; `make test-slow` has the others, which take the same way."""
+    """The first and the last of them; `make test-slow` has the others, which take the same way."""
     kinds = list(kinds)
-    told = {0, len(kinds) // 2, len(kinds) - 1}
+    told = {0, len(kinds) - 1}
     return [kind if at in told else pytest.param(kind, marks=pytest.mark.slow) for at, kind in enumerate(kinds)]
 
 
@@ -88,7 +88,7 @@ def test_a_cell(whole, copied, kind, capsys):
     assert not again(whole, copied)[-1].startswith("cells/")
 
 
-@pytest.mark.parametrize("where", ["analysis", "analyses"])
+@pytest.mark.parametrize("where", [pytest.param("analysis", marks=pytest.mark.slow), "analyses"])
 @pytest.mark.parametrize("kind", few(ANALYSIS))
 def test_an_analysis(whole, copied, where, kind, capsys):
     (unit,) = [unit["hash"] for unit in Results(copied).manifest["analyses"]]

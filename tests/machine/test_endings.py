@@ -146,6 +146,7 @@ def test_a_full_disk_is_a_line(tmp_path):
 
 
 def test_a_limit_on_files_ends_a_run_in_a_line(experiment, tmp_path):
+    experiment.write_text(experiment.read_text().replace("epochs: 30", "epochs: 1"))
     process = started("run", experiment, "--out", tmp_path / "out", preexec_fn=small_files)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 2 and "Traceback" not in err, err

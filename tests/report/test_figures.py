@@ -83,6 +83,7 @@ def test_a_figure_whose_table_is_missing_is_not_drawn(bare: Path) -> None:
     assert {file.stem for file in (bare / "figures").iterdir()} == {"fig2a", "fig3"}
 
 
+@pytest.mark.slow
 def test_drawing_again_gives_the_same_bytes_and_needs_no_torch(tmp_path: Path) -> None:
     run = make_analysis(tmp_path / "run", Recipe(without=("ranks", "contribution", "spectra", "cka")))
     before = {file: file.read_bytes() for file in draw(FinishedRun(run), run / "figures")}

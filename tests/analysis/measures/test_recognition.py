@@ -17,6 +17,8 @@ from lorascope.models.weights.backbone import load_backbone
 from lorascope.sound.features import LogMel
 from lorascope.work.sources import means_of
 
+from ...tiny import plain_adapter
+
 pytest.importorskip("jiwer")
 
 CLASSES = ("anger", "sadness")
@@ -139,7 +141,8 @@ def test_languages_are_the_corpus_or_heard_once_with_the_bare_encoder():
 def test_without_a_decoder_it_is_left_out_with_the_reason(backbone_folder):
     config = AnalysisConfig(measures=("recognition", "contribution"))
     base = load_backbone(str(backbone_folder))
-    left_out = cannot_be_had(config.measures, parts_of(base.model), True, means_of(config, {}, None, base).missing)
+    missing = means_of(config, {}, None, base).missing
+    left_out = cannot_be_had(config.measures, parts_of(plain_adapter(base.model, 0)), True, missing)
     assert list(left_out) == ["recognition"] and "holds no decoder" in left_out["recognition"]
 
 

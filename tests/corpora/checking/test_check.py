@@ -425,6 +425,7 @@ def test_a_nested_tree_is_told_with_its_folder(tmp_path: Path, capsys: pytest.Ca
     assert len(out.splitlines()) < 15
 
 
+@pytest.mark.slow
 def test_many_equal_faults_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = ["path,speaker,emotion"]
     for number in range(5000):

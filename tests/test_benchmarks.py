@@ -42,6 +42,9 @@ PROGRAMS = {
     ),
 }
 
+#: Those that take longest.
+LONG = ("against_plain", "training")
+
 
 @pytest.fixture
 def program(monkeypatch):

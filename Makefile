@@ -23,7 +23,7 @@ demo: $(VENV)/.ready
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not cluster and not slow'
 
-# every sickness planted, everything that PEFT can write: a minute or two
+# every sickness planted, everything that PEFT can write, simulations at size: tens of minutes
 test-slow: $(VENV)/.ready
 	$(BIN)/python -m pytest -n 2 -m slow
 

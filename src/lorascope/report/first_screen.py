@@ -185,7 +185,7 @@ def _needed(rows: pd.DataFrame, layer: str, section: str, what: str, told: str) 
     hurt = rows[rows["delta_uar_high"] < 0]
     if hurt.empty:
         return Finding("Through what?", "No single layer is clearly needed", (told,), section, shown)
-    worst = records(rows.loc[[rows["delta_uar"].idxmin()]])[0]
+    worst = records(hurt.loc[[hurt["delta_uar"].idxmin()]])[0]
     more = f"Of {len(rows)} layers, {what} lowers UAR clearly at {at(hurt[layer])}, "
     more += f"most at layer {int(worst[layer])} ({signed(worst, 'delta_uar')})."
     return Finding("Through what?", f"It needs {at(hurt[layer])}", (more, told), section, shown)

@@ -79,11 +79,11 @@ def _tell(sweep: Sweep, summary: Summary, root: Path, say: Say) -> Summary:
 
 
 def _first_look(folder: RunFolder, manifest: dict[str, Any], say: Say) -> None:
-    """Figures of the first adapter, long before the report; the report's own take their place."""
+    """The first adapter's first figure, long before the report, whose own takes its place."""
     from ..report.figures import draw
 
     first = manifest["analyses"][0]
     unit = FinishedRun(folder.root, only=first["hash"], given=manifest)
-    drawn = [file for file in draw(unit, folder.root / "figures", formats=("png",)) if file.stem == "fig1"]
+    drawn = draw(unit, folder.root / "figures", formats=("png",), first=True)
     if drawn:
         say(f"a first picture, of one adapter alone (fold {first['fold']}): {drawn[0]}")

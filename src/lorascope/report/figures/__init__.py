@@ -53,8 +53,11 @@ _MODULES = {
 }
 
 
-def draw(folder: FinishedRun, into: Path, formats: Sequence[str] = tuple(style.FORMATS)) -> list[Path]:
-    """Write <stem>.{pdf,svg,png} for all that a run folder holds; return the paths in the order of the figures.
+def draw(
+    folder: FinishedRun, into: Path, formats: Sequence[str] = tuple(style.FORMATS), first: bool = False
+) -> list[Path]:
+    """Write <stem>.{pdf,svg,png} for all that a run folder holds, or with `first` for the first figure alone; return
+    the paths in the order of the figures.
 
     Stems: fig1, fig2a, fig2b, fig3 of the paper, fig4 (erasure), fig5 to fig15 (dials, ranks, patching, weights,
     probes, frames, heads, training, changed sound, recognition, frontier), confusion; a second variant or adapted
@@ -72,4 +75,6 @@ def draw(folder: FinishedRun, into: Path, formats: Sequence[str] = tuple(style.F
                 words = f"{units_words(folder).rstrip('.')} · {words}"
             for stem, figure in module.figures(folder).items():
                 files += style.save(figure, into, stem, marks, words, formats)
+            if first and files:
+                break
     return files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,7 @@ def test_one_frame_is_a_clip_for_whisper_and_too_short_for_a_waveform_encoder(tm
 
 
 def test_m4a_is_told_with_the_way_out(tmp_path: Path) -> None:
-    # the box with which every MP4 begins (ISO/IEC 14496-12); nothing here encodes AAC
-    (tmp_path / "a.m4a").write_bytes(b"\x00\x00\x00\x20ftypM4A \x00\x00\x02\x00isomiso2" + bytes(64))
+    # a tone of .1 s, encoded once by FFmpeg, since nothing here encodes AAC
+    shutil.copy(Path(__file__).with_name("tone.m4a"), tmp_path / "a.m4a")
     with pytest.raises(LorascopeError, match=r"a\.m4a: MP4 or M4A .*ffmpeg"):
         load_audio(tmp_path / "a.m4a")

@@ -6,6 +6,7 @@ after it. Each part asks for what it needs before it imports it.
 
 from __future__ import annotations
 
+import importlib.util
 from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
 
@@ -36,6 +37,21 @@ def require(*packages: str) -> None:
         raise LorascopeError(
             f"{', '.join(wrong)}: not a version that lorascope works with; python -m pip install {' '.join(wanted)}"
         )
+
+
+def require_extra(module: str, package: str, extra: str, wanted: str) -> None:
+    """Raise `LorascopeError` where what only an extra of lorascope brings is not installed, or not in a version that it
+    allows. `module` is imported, `package` the distribution; `wanted` is what needs it, by its place in a
+    configuration: "methods: a classic method", "analysis.measures: recognition".
+    """
+    if importlib.util.find_spec(module) is None:
+        section = wanted.partition(":")[0]
+        thing = section.removeprefix("analysis.").removesuffix("s")
+        raise LorascopeError(
+            f"{wanted} needs {package}, which is not installed; install it with `pip install 'lorascope[{extra}]'`, or "
+            f"take the {thing} out"
+        )
+    require(package)
 
 
 @cache

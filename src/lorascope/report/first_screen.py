@@ -5,13 +5,14 @@ to the place in the page where it is told in full.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..findings.advice import advice_of
-from ..findings.scores import compare, summarise
+from ..findings.advice.answer import interval
+from ..findings.scores import UNADAPTED, compare, summarise
+from ..statistics.stats import outer_third
 from ..store.finished import FinishedRun, records
 from .figures import contribution
 from .figures.lens import CONSTANT_SHARE
@@ -67,9 +68,7 @@ def _of_runs(folder: FinishedRun) -> Finding | None:
         for each in by_label.values()
     ]
     shown = drawing("rows", values, chance, "guessing")
-    told = (
-        f"{row['label']}: UAR {_interval(mine, 'pooled_uar')}; {row['reference']}: {_interval(theirs, 'pooled_uar')}."
-    )
+    told = f"{row['label']}: UAR {interval(mine, 'pooled_uar')}; {row['reference']}: {interval(theirs, 'pooled_uar')}."
     if mine["pooled_uar_low"] <= chance or mine["pooled_uar"] <= chance:
         return _at_chance("run", told, chance, "results", shown)
     low, high = row["low"], row["high"]
@@ -101,8 +100,8 @@ def _of_answers(folder: FinishedRun) -> Finding | None:
         for model, row in by_model.items()
     ]
     shown = drawing("rows", values, chance, "guessing")
-    told = f"UAR on the analysed clips: {names['trained']} {_interval(mine, 'uar')}"
-    told += f", {names['frozen']} {_interval(theirs, 'uar')}." if theirs else "; no frozen head was given."
+    told = f"UAR on the analysed clips: {names['trained']} {interval(mine, 'uar')}"
+    told += f", {names['frozen']} {interval(theirs, 'uar')}." if theirs else "; no frozen head was given."
     if mine["top_class_share"] >= CONSTANT_SHARE:
         constant = f"It answers {mine['top_class']} to {mine['top_class_share']:.0%} of the clips."
         return Finding("Did it help?", "It gives one answer: read nothing below", (told, constant), "lens", shown, True)
@@ -155,10 +154,10 @@ def _where(folder: FinishedRun) -> Finding | None:
 
 
 def thirds(sizes: np.ndarray) -> dict[str, float]:
-    """The shares of `sizes` [layers] in the bottom, middle and top third of the layers; the outer two have round(L / 3)
-    each, at least one, and with fewer than three layers there is no middle.
+    """The shares of `sizes` [layers] in the bottom, middle and top third of the layers (`outer_third`); with fewer than
+    three layers there is no middle.
     """
-    outer = max(1, round(len(sizes) / 3))
+    outer = outer_third(len(sizes))
     total = sizes.sum() or 1.0
     parts = {"bottom": sizes[:outer], "middle": sizes[outer : len(sizes) - outer], "top": sizes[-outer:]}
     return {name: float(part.sum() / total) for name, part in parts.items() if len(part)}
@@ -206,7 +205,7 @@ def _cost(folder: FinishedRun) -> Finding | None:
     """What was trained, and what else can still be read off the encoder."""
     evidence: list[str] = []
     answers: list[str] = []
-    adapted = [cell.metrics for cell in folder.table1_cells if cell.metrics["method"] not in ("frozen", "classic")]
+    adapted = [cell.metrics for cell in folder.table1_cells if cell.metrics["method"] not in UNADAPTED]
     if adapted and folder.only is None:
         evidence.append(f"{adapted[0]['label']}: {adapted[0]['trainable_parameters']:,} trained parameters.")
         answers.append(f"{adapted[0]['trainable_parameters']:,} parameters")
@@ -240,8 +239,10 @@ def _believed(folder: FinishedRun, cautions: list[tuple[str, str]]) -> Finding:
     weighty = [text for kind, text in cautions if kind != "Note"]
     if len(folds) > 2:
         answer = f"As far as {len(folds)} folds and {len(seeds)} seed{'' if len(seeds) == 1 else 's'} go"
+    elif len(units) < 2:
+        answer = "Only of this adapter"
     else:
-        answer = "Only of this adapter" if len(units) < 2 else "Little: two folds tell hardly more than one"
+        answer = "Little: two folds tell hardly more than one" if len(folds) > 1 else "Only of these speakers: one fold"
     control = "Shuffled labels stand beside it." if folder.control("contribution") is not None else ""
     clips = folder.analysis.get("clips")
     rests = f"Measured on {clips} clips of {_speakers(len(speakers))}" if clips else ""
@@ -265,8 +266,3 @@ def _next(folder: FinishedRun) -> Finding | None:
     more = ("To be told more:",) if lacking else ()
     answer = "Try what lorascope advise says" if told else "Measure what would tell"
     return Finding("What next?", answer, (*told, *more), "data", lines=tuple(lacking))
-
-
-def _interval(row: dict[str, Any], name: str) -> str:
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return f"{row[name]:.3f} [{low:.3f}, {high:.3f}]" if np.isfinite(low) else f"{row[name]:.3f}"

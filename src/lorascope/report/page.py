@@ -23,7 +23,8 @@ from .first_screen import findings
 from .interval_words import interval_words
 from .panels import panels
 from .rendering import render
-from .sections import SECTIONS, Section, Table, table
+from .section import Section, Table, table
+from .sections import SECTIONS
 from .tables import HEADS, comparison_lines, formatted, notes
 from .unit_words import units_words
 

@@ -7,7 +7,6 @@ the encoders get. openSMILE is an extra: its licence allows research and private
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,7 @@ import numpy as np
 
 from ..errors import LorascopeError
 from ..machine.progress import bar
-from ..machine.requirements import require
+from ..machine.requirements import require_extra
 from ..store.cache import FORM, cache_folder, keep_array, read_array
 from .features import SAMPLE_RATE
 
@@ -28,12 +27,7 @@ SETS = {"egemaps": "eGeMAPSv02", "compare": "ComParE_2016"}
 
 def check_opensmile() -> None:
     """Raise `LorascopeError` where openSMILE is not installed, or too old."""
-    if importlib.util.find_spec("opensmile") is None:
-        raise LorascopeError(
-            "methods: a classic method needs openSMILE, which is not installed; install it with `pip install "
-            "'lorascope[classic]'`, or take the method out"
-        )
-    require("opensmile")
+    require_extra("opensmile", "opensmile", "classic", "methods: a classic method")
 
 
 def versions_of(features: str) -> dict[str, str]:

@@ -7,7 +7,6 @@ change is compared with. Samples are mono at 16 kHz.
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import astuple, dataclass
 from importlib import import_module
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import LorascopeError
-from ..machine.requirements import require
+from ..machine.requirements import require_extra
 from .features import SAMPLE_RATE
 
 #: Praat's usual bounds of F0, hertz, and the step of its pitch analysis, seconds.
@@ -52,12 +51,7 @@ class Change:
 
 def check_parselmouth() -> None:
     """Raise `LorascopeError` where praat-parselmouth is not installed, too old, or cannot be imported any more."""
-    if importlib.util.find_spec("parselmouth") is None:
-        raise LorascopeError(
-            "analysis.measures: counterfactual needs praat-parselmouth, which is not installed; install it with `pip "
-            "install 'lorascope[acoustics]'`, or take the measure out"
-        )
-    require("praat-parselmouth")
+    require_extra("parselmouth", "praat-parselmouth", "acoustics", "analysis.measures: counterfactual")
     try:
         import_module("parselmouth")
     except ImportError as error:

@@ -149,3 +149,8 @@ def wilcoxon(differences: Sequence[float] | np.ndarray) -> tuple[float, float]:
         return 0.0, 1.0
     statistic, p = scipy_stats.wilcoxon(d)
     return float(statistic), float(p)  # pyright: ignore[reportArgumentType]
+
+
+def outer_third(layers: int) -> int:
+    """How many of `layers` blocks the top third has, and the bottom one: round(layers / 3), at least one."""
+    return max(1, round(layers / 3))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from ..experiment.config import AnalysisConfig, CorpusConfig, Experiment
 from ..experiment.planning import Cell
 from ..machine import processes
 from ..machine.devices import device
-from ..machine.requirements import require
+from ..machine.requirements import require_extra
 from ..models.adapters.building import check_fits
 from ..models.adapters.folder import read_record
 from ..models.adapters.opening import Source, answers, read_source
@@ -136,12 +135,7 @@ def check_packages(measures: Sequence[str]) -> None:
     if "counterfactual" in measures:
         check_parselmouth()
     for name in sorted(DECODED & set(measures)):
-        if importlib.util.find_spec("jiwer") is None:
-            raise LorascopeError(
-                f"analysis.measures: {name} needs jiwer, which is not installed; install it with `pip install "
-                "'lorascope[recognition]'`, or take the measure out"
-            )
-        require("jiwer")
+        require_extra("jiwer", "jiwer", "recognition", f"analysis.measures: {name}")
 
 
 def _pieces(corpus: Corpus) -> list[tuple[str, str, float | None, float | None]]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ...statistics.stats import outer_third
 from .statement import Lacking
 
 #: The measure of a table that isn't called after it.
@@ -83,7 +84,7 @@ class Setting:
     @property
     def third(self) -> int:
         """Blocks of the top third, and of the bottom one."""
-        return max(1, round(self.layers / 3))
+        return outer_third(self.layers)
 
     @property
     def folds(self) -> int:

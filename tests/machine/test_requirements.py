@@ -93,8 +93,10 @@ def test_every_package_that_is_declared_is_asked_for():
     asked = set()
     for file in Path(lorascope.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "require":
-                asked |= {canonicalize_name(argument.value) for argument in node.args}
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+                continue
+            named = {"require": node.args, "require_extra": node.args[1:2]}.get(node.func.id, [])
+            asked |= {canonicalize_name(name.value) for name in named if isinstance(name, ast.Constant)}
     # the weights have one version each, and the tools for tests are no part of lorascope
     declared = {canonicalize_name(Requirement(line).name) for line in _declared("offline", "dev")}
     assert asked | {"packaging"} == declared

@@ -51,7 +51,14 @@ def test_a_row_is_the_mean_of_its_folds(folder, stem):
     pd.testing.assert_series_equal(mine, expected, check_dtype=False)
 
 
+def test_adapters_of_two_folds_that_share_their_seed_are_told_as_begun_alike(folder):
+    table = folder.table("recurrence")
+    assert table is not None and set(table["start"]) == {"shared"} and (table["pairs"] == 1).all()
+    # what a quarter of a second of training leaves of one and the same A
+    assert (table["mean_cos2"] > table["null_high"]).all()
+
+
 def test_the_report_draws_them(folder):
     drawn = {file.stem for file in (folder.path / "figures").glob("*.png")}
-    assert {f"fig{number}" for number in range(5, 12)} <= drawn
+    assert {f"fig{number}" for number in range(5, 12)} | {"fig8-again"} <= drawn
     assert "Mean of 2 adapters" in (folder.path / "report.html").read_text()

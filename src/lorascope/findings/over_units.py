@@ -1,6 +1,7 @@
 """What all analyses of a run say together: every number's mean over seeds and folds, with its interval and its spread.
 
-`findings/trajectory_<table>.parquet` is the same of adapters at moments of their training, by `epoch`.
+`findings/trajectory_<table>.parquet` is the same of adapters at moments of their training, by `epoch`, and
+`findings/recurrence.parquet` what `recurrence` says of their directions.
 
 findings/<table>.parquet has a unit's table's columns, `method` and `control` before them. A number's own column holds
 its mean; `_low` and `_high` are the ends of its 95 % interval over folds; `_same_sign` is the share of units whose
@@ -23,9 +24,12 @@ from ..store.files import beside
 from ..store.finished import FinishedAnalysis, FinishedRun
 from ..store.units import clear
 from .along_training import COLUMNS, half_ways
+from .recurrence import recurrence
 
 #: Columns that tell of a row, by which rows of different units are not told apart.
 TOLD = ("clips", "draws", "interval_of", "note", "warning", "top_class")
+#: Tables with such a column are of single clips, or of single directions, and have no mean over units.
+WITHOUT_MEAN = frozenset({"clip", "vector"})
 #: The ends of intervals that are not called after their number.
 ENDS = {"value": "ci", "probe_uar": "probe"}
 #: Numbers that a null gives: of them only the mean is of use.
@@ -39,7 +43,7 @@ _UNIT = ("fold", "seed", "trained_on", "tested_on")
 def write_findings(run: Path) -> list[Path]:
     """Write findings/ of a run folder anew from its analyses' tables; returns the paths, none where it has no analyses.
 
-    Tables of clips (a column `clip`) have no mean and are left out.
+    Tables of clips and of directions (`WITHOUT_MEAN`) are left out.
     """
     folder = FinishedRun(run)
     clear(run / "findings")
@@ -47,6 +51,7 @@ def write_findings(run: Path) -> list[Path]:
     for units, before in ((folder.analyses, ""), (folder.moments, "trajectory_")):
         for stem in sorted({stem for unit in units for stem in unit.stems}):
             _write(findings(stem, units), run / "findings" / f"{before}{stem}.parquet", files)
+    _write(recurrence(folder), run / "findings" / "recurrence.parquet", files)
     if folder.moments:
         _write(half_ways_over(folder.moments), run / "findings" / "trajectory_half.parquet", files)
     return files
@@ -65,7 +70,7 @@ def findings(stem: str, units: list[FinishedAnalysis]) -> pd.DataFrame | None:
     parts = []
     for unit in units:
         table = unit.table(stem)
-        if table is None or "clip" in table:
+        if table is None or WITHOUT_MEAN & set(table):
             continue
         moment = {} if unit.epoch is None else {"epoch": unit.epoch}
         parts.append(table.assign(**_told_of(unit), **moment))

@@ -173,7 +173,7 @@ SECTIONS = (
         "Spectrum of ΔW by layer, its share within W's leading subspaces, and intruder dimensions against random "
         "updates.",
         ("weights",),
-        (readings.weights_reading,),
+        (readings.weights_reading, readings.learnt_again_reading),
         tables=lambda folder: [
             *_of_table(
                 folder,
@@ -201,6 +201,28 @@ SECTIONS = (
                 "weight_angles",
                 "Input directions of two layers",
                 ["module", "layer", "other", "mean_cos2", "null", "null_high", "largest_cos", "largest_null"],
+            ),
+            *_of_table(
+                folder,
+                "recurrence",
+                "Input directions of two adapters",
+                [
+                    "other",
+                    "differ",
+                    "start",
+                    "module",
+                    "layer",
+                    "directions",
+                    "mean_cos2",
+                    "lowest",
+                    "highest",
+                    "null",
+                    "null_high",
+                    "above",
+                    "largest_cos",
+                    "largest_null",
+                    "pairs",
+                ],
             ),
         ],
         asked=True,

@@ -14,6 +14,9 @@ from scipy.linalg import eigh
 
 from .directions import Directions
 
+#: Pairs of random subspaces for a null of angles.
+SUBSPACES = 100
+
 
 class Decomposed(NamedTuple):
     """W = U S Vᵀ: `left` [width_out, k], `sigma` [k] falling, `right` [k, width_in]."""
@@ -69,6 +72,21 @@ def mean_squared_cosine(one: np.ndarray, other: np.ndarray) -> tuple[float, floa
         return float("nan"), float("nan")
     cosines = np.linalg.svd(one @ other.T, compute_uv=False)
     return float((cosines**2).mean()), float(cosines[0])
+
+
+def random_cosines(
+    shape: tuple[int, int, int], random: np.random.Generator, pairs: int = SUBSPACES
+) -> tuple[np.ndarray, np.ndarray]:
+    """`mean_squared_cosine` of pairs of random subspaces of `shape` (k, m, width): both numbers, [pairs] each."""
+    found = np.array([mean_squared_cosine(*_subspaces(shape, random)) for _ in range(pairs)])
+    return found[:, 0], found[:, 1]
+
+
+def _subspaces(shape: tuple[int, int, int], random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Orthonormal rows of two random subspaces, [k, width] and [m, width]."""
+    k, m, width = shape
+    one, other = (np.linalg.qr(random.standard_normal((width, size)))[0].T for size in (k, m))
+    return one, other
 
 
 def random_update(like: Directions, rank: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -41,6 +41,7 @@ ASKED_TABLES = {
     "weight_spectra": "spectra of the update's weights",
     "intruders": "intruder dimensions",
     "weight_angles": "angles between layers' input directions",
+    "recurrence": "angles between adapters' input directions",
     "probes": "probes",
     "probe_reasons": "targets that were not probed",
     "frame_lens": "frame lens (frames of some clips)",

@@ -7,6 +7,8 @@ import pytest
 import torch
 from peft import LoHaConfig, LoraConfig, OFTConfig
 
+from lorascope.statistics.updates import mean_squared_cosine
+
 from ...waveforms import KINDS
 from ..small import LAYERS, RANK, Small
 from .test_dial import rotated
@@ -128,6 +130,9 @@ def test_no_gauge_changes_anything(tmp_path):
     for stem, table in before.items():
         numbers = [name for name in table.select_dtypes("number") if "null" not in name]
         np.testing.assert_allclose(after[stem][numbers], table[numbers], rtol=1e-3, atol=1e-4, err_msg=stem)
+    spans = [each["weight_directions"].groupby(["layer", "module"])["vector"] for each in (before, after)]
+    for (_, one), (_, other) in zip(*spans, strict=True):
+        assert mean_squared_cosine(np.stack(list(one)), np.stack(list(other)))[0] == pytest.approx(1, abs=1e-4)
 
 
 def test_an_update_of_zeros_has_no_directions(tmp_path):

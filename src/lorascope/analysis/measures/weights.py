@@ -15,6 +15,7 @@ from ...statistics.updates import (
     decomposed,
     mean_squared_cosine,
     nearest_cosines,
+    random_cosines,
     random_update,
     shares_within,
     stable_rank,
@@ -28,8 +29,6 @@ EPSILONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 EPSILON = 0.5
 #: Random updates of equal norm and rank.
 DRAWS = 5
-#: Pairs of random subspaces for the null of angles between layers.
-SUBSPACES = 100
 #: No decomposition of W where its shorter side is longer.
 WIDEST = 2048
 
@@ -38,6 +37,7 @@ COLUMNS = [*KEYS, "width_out", "width_in", "nominal_rank", "rank", "norm", "rela
 COLUMNS += ["relative_spectral", "stable_rank", "entropy_rank", "participation", "k", "left_share", "left_null"]
 COLUMNS += ["left_null_high", "right_share", "right_null", "right_null_high", "intruders", "intruders_null", "note"]
 INTRUDERS = [*KEYS, "leading", "epsilon", "count", "null", "null_low", "null_high"]
+DIRECTIONS = [*KEYS, "index", "vector"]
 ANGLES = ["module", "layer", "other", "mean_cos2", "null", "null_high", "largest_cos", "largest_null", "dimensions"]
 
 
@@ -59,7 +59,7 @@ class Weights:
     depends on the gauge of A and B. Where the update is no pair of factors (LoHa, OFT, DoRA, IA3, changed weights), ΔW
     is the matrix that the layer computes less the one that it computes with the adapter off.
 
-    `compute` gives four tables. `weights`: layer, module, widths, nominal_rank (NaN without factors), rank (directions
+    `compute` gives five tables. `weights`: layer, module, widths, nominal_rank (NaN without factors), rank (directions
     that are no rounding), norm |ΔW| and relative_norm |ΔW|/|W| (Frobenius), spectral_norm σ₁ and relative_spectral
     σ₁(ΔW)/σ₁(W), stable_rank Σσ²/σ₁², entropy_rank and participation of σ²; left_share (right_share): the share of
     |ΔW|² within the span of W's first `k` left (right) singular vectors, k = nominal rank, or without factors the
@@ -69,6 +69,8 @@ class Weights:
     by ε, and the same of the random updates (null: mean, lowest, highest). `weight_angles`: of two layers' input
     directions V (without factors the first k), of one kind of module: mean cos² of their principal angles and their
     largest cosine, beside random subspaces (mean and 97.5th percentile): is the same direction learnt again?
+    `weight_directions`: the same V, layer, module, index (from 1, by falling σ), vector [width_in] float32, by which
+    adapters of other folds and seeds are compared (`findings.recurrence`).
 
     A matrix is no sample of anything, so these numbers have no interval: what varies is the training, and that is
     told by other folds and seeds. Costs no forward; for each matrix seven decompositions of its shorter side.
@@ -80,6 +82,7 @@ class Weights:
         "weight_spectra": ("layer", "module", "index"),
         "intruders": ("layer", "module", "epsilon"),
         "weight_angles": ("module", "layer", "other"),
+        "weight_directions": ("layer", "module", "index"),
     }
 
     def __init__(self, study: Study) -> None:
@@ -100,8 +103,8 @@ class Weights:
         """Nothing to do."""
 
     def compute(self) -> dict[str, pd.DataFrame]:
-        """The tables `weights`, `weight_spectra`, `intruders` and `weight_angles`."""
-        rows, curves, spectra, leading = [], [], [], {}
+        """The tables `weights`, `weight_spectra`, `intruders`, `weight_angles` and `weight_directions`."""
+        rows, curves, spectra, vectors, leading = [], [], [], [], {}
         random = np.random.default_rng(self._study.seed)
         for key, matrix in self._matrices():
             row, curve = _described(key, matrix, random)
@@ -111,11 +114,14 @@ class Weights:
             update = matrix.update
             spectra += [at | {"index": index, "sigma": float(sigma)} for index, sigma in enumerate(update.sigma, 1)]
             leading[key] = update.right[: matrix.k]
+            kept = leading[key].astype(np.float32)
+            vectors += [at | {"index": index, "vector": vector} for index, vector in enumerate(kept, 1)]
         return {
             "weights": pd.DataFrame(rows, columns=COLUMNS),
             "weight_spectra": pd.DataFrame(spectra, columns=[*KEYS, "index", "sigma"]),
             "intruders": pd.DataFrame(curves, columns=INTRUDERS),
             "weight_angles": pd.DataFrame(_angles(leading, random), columns=ANGLES),
+            "weight_directions": pd.DataFrame(vectors, columns=DIRECTIONS),
         }
 
     def _matrices(self) -> Iterator[tuple[tuple[int, str], Matrix]]:
@@ -181,7 +187,7 @@ def _known(whole: Decomposed, weight: np.ndarray, update: np.ndarray) -> np.ndar
 
 def _angles(found: dict[tuple[int, str], np.ndarray], random: np.random.Generator) -> Iterator[dict[str, Any]]:
     """Every two layers of one kind of module, given their input directions [k, width_in]."""
-    nulls: dict[tuple[int, int, int], np.ndarray] = {}
+    nulls: dict[tuple[int, int, int], tuple[np.ndarray, np.ndarray]] = {}
     keys = list(found)
     for place, one in enumerate(keys):
         for other in keys[place + 1 :]:
@@ -190,18 +196,11 @@ def _angles(found: dict[tuple[int, str], np.ndarray], random: np.random.Generato
                 continue
             shape = (len(left), len(right), left.shape[1])
             if shape not in nulls:
-                nulls[shape] = np.array([mean_squared_cosine(*_subspaces(shape, random)) for _ in range(SUBSPACES)])
+                nulls[shape] = random_cosines(shape, random)
             mean, largest = mean_squared_cosine(left, right)
-            null = nulls[shape]
+            chance, largest_chance = nulls[shape]
             yield {
                 **{"module": one[1], "layer": one[0], "other": other[0], "mean_cos2": mean, "largest_cos": largest},
-                **{"null": float(null[:, 0].mean()), "null_high": float(np.quantile(null[:, 0], 0.975))},
-                **{"largest_null": float(np.quantile(null[:, 1], 0.975)), "dimensions": min(shape[:2])},
+                **{"null": float(chance.mean()), "null_high": float(np.quantile(chance, 0.975))},
+                **{"largest_null": float(np.quantile(largest_chance, 0.975)), "dimensions": min(shape[:2])},
             }
-
-
-def _subspaces(shape: tuple[int, int, int], random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Orthonormal rows of two random subspaces, [k, width] and [m, width]."""
-    k, m, width = shape
-    one, other = (np.linalg.qr(random.standard_normal((width, size)))[0].T for size in (k, m))
-    return one, other

@@ -1,11 +1,16 @@
-"""Figure 8: what the update is as a matrix, by layer: its spectrum, where it lies in W's subspaces, and intruders."""
+"""Figure 8: what the update is as a matrix, by layer: its spectrum, where it lies in W's subspaces, and intruders; and
+whether other adapters learn its directions again.
+"""
 
 from __future__ import annotations
 
 import matplotlib
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from ...findings import recurrence
 from ...store.finished import FinishedRun
 from .style import (
     BLUE,
@@ -14,23 +19,66 @@ from .style import (
     INK,
     MARKERS,
     MUTED,
+    ONE_COLUMN,
     TWO_COLUMNS,
     blocks,
+    gapped,
     layer_axis,
     legend_below,
     line,
     new_figure,
 )
 
+RANDOM = "random subspaces, at most"
+
 
 def figures(folder: FinishedRun) -> dict[str, Figure]:
-    """Figure 8, one for each kind of module, by its stem; empty where weights were not measured."""
-    table = folder.table("weights")
-    if table is None:
-        return {}
+    """Figure 8, one for each kind of module, by its stem, and of several adapters `fig8-again`; empty where weights
+    were not measured.
+    """
+    table, again = folder.table("weights"), folder.table("recurrence")
+    modules = list(dict.fromkeys(table["module"])) if table is not None else []
+    first = "v_proj" if "v_proj" in modules else next(iter(modules), "")
+    drawn = {"fig8" if module == first else f"fig8-{module}": _of(folder, module) for module in modules}
+    if again is not None and len(recurrence.learnt_again(again, folder.shown[0].name)):
+        drawn["fig8-again"] = _again(folder, again)
+    return drawn
+
+
+def _again(folder: FinishedRun, table: pd.DataFrame) -> Figure:
+    """How alike the first input directions of two adapters are, a panel for each kind of module."""
+    method = folder.shown[0].name
+    curves = (
+        ("adapters", recurrence.learnt_again(table, method), BLUE, "o"),
+        ("an adapter and one of shuffled labels", recurrence.by_chance(table, method), MUTED, "s"),
+    )
     modules = list(dict.fromkeys(table["module"]))
-    first = "v_proj" if "v_proj" in modules else modules[0]
-    return {"fig8" if module == first else f"fig8-{module}": _of(folder, module) for module in modules}
+    across, down = min(len(modules), 3), -(-len(modules) // 3)
+    figure, body = new_figure(TWO_COLUMNS if across > 1 else ONE_COLUMN, 2.2 * down + 0.4)
+    grid = body.subplots(down, across, squeeze=False, sharey=True)
+    for axes, module in zip(grid.flat, modules, strict=False):
+        for words, chosen, colour, marker in curves:
+            _pairs(axes, chosen[chosen["module"] == module], words, colour, marker)
+        null = curves[0][1][curves[0][1]["module"] == module]
+        line(axes, null, "null_high", color=INK, linestyle=":", linewidth=1, label=RANDOM)
+        layer_axis(axes, blocks(folder, [table]))
+        axes.set(title=module, ylim=(0, None))
+    for axes in grid[:, 0]:
+        axes.set_ylabel(f"mean cos², first {recurrence.LEADING}")
+    for axes in grid.flat[len(modules) :]:
+        axes.set_visible(False)
+    legend_below(body, body.axes, across if across < 3 else 3)
+    return figure
+
+
+def _pairs(axes: Axes, rows: pd.DataFrame, words: str, colour: str, marker: str) -> None:
+    """The mean over pairs by layer, and the lowest and the highest pair as a band."""
+    if rows.empty:
+        return
+    start = "" if set(rows["start"]) != {recurrence.SHARED} else ", begun alike"
+    line(axes, rows, "mean_cos2", color=colour, marker=marker, label=f"{words}, other {rows['differ'].iloc[0]}{start}")
+    ends = gapped(rows)
+    axes.fill_between(ends["layer"], ends["lowest"], ends["highest"], color=colour, alpha=0.15, linewidth=0)
 
 
 def _of(folder: FinishedRun, module: str) -> Figure:

@@ -6,9 +6,17 @@ from __future__ import annotations
 
 import pandas as pd
 
+from ...findings import recurrence
 from ...store.finished import FinishedRun, records
 from ..figures.probes import WORDS
 from .words import at, capital, signed
+
+# what is said of the start of adapters that don't share it
+_STARTS = {
+    recurrence.OWN: ", each with a start of its own",
+    recurrence.NONE: "",
+    recurrence.UNKNOWN: ", which may have begun alike",
+}
 
 
 def dial_reading(folder: FinishedRun) -> list[str]:
@@ -126,6 +134,35 @@ def weights_reading(folder: FinishedRun) -> list[str]:
         text += f"random {known['intruders_null'].sum():.1f}."
         sentences.append(text)
     return [*sentences, "None of these has an interval: a matrix is no sample. Other folds and seeds say what varies."]
+
+
+def learnt_again_reading(folder: FinishedRun) -> list[str]:
+    """Figure 8, of several adapters: whether others learn the same input directions, by kind of module."""
+    table = folder.table("recurrence")
+    rows = None if table is None else recurrence.learnt_again(table, folder.shown[0].name)
+    if table is None or rows is None or rows.empty:
+        return []
+    chance = recurrence.by_chance(table, folder.shown[0].name)
+    differ, start, pairs = rows["differ"].iloc[0], rows["start"].iloc[0], int(rows["pairs"].max())
+    told = f"{pairs} pair{'s' if pairs > 1 else ''} of adapters of other {differ}"
+    if start == recurrence.SHARED:
+        return [
+            f"Learnt again? The {told} began with the same A, which alone makes their directions alike (mean cos² of "
+            f"the first {recurrence.LEADING} up to {rows['mean_cos2'].max():.2f}), so these can't tell: `seeds` (a "
+            "list) gives every fold a start of its own."
+        ]
+    sentences = []
+    for module, own in rows.groupby("module", sort=False):
+        top = records(own.loc[[own["mean_cos2"].idxmax()]])[0]
+        everywhere = own[own["above"] == 1]
+        text = f"Learnt again, {module}: of the {told}{_STARTS[start]}, the first {recurrence.LEADING} input "
+        text += f"directions have a mean cos² of up to {top['mean_cos2']:.2f} (layer {top['layer']}; random subspaces "
+        text += f"{top['null']:.2f}), in every pair more than random ones at {at(everywhere['layer'])}."
+        against = chance[(chance["module"] == module) & (chance["layer"] == top["layer"])]
+        if len(against):
+            text += f" Against adapters trained on shuffled labels it is {against['mean_cos2'].iloc[0]:.2f} there."
+        sentences.append(text)
+    return sentences
 
 
 def probes_reading(folder: FinishedRun) -> list[str]:

@@ -40,6 +40,7 @@ def asked(tmp_path_factory):
         "transcripts",
         "frontier",
         "frontier_chosen",
+        "frontier_blocks",
         "recurrence",
     }
     # vectors are for the comparison of several adapters, and for no reader

@@ -69,7 +69,7 @@ def _directions(unit: FinishedAnalysis) -> dict[tuple[int, str], np.ndarray] | N
     if table is None:
         return None
     groups = table.sort_values("index").groupby(["layer", "module"], sort=False)["vector"]
-    return {(int(layer), str(module)): np.stack(list(rows)).astype(float) for (layer, module), rows in groups}
+    return {(int(str(layer)), str(module)): np.stack(list(rows)).astype(float) for (layer, module), rows in groups}
 
 
 def _subspaces(one: np.ndarray, other: np.ndarray) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray]]]:

@@ -55,6 +55,7 @@ ASKED_TABLES = {
     "transcripts": "speech recognition (transcripts)",
     "frontier": "gain against recognition",
     "frontier_chosen": "gain against recognition (chosen on other speakers)",
+    "frontier_blocks": "gain against recognition (one α a block)",
     "trajectory_half": "when each number was half way to its last value",
     "trajectory_weights": "weights of the update along the training",
     "trajectory_direction": "direction of the update along the training",

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from lorascope.analysis import block_steps
 from lorascope.analysis.batches import BatchLimits, batches_of
+from lorascope.analysis.block_steps import BlockSteps
 from lorascope.analysis.means import Means
-from lorascope.analysis.measures.frontier import INTACT, SETTINGS, Frontier, choice
+from lorascope.analysis.measures.frontier import BY_BLOCK, INTACT, SETTINGS, Frontier, choice
 from lorascope.analysis.one_pass import trace
 from lorascope.analysis.states import ModelStates
 from lorascope.analysis.study import study_of
@@ -29,11 +31,13 @@ class Signs:
     """A decoder that writes for each of the first frames a word by its largest unit."""
 
     english_only = True
+    written = 0
 
     def code(self, language):
         return None
 
     def transcribe(self, encoded, languages=None):
+        self.written += len(encoded)
         return [" ".join(f"w{int(unit)}" for unit in clip[:WORDS].argmax(dim=-1)) for clip in encoded]
 
 
@@ -43,13 +47,14 @@ def play(small: Small, **columns):
     measure = Frontier(study_of(states, clips, CLASSES, seed=42, draws=50, means=Means(decoder=Signs())))
     sounds = dict(zip(clips["clip"], small.sounds, strict=True))
 
-    def batches():
+    def batches(clips):
         return batches_of(clips, lambda clip, _: sounds[clip], dict.fromkeys(sounds, 40), BatchLimits(6), True)
 
-    trace(states, batches(), [measure])
+    trace(states, batches(clips), [measure])
+    measure.heard = []
     for over in measure.passes():
-        assert over.context == "full"
-        trace(states, batches(), [over.measure])
+        trace(states, batches(over.clips), [over.measure])
+        measure.heard.append((over.words, over.context, len(over.clips)))
     return measure, measure.compute()
 
 
@@ -63,12 +68,18 @@ def played(small):
     return play(small)
 
 
-def by_hand(small: Small, gains) -> tuple[float, list[str]]:
-    """UAR and transcripts of the whole model with its updates turned, all clips in one forward."""
+def answers_by_hand(small: Small, gains) -> tuple[np.ndarray, list[str]]:
+    """Classes and transcripts of the whole model with its updates turned, all clips in one forward."""
     with torch.no_grad(), intervened(small.parts, Intervention(gains=gains)):
         encoded = small.parts.classifier.encode(torch.stack(small.sounds))
         predicted = small.logits().argmax(dim=1).numpy()
-    return unweighted_average_recall(small.labels.numpy(), predicted, 4), Signs().transcribe(encoded)
+    return predicted, Signs().transcribe(encoded)
+
+
+def by_hand(small: Small, gains) -> tuple[float, list[str]]:
+    """UAR and transcripts likewise."""
+    predicted, texts = answers_by_hand(small, gains)
+    return unweighted_average_recall(small.labels.numpy(), predicted, 4), texts
 
 
 def bare(small: Small) -> list[str]:
@@ -138,10 +149,67 @@ def test_choices_are_made_on_the_other_speakers(small, played):
     assert row["uar_low"] <= row["uar"] <= row["uar_high"]
 
 
+def test_one_alpha_a_block_is_found_by_coordinate_steps_on_the_other_half_of_the_speakers(small, played):
+    """The whole search again, with the whole model in one forward each time."""
+    measure, tables = played
+    labels, speakers = small.labels.numpy(), small.clips["speaker"].to_numpy()
+    halves = [half.rows for half in measure._steps.halves]
+    assert sorted([*halves[0], *halves[1]]) == list(range(len(labels)))
+    assert not set(speakers[halves[0]]) & set(speakers[halves[1]])
+    references = [text.split() for text in bare(small)]
+
+    def answers(alphas):
+        return answers_by_hand(small, {key: alphas[key[0]] for key in small.parts.adapted()})
+
+    def worth(alphas, rows):
+        predicted, texts = answers(alphas)
+        wrong = [distance(references[row], texts[row].split()) for row in rows]
+        return unweighted_average_recall(labels[rows], predicted[rows], 4), np.mean(wrong) / WORDS
+
+    chosen = []
+    for rows in halves:
+        best, tried = (1.0,) * LAYERS, {}
+        tried[best] = worth(best, rows)
+        for layer in reversed(range(LAYERS)):
+            for alpha in (0.0, 0.5):
+                point = (*best[:layer], alpha, *best[layer + 1 :])
+                tried[point] = worth(point, rows)
+            best = list(tried)[choice(*np.array(list(tried.values())).T, "spared")]
+        chosen.append(best)
+    np.testing.assert_allclose(tables["frontier_blocks"]["alpha"], np.mean(chosen, axis=0))
+    assert list(tables["frontier_blocks"]["lowest"]) == list(np.min(chosen, axis=0))
+    predicted, wrong = np.zeros(len(labels), dtype=int), 0
+    for rows, alphas in zip(halves, chosen[::-1], strict=True):
+        own, texts = answers(alphas)
+        predicted[rows] = own[rows]
+        wrong += sum(distance(references[row], texts[row].split()) for row in rows)
+    row = tables["frontier_chosen"].set_index("rule").loc[BY_BLOCK]
+    assert row["uar"] == pytest.approx(unweighted_average_recall(labels, predicted, 4))
+    assert row["wer"] == pytest.approx(wrong / len(labels) / WORDS)
+    assert row["settings"] == len(set(chosen)) and row["wer_low"] <= row["wer"] <= row["wer_high"]
+    assert set(np.concatenate(chosen)) != {1.0}, "a search that goes nowhere shows nothing"
+
+
+def test_what_the_coordinate_steps_cost(small, played, monkeypatch):
+    measure, _ = played
+    words, contexts, clips = zip(*measure.heard, strict=True)
+    half = len(small.clips) / 2
+    # of each block and half one pass of each context, and of each half one to show; never a clip of the other half
+    assert words[1:] == ("α by block",) * 4 * (LAYERS + 1) and set(clips[1:]) == {half}
+    assert contexts[1:] == (None, "full") * 2 * (LAYERS + 1)
+    # 28 decodings of the settings, two of each step, and one to show
+    decoder = measure._study.means.decoder
+    assert decoder.written == len(small.clips) * (28 + 2 * LAYERS + 1)
+    monkeypatch.setattr(block_steps, "MOST_STEPS", 2)
+    steps = BlockSteps(measure._study, measure._found, measure._answers, measure._transcripts, choice, INTACT, BY_BLOCK)
+    assert steps.groups == [[0, 1], [2]]
+
+
 def test_one_speaker_gives_no_choice_and_the_reason(small):
     _, tables = play(small, speaker="ann", text="w1 w2 w3")
     chosen = tables["frontier_chosen"]
     assert chosen[["uar", "wer"]].isna().all(axis=None) and chosen["note"].str.contains("too few speakers").all()
+    assert list(chosen["rule"]) == ["spared", "best UAR", BY_BLOCK] and tables["frontier_blocks"].empty
     assert set(tables["frontier"]["against"]) == {"text"} and tables["frontier"]["wer"].notna().all()
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterator
+from functools import partial
 from itertools import product
 from typing import Any, ClassVar, NamedTuple
 
@@ -16,6 +17,7 @@ from ...models.interventions import Intervention, cut
 from ...statistics.directions import directions, largest
 from ...statistics.pareto import frontier
 from ..answers import Answers
+from ..block_steps import TOO_FEW, BlockSteps
 from ..listener import Listener
 from ..measure import Part, Pass, Replay, Study
 from ..transcripts import BARE, TEXT, Counts, Transcripts, counted
@@ -28,6 +30,9 @@ SHARES = (0.5, 0.2, 0.1)
 PRODUCTS = tuple(product((0.5, 0.2), (0.25, 0.5, 0.75)))
 #: By how much the UAR of what is chosen may lie below the best one's, where it is chosen.
 SPARED = 0.02
+#: The rules of choice among the settings; and that of one α a block by coordinate steps, which is no setting of them.
+RULES = ("spared", "best UAR")
+BY_BLOCK = "by block, spared"
 
 METRICS = ("uar", "delta_uar")
 COLUMNS = ["dial", "alpha", "last_alpha", "share", *METRICS, "wer", "delta_wer"]
@@ -76,14 +81,23 @@ class Frontier:
     speakers that it was not made on. For every speaker the setting is chosen on all others: the least rate among those
     whose UAR is at most .02 below the best one's (rule "spared"), or the best UAR (rule "best UAR"); the speaker's
     clips are answered with it, and the numbers are of all of these. `settings` counts the different choices,
-    `most_chosen` names the one that was made most often. The intervals hold the choices fixed.
+    `most_chosen` names the one that was made most often. The intervals hold the choices fixed. A third rule, "by
+    block, spared", is one α for each block by coordinate steps: beginning with 1 everywhere, each block from the last
+    to the first is tried at 0 and .5, and the best of all that was tried, by the rule "spared", is gone on from. Half
+    of the speakers, drawn, choose for the other half, and these for them. `frontier_blocks`: layer, alpha (the mean of
+    the two choices), lowest, highest.
 
     Needs an adapter of low-rank pairs, its trained head, and Whisper's decoder. Costs 27 forwards of the analysis'
-    context and of the window, each from the first block on that is turned, and 28 decodings of every clip.
+    context and of the window, each from the first block on that is turned, and 28 decodings of every clip; the
+    coordinate steps as many as `BlockSteps` says.
     """
 
     needs = frozenset({"pairs", "head", "decoder"})
-    keys: ClassVar = {"frontier": ("dial", "alpha", "last_alpha", "share"), "frontier_chosen": ("rule",)}
+    keys: ClassVar = {
+        "frontier": ("dial", "alpha", "last_alpha", "share"),
+        "frontier_chosen": ("rule",),
+        "frontier_blocks": ("layer",),
+    }
 
     def __init__(self, study: Study) -> None:
         self._study = study
@@ -92,6 +106,8 @@ class Frontier:
         self._scales = {key: each.scale for key, each in factors.items()}
         self._found = {key: directions(each.a.numpy(), each.b.numpy(), each.scale) for key, each in factors.items()}
         self._nominal = {key: len(each.a) for key, each in factors.items()}
+        by_rule = partial(choice, rule="spared")
+        self._steps = BlockSteps(study, self._found, self._answers, self._transcripts, by_rule, INTACT, BY_BLOCK)
 
     def parts(self, model: str) -> frozenset[str]:
         """The logits of the trained model."""
@@ -113,7 +129,7 @@ class Frontier:
                 self._answers.put(setting, replay.answer(self._change(setting)), replay.batch)
 
     def passes(self) -> Iterator[Pass]:
-        """One over the whole window, for the transcripts."""
+        """One over the whole window, for the transcripts; then those of the coordinate steps."""
 
         def wanted(model: str) -> frozenset[str]:
             return frozenset({"final_norm"} if model == "frozen" or self.replays(model) else ())
@@ -128,9 +144,10 @@ class Frontier:
                     self._transcripts.put(setting, replay.output(self._change(setting)), replay.batch)
 
         yield Pass("frontier", Listener(wanted, hear, self.replays, turn), self._study.clips, context="full")
+        yield from self._steps.passes(self._references)
 
     def compute(self) -> dict[str, pd.DataFrame]:
-        """The tables `frontier` and `frontier_chosen`."""
+        """The tables `frontier`, `frontier_chosen` and `frontier_blocks`."""
         against, counts = self._counts()
         rates = {setting: self._transcripts.rate(each) for setting, each in counts.items()}
         found = {setting: self._answers.answer(setting, INTACT).draws["uar"] for setting in SETTINGS}
@@ -139,9 +156,11 @@ class Frontier:
             setting._asdict() | self._row(setting, counts[setting], counts, against) | {"pareto": float(on)}
             for setting, on in zip(SETTINGS, best, strict=True)
         ]
+        chosen = [*self._chosen(found, rates, counts, against), self._by_block(counts, against)]
         return {
             "frontier": pd.DataFrame(rows, columns=COLUMNS),
-            "frontier_chosen": pd.DataFrame(self._chosen(found, rates, counts, against), columns=CHOSEN),
+            "frontier_chosen": pd.DataFrame(chosen, columns=CHOSEN),
+            "frontier_blocks": self._steps.table(),
         }
 
     def _change(self, setting: Setting) -> Intervention:
@@ -156,13 +175,18 @@ class Frontier:
 
     def _counts(self) -> tuple[str, dict[Setting, Counts]]:
         """What transcripts are held against, and every setting's errors in words."""
-        words = self._transcripts.words
-        references = self._transcripts.of(BARE) if words is None else words
         texts = {
             setting: self._transcripts.of(setting if setting.alpha or setting.last_alpha else BARE)
             for setting in SETTINGS
         }
-        return BARE if words is None else TEXT, {s: counted(references, text)["wer"] for s, text in texts.items()}
+        against = BARE if self._transcripts.words is None else TEXT
+        return against, {s: counted(self._references, text)["wer"] for s, text in texts.items()}
+
+    @property
+    def _references(self) -> list[str]:
+        """What transcripts are held against, [clips]; known once the bare encoder's are."""
+        words = self._transcripts.words
+        return self._transcripts.of(BARE) if words is None else words
 
     def _row(
         self, setting: Hashable, own: Counts, counts: dict[Setting, Counts], against: str, intact: Hashable = INTACT
@@ -190,10 +214,10 @@ class Frontier:
         left_out = self._answers.left_out
         about = {"against": against, "interval_of": left_out.of, "clips": len(self._study.labels)}
         uar, wer = (np.stack([each[setting] for setting in SETTINGS]) for each in (found, rates))
-        for rule in ("spared", "best UAR"):
+        for rule in RULES:
             if left_out.of != "speakers" or not np.isfinite(uar[:, 1:]).all() or not np.isfinite(wer[:, 1:]).all():
                 note = "there are too few speakers, or clips a class, to choose on some and to show on others"
-                yield dict.fromkeys(CHOSEN, float("nan")) | {"rule": rule, "most_chosen": "", "note": note} | about
+                yield _without(rule, note) | about
                 continue
             choices = [choice(uar[:, unit], wer[:, unit], rule) for unit in range(1, uar.shape[1])]
             # the clips that are left without a speaker are the others'
@@ -206,6 +230,21 @@ class Frontier:
             most, times = Counter(choices).most_common(1)[0]
             told = f"{SETTINGS[most].words} ({times} of {len(choices)})"
             yield row | {"rule": rule, "settings": len(set(choices)), "most_chosen": told}
+
+    def _by_block(self, counts: dict[Setting, Counts], against: str) -> dict[str, Any]:
+        """The row of one α a block, each half of the speakers shown with what the other one chose."""
+        halves = self._steps.halves
+        if not halves:
+            about = {"against": against, "interval_of": self._answers.left_out.of, "clips": len(self._study.labels)}
+            return _without(BY_BLOCK, TOO_FEW) | about
+        own = counted(self._references, self._transcripts.of(BY_BLOCK))["wer"]
+        told = {"rule": BY_BLOCK, "settings": len({half.best for half in halves}), "most_chosen": self._steps.words}
+        return self._row(BY_BLOCK, own, counts, against) | told
+
+
+def _without(rule: str, note: str) -> dict[str, Any]:
+    """The row of a rule by which nothing could be chosen."""
+    return dict.fromkeys(CHOSEN, float("nan")) | {"rule": rule, "most_chosen": "", "note": note}
 
 
 def choice(uar: np.ndarray, wer: np.ndarray, rule: str) -> int:

@@ -15,7 +15,11 @@ DIALS = {
     "rank": ("largest directions", GREEN, "^"),
     "rank and whole": ("largest directions times α", PURPLE, "D"),
 }
-RULES = {"spared": ("chosen on other speakers: spared", "P"), "best UAR": ("chosen on other speakers: best UAR", "X")}
+RULES = {
+    "spared": ("chosen on other speakers: spared", "P"),
+    "best UAR": ("chosen on other speakers: best UAR", "X"),
+    "by block, spared": ("chosen on other speakers: one α a block", "v"),
+}
 
 
 def figures(folder: FinishedRun) -> dict[str, Figure]:

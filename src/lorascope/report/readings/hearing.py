@@ -89,15 +89,17 @@ def frontier_reading(folder: FinishedRun) -> list[str]:
     words = {
         "spared": "Choosing on all other speakers the least errors at most .02 below the best UAR",
         "best UAR": "Choosing on all other speakers the best UAR",
+        "by block, spared": "Choosing one α for each block on half of the speakers, step by step, for the other half",
     }
     for row in records(chosen) if chosen is not None else []:
         if row["wer"] != row["wer"]:
             sentences.append(f"{words[row['rule']]}: {row['note']}.")
             continue
+        often = "" if row["rule"] == "by block, spared" else " most often"
         sentences.append(
             f"{words[row['rule']]} gives UAR {_interval(row, 'uar')} (against the whole adapter "
             f"{signed(row, 'delta_uar')}) and word error rate {_interval(row, 'wer')} ({signed(row, 'delta_wer')})"
-            + (f"; chosen most often: {row['most_chosen']}." if row["most_chosen"] else ".")
+            + (f"; chosen{often}: {row['most_chosen']}." if row["most_chosen"] else ".")
         )
     return sentences
 

@@ -17,6 +17,7 @@ from lorascope.cli import main
 from lorascope.errors import LorascopeError
 from lorascope.models.adapters.building import load_trained
 from lorascope.models.adapters.pruning import Keep
+from lorascope.models.weights.backbone import load_backbone
 from lorascope.statistics.stats import unweighted_average_recall
 from lorascope.store import seals
 from lorascope.training.passes import predict_clips
@@ -198,6 +199,10 @@ def test_a_planted_rank_of_3_is_what_auto_keeps_at_most(alone, corpus, backbone_
 
 FAULTS = {
     "keep nothing": (["--keep", "0"], "--keep 0: expected auto"),
+    "keep no number": (["--keep", "nan"], "--keep nan: expected auto"),
+    "keep more than all": (["--keep", "1.5"], "--keep 1.5: expected auto"),
+    "keep less than nothing": (["--keep=-0.2"], "--keep -0.2: expected auto"),
+    "keep more than the rank": (["--keep", "5"], "has no more than 4 directions in a matrix, its rank"),
     "keep a word": (["--keep", "most"], "--keep most: expected auto"),
     "no validation speakers": (["--keep", "auto", "--test-speakers", "ann"], "no validation speakers to choose on"),
     "nobody of that name": (
@@ -221,6 +226,32 @@ def test_bad_input_is_one_line_and_nothing_is_written(fault, alone, corpus, back
     (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
     assert code == 2 and told in line
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("value", "told"), [(0.0, "it changes nothing"), (np.nan, "numbers that are NaN or infinite")])
+def test_an_adapter_of_zeros_or_of_no_numbers_is_one_line(value, told, alone, backbone_folder, tmp_path, capsys):
+    shutil.copytree(alone, tmp_path / "broken")
+    file = tmp_path / "broken" / "adapter_model.safetensors"
+    tensors = load_file(file)
+    save_file({name: t.fill_(value) if "lora_B" in name else t for name, t in tensors.items()}, file)
+    words = ["prune", "--adapter", tmp_path / "broken", "--backbone", backbone_folder, "--keep", "2"]
+    code, _, err = call(capsys, *words, "--out", tmp_path / "out")
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert code == 2 and told in line
+    assert not (tmp_path / "out").exists() and not (tmp_path / "out.partial").exists()
+
+
+def test_where_every_direction_may_go_the_head_is_what_is_left(alone, corpus, backbone_folder, tmp_path):
+    """Directions so small that they matter to nobody: auto keeps none, and says so."""
+    shutil.copytree(alone, tmp_path / "faint")
+    file = tmp_path / "faint" / "adapter_model.safetensors"
+    save_file({name: t * (1e-7 if "lora_B" in name else 1) for name, t in load_file(file).items()}, file)
+    words = (str(backbone_folder), tmp_path / "faint", tmp_path / "out", "auto", "csv", corpus, ["bob", "cy"], ["ann"])
+    found = lorascope.prune_adapter(*words)
+    (row,) = found.table.itertuples()
+    assert row.directions == row.share == row.energy == 0 and row.delta_uar == 0
+    assert found.lines[0].startswith("none of 12 directions kept: what is good here is the head")
+    assert load_trained(load_backbone(str(backbone_folder)), found.out, "lora") is not None
 
 
 def test_one_clip_to_choose_on_is_refused(alone, corpus, backbone_folder, tmp_path):

@@ -97,6 +97,7 @@ def prune(adapters: Iterable[Prunable], keep: Keep, out: Path, say: Say) -> Prun
 def _prune_one(adapter: Prunable, keep: Keep, out: Path, say: Say) -> tuple[dict[str, Any], pd.DataFrame | None]:
     adapted = _opened(adapter)
     updates = updates_of(adapted, adapter.what)
+    updates.check(keep, adapter.what)
     chosen, dial = keep, None
     if keep.auto:
         chosen, dial = _choose(adapter, adapted, updates, say)

@@ -99,6 +99,15 @@ class Updates:
         """How many directions there are, those that are rounding left out."""
         return sum(len(each.sigma) for each in self.found.values())
 
+    def check(self, keep: Keep, what: str) -> None:
+        """Raise `LorascopeError`, which calls the adapter `what`, where more is to be kept than any matrix has."""
+        most = max(self.nominal.values(), default=0)
+        if keep.first is not None and keep.first > most:
+            raise LorascopeError(
+                f"--keep {keep.first}: {what} has no more than {most} direction{'' if most == 1 else 's'} in a matrix, "
+                "its rank; give a lower number, or a share"
+            )
+
     def chosen(self, keep: Keep) -> dict[Key, np.ndarray]:
         """Which directions are kept of each matrix, as masks [k] bool."""
         if keep.first is not None:

@@ -12,7 +12,7 @@ told and doesn't count.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +20,7 @@ import pandas as pd
 import torch
 from measure import arguments, goal
 from simulated_folds import DRAWS, folds, sentences, units
+from simulated_hearing import counterfactual, frontier
 from simulations import (
     CLASSES,
     RANK,
@@ -35,6 +36,7 @@ from simulations import (
     expected_recall,
     frames,
     numbers,
+    truth_of,
     views,
 )
 
@@ -149,7 +151,7 @@ def lens(design: Design, rng: np.random.Generator) -> Iterator[Ends]:
     for name, values in (("resid_pre", weaker), ("resid_post", final), ("logits", final)):
         measure.update(sample.part("trained", name, values))
     found = _where(measure.compute()["lens"], layer=0, variant="corrected").iloc[0]
-    truth = _truth(design, speaking, _of_lens)
+    truth = truth_of(design, speaking, _of_lens)
     for column in ("kl", "overlap", "accuracy", "uar"):
         yield _ends(
             f"lens, {column if column != 'uar' and column != 'kl' else column.upper()}", found, column, truth[column]
@@ -172,7 +174,7 @@ def erasure(design: Design, rng: np.random.Generator) -> Iterator[Ends]:
     measure.update(sample.part("trained", "logits", final))
     measure.replay(sample.replay(weaker))
     found = _where(measure.compute()["erasure"], mode="single").iloc[0]
-    truth = _truth(design, speaking, _of_erasure)
+    truth = truth_of(design, speaking, _of_erasure)
     for column, name in (("uar", "UAR"), ("delta_uar", "change of UAR"), ("delta_loss", "change of loss")):
         yield _ends(f"erasure, {name}", found, column, truth[column])
 
@@ -187,20 +189,6 @@ def _of_erasure(final: np.ndarray, weaker: np.ndarray, label: np.ndarray) -> dic
         "delta_uar": uar - (final.argmax(axis=1) == label).mean(),
         "delta_loss": loss(weaker) - loss(final),
     }
-
-
-_everyone: dict[tuple[float, str], dict[str, float]] = {}
-
-
-def _truth(design: Design, speaking: Speaking, number: Callable[..., dict[str, float]]) -> dict[str, float]:
-    """Of these speakers' clips with two speakers, else of all speakers'."""
-    if design.speakers == 2:
-        return speaking.mean(number, 1500)
-    key = (design.spread, number.__name__)
-    if key not in _everyone:
-        many = Speaking(replace(design, speakers=50_000), np.random.default_rng(1))
-        _everyone[key] = many.mean(number, 1)
-    return _everyone[key]
 
 
 def spectra(design: Design, rng: np.random.Generator) -> Iterator[Ends]:
@@ -306,6 +294,8 @@ SIMULATIONS: dict[str, tuple[Simulation, bool]] = {
     "spectra": (spectra, True),
     "cka": (similarity, True),
     "cka-null": (shuffled, True),
+    "counterfactual": (counterfactual, True),
+    "frontier": (frontier, True),
     "probes": (probes, True),
     "probes-null": (labels_shuffled, True),
 }

@@ -164,6 +164,7 @@ def test_coverage_tells_a_share_of_every_number(program, monkeypatch, capsys, tm
     assert heads[2:] == ["2 speakers", "4 speakers"]
     names = {row[0] for row in rows}
     words = ["pooled UAR", "mean over folds", "contribution", "lens", "erasure", "k90", "CKA", "probe", "null of"]
+    words += ["changed sound", "frontier"]
     assert [any(word in name for name in names) for word in words] == [True] * len(words)
     # three simulations each: a share is one of thirds, or there is no interval
     shares = {cell.split(" ±")[0] for row in rows for cell in row[2:]}
@@ -176,6 +177,16 @@ def test_coverage_counts_what_holds_the_truth(program):
     ends = [("always", 0.0, 2.0, 1.0), ("never", 2.0, 3.0, 1.0), ("none", np.nan, np.nan, 1.0)]
     found = coverage.held(lambda *_: (coverage.Ends(*one) for one in ends), coverage.TESTED[0], 4)
     assert found["share"].fillna(-1).to_dict() == {"always": 1.0, "never": 0.0, "none": -1.0}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("word", ["counterfactual", "frontier"])
+def test_the_intervals_of_what_hears_something_else_hold_92_to_98_per_cent(program, word):
+    coverage = program("coverage")
+    simulation, _ = coverage.SIMULATIONS[word]
+    design = next(design for design in coverage.ANALYSED if design.speakers == 6)
+    found = coverage.held(simulation, design, 400)
+    assert (found["intervals"] == 400).all() and found["share"].between(0.92, 0.98).all(), found
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="faults are done to forked processes")

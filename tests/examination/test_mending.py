@@ -61,6 +61,13 @@ def test_a_head_that_the_backbone_has_is_copied(made, tmp_path):
     assert look(small_adapters.Made(tmp_path / "mended", headed, "lora", "whisper", {})).healthy
 
 
+def test_what_stock_wavlm_did_with_a_moved_base_is_not_guessed(sick, tmp_path):
+    plant = next(plant for plant in sicknesses.PLANTS if plant.name == "PiSSA without its conversion")
+    told = mended(sick(plant, "wavlm", "lora"), tmp_path / "mended")
+    assert told.startswith("not mended: stock WavLM reads the weights of its attention past any adapter")
+    assert not (tmp_path / "mended").exists()
+
+
 @pytest.mark.slow
 def test_olora_is_converted_where_its_first_factors_lie_beside_it(made, tmp_path):
     backbone = made("wav2vec2", "lora").backbone

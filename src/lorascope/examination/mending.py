@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..models.adapters.conversion import PREFIX, principal
 from ..models.adapters.rewriting import refuse_filled, write_changed
+from ..models.families.known import family_of
 from .examined import Examined, is_of_head
 from .finding import Finding, Unavailable
 from .names import module_of
@@ -117,6 +118,12 @@ def _convert(examined: Examined, tensors: dict[str, Tensor], config: dict[str, A
         raise Unavailable(f"the first factors of {start} lie not beside it ({', '.join(INITIAL)})")
     if config.get("use_rslora"):
         raise Unavailable("its scale by the root of the rank cannot be kept at twice the rank")
+    past = [name for name in tensors if ".lora_A." in name and ".attention." in name]
+    if past and family_of(examined.backbone.model).title == "WavLM":
+        raise Unavailable(
+            f"stock WavLM reads the weights of its attention past any adapter, so that what {module_of(past[0])} did "
+            "in training depends on the program that trained it"
+        )
     for name in [name for name in tensors if ".lora_A." in name]:
         other = name.replace(".lora_A.", ".lora_B.")
         if name not in first or first[name].shape != tensors[name].shape:

@@ -5,7 +5,7 @@ to trust it.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,12 @@ from .figures import draw
 from .figures.style import FORMATS
 from .first_screen import findings
 from .interval_words import interval_words
-from .panels import panels
+from .plots import plots
+from .plots.on_page import on_page
+from .plots.spec import Plot
 from .rendering import render
 from .section import Section, Table, table
-from .sections import SECTIONS
+from .sections import PARTS, SECTIONS
 from .tables import HEADS, comparison_lines, formatted, notes
 from .unit_words import units_words
 
@@ -42,7 +44,7 @@ def write_report(run: Path) -> Path:
     clear(run / UNITS)
     pages = [_unit_page(run, unit) for unit in folder.shown] if len(folder.shown) > 1 else []
     file = run / "report.html"
-    write_text(file, _page(folder, run / "figures", panels(folder), pages))
+    write_text(file, _page(folder, run / "figures", plots(folder), pages))
     return file
 
 
@@ -57,7 +59,7 @@ def _unit_page(run: Path, unit: FinishedAnalysis) -> dict[str, Any]:
 def _page(
     folder: FinishedRun,
     figures: Path,
-    interactive: dict[str, Any],
+    interactive: Mapping[str, Plot],
     pages: list[dict[str, Any]],
     formats: Sequence[str] = tuple(FORMATS),
 ) -> str:
@@ -83,10 +85,9 @@ def _page(
         run=_what_was_run(folder),
         single=folder.only is not None,
         results=None if folder.only else _results(folder, drawn),
-        sections=[_section(section, folder, drawn, interactive) for section in SECTIONS if section.shown(folder)],
+        parts=_parts(folder, drawn, interactive),
         downloads=[] if folder.only else _downloads(folder),
-        panels={name: inline.script_json(panel) for name, panel in interactive.items()},
-        panel_titles={name: panel["title"] for name, panel in interactive.items()},
+        plots={name: inline.packed(on_page(plot)) for name, plot in interactive.items()},
         plotly=inline.plotting_library() if interactive else "",
     )
 
@@ -161,8 +162,19 @@ def _results(folder: FinishedRun, drawn: dict[str, Path]) -> dict[str, Any] | No
     }
 
 
+def _parts(folder: FinishedRun, drawn: dict[str, Path], interactive: Mapping[str, Plot]) -> list[dict[str, Any]]:
+    """The tabs that have something to show, each with its sections."""
+    found = []
+    for part, (title, words) in PARTS.items():
+        shown = [section for section in SECTIONS if section.part == part and section.shown(folder)]
+        if shown:
+            sections = [_section(section, folder, drawn, interactive) for section in shown]
+            found.append({"id": part, "title": title, "words": words, "sections": sections})
+    return found
+
+
 def _section(
-    section: Section, folder: FinishedRun, drawn: dict[str, Path], interactive: dict[str, Any]
+    section: Section, folder: FinishedRun, drawn: dict[str, Path], interactive: Mapping[str, Plot]
 ) -> dict[str, Any]:
     figures = [
         {"stem": stem, "svg": inline.svg(file, f"{section.title}. {section.alt}")}
@@ -180,7 +192,7 @@ def _section(
         "reading": [sentence for read in section.read for sentence in read(folder)] + ([f"{words}."] if words else []),
         "figures": figures,
         "alt": section.alt,
-        "panels": [name for name in section.panels if name in interactive],
+        "plots": [name for name in section.plots or (section.stem,) if name in interactive],
         "tables": section.tables(folder),
     }
 

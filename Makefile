@@ -11,6 +11,8 @@ CONSTRAINTS ?= constraints.txt
 LOWEST ?= constraints-lowest.txt
 LOWEST_PYTHON ?= python3.11
 LOWEST_TESTS ?= tests src
+# empty runs the slow ones too, an hour on two cores
+LOWEST_MARK ?= and not slow
 
 .PHONY: demo test test-cluster test-slow test-lowest lint bench clean
 # those of the benchmarks that are there, in this order
@@ -35,7 +37,7 @@ test-cluster: $(VENV)/.ready
 # after 3.11. Without CPU=1 it is another 3 GB. The benchmarks reach into Trainer, and hold for constraints.txt alone.
 test-lowest:
 	$(MAKE) .venv-lowest/.ready VENV=.venv-lowest CONSTRAINTS=$(LOWEST) PYTHON=$(LOWEST_PYTHON)
-	.venv-lowest/bin/python -m pytest -n 2 --dist loadfile -m 'not cluster' \
+	.venv-lowest/bin/python -m pytest -n 2 --dist loadfile -m 'not cluster $(LOWEST_MARK)' \
 		--ignore tests/test_benchmarks.py $(LOWEST_TESTS)
 
 lint: $(VENV)/.ready

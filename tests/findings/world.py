@@ -152,11 +152,11 @@ def cka(world: World, of: dict[str, float], rng: np.random.Generator) -> pd.Data
     zigzag = (zigzag - zigzag.mean()) / zigzag.std(ddof=1)
     for variant, estimator in (("corrected", "debiased"), ("paper", "biased")):
         for layer, module in product(range(world.layers), world.modules):
-            random = 0.9 - 0.01 * layer
+            random = 0.7 - 0.01 * layer
             noise = 0.02**2
-            # forwards the curve is random's and 0.02 * i, whose spread over blocks is known
-            forward = random + 0.02 * of["i"]
-            spread = np.std([0.9 - 0.01 * each for each in range(world.layers)], ddof=1)
+            # forwards the curve is random's, 0.02 * i, and a zigzag, so large that backwards can be less
+            forward = random + 0.02 * of["i"] + 0.15 * zigzag[layer]
+            spread = np.std(0.15 * zigzag - 0.01 * np.arange(world.layers), ddof=1)
             wanted = max(np.sqrt(max(spread**2 - noise, 0.0)) + 0.02 + 0.02 * (of["j"] - 1), 0.0)
             backward = 0.5 + zigzag[layer] * np.sqrt(wanted**2 + noise)
             for model, quantity, value in (

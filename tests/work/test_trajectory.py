@@ -25,6 +25,9 @@ METHODS = {
 
 def _settings(corpus, backbone, trajectory, **changes):
     analysis = {"draws": 50, "measures": ["contribution"], "baselines": ["gaussian"], "trajectory": trajectory}
+    if "methods" not in changes:
+        # the whole analysis waits for the cell of this rank, and those of moments come first
+        analysis |= {"ranks": [2]}
     return settings_of(corpus, backbone, **({"methods": METHODS, "analysis": analysis} | changes))
 
 

@@ -82,7 +82,7 @@ def _first_look(folder: RunFolder, manifest: dict[str, Any], say: Say) -> None:
     """The first adapter's first figure, long before the report, whose own takes its place."""
     from ..report.figures import draw
 
-    first = manifest["analyses"][0]
+    first = next(unit for unit in manifest["analyses"] if unit.get("epoch") is None)
     unit = FinishedRun(folder.root, only=first["hash"], given=manifest)
     drawn = draw(unit, folder.root / "figures", formats=("png",), first=True)
     if drawn:

@@ -67,7 +67,7 @@ def errno_of(error: BaseException) -> tuple[int, str | None] | None:
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno in (*FULL, *MISTAKEN):
             return seen.errno, None if seen.filename is None else os.fsdecode(seen.filename)
-        told = re.search(r"(?:os error |\[Errno )(\d+)", str(seen))
+        told = re.search(r"(?:os error |\[Errno |Os \{ code: )(\d+)", str(seen))
         if told and int(told.group(1)) in FULL:
             return int(told.group(1)), None
         if _SILENT.search(str(seen)):

@@ -114,7 +114,8 @@ def _compute_units(
                 )
                 analyses[unit.key] = about
                 more_to_come = number < len(cells) or len(units) > 1
-                if new and first is not None and len(analyses) == 1 and more_to_come:
+                earlier = [other for other in units if other.key in analyses and other.epoch is None]
+                if new and first is not None and earlier == [unit] and more_to_come:
                     told = base | _results(done, units, analyses)
                     processes.on_first(lambda told=told, first=first: first(told))
     optimistic = [reason for metrics in done for reason in metrics["optimistic"]]

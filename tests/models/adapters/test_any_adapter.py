@@ -84,6 +84,11 @@ def opened_as_plain_peft(backbone, folder):
 def test_is_what_plain_peft_makes_of_it(settings, told, backbone, tmp_path):
     given = {"r": 4, "lora_alpha": 8, "target_modules": ["v_proj"], "modules_to_save": HEAD} | settings
     stirred(LoraConfig(**given)).save_pretrained(tmp_path / "adapter")
+    if told == "biases were trained too" and not any(
+        name.endswith(".bias") and ".classifier." not in name and ".projector." not in name
+        for name in load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    ):
+        pytest.skip("this version of PEFT saves no biases with this setting")
     notes = opened_as_plain_peft(backbone, tmp_path / "adapter").notes
     assert told is None or any(told in note for note in notes), notes
 

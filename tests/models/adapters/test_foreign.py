@@ -135,7 +135,7 @@ def test_adapters_of_the_decoder_alone_with_biases_or_on_moved_weights_are_refus
     refused(
         tmp_path / "decoder" / "backbone", adapter, r"no linear layer of the encoder \(1 factor pairs of the decoder\)"
     )
-    _, adapter, _ = foreign(whisper_for_asr(), tmp_path / "bias", target_modules=["v_proj"], bias="lora_only")
+    _, adapter, _ = foreign(whisper_for_asr(), tmp_path / "bias", target_modules=["v_proj"], bias="all")
     refused(tmp_path / "bias" / "backbone", adapter, "merge it and give the merged checkpoint")
     _, adapter, _ = foreign(whisper_for_asr(), tmp_path / "pissa", target_modules=["v_proj"], init_lora_weights="pissa")
     refused(tmp_path / "pissa" / "backbone", adapter, "started by pissa, which changes the weights below its factors")

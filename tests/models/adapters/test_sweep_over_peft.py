@@ -213,7 +213,8 @@ def test_everything_is_measured_or_refused_in_a_line(backbone, tmp_path):
     assert outcomes["layer_replication=[[0, 1], [0, 2]]"] == outcomes["PROMPT_TUNING"] == "refused"
     refused = {words for group, words, told in found if group == "layouts of the file" and told == "refused"}
     assert refused == {"names of another program, .safetensors", "names of another program, .bin"}
-    assert sum(counts.values()) == len(found) > 100
+    # PEFT 0.18 knows fewer kinds of adapters and fewer fields
+    assert sum(counts.values()) == len(found) > 90
 
 
 if __name__ == "__main__":

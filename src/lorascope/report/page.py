@@ -17,6 +17,7 @@ from ..store.folder import write_text
 from ..store.units import clear
 from . import inline
 from .cautions import cautions, of_section, split
+from .clips import Sound, clips_data
 from .figures import draw
 from .figures.style import FORMATS
 from .first_screen import findings
@@ -34,9 +35,9 @@ from .unit_words import units_words
 UNITS = "units"
 
 
-def write_report(run: Path) -> Path:
+def write_report(run: Path, sounds: Mapping[str, Sound] | None = None) -> Path:
     """Draw the figures and write report.html into the run folder, and of several analyses a page each into units/;
-    return the first one's path.
+    return the first one's path. `sounds` are those of clips that can be heard in it.
 
     Raises `LorascopeError` where the folder is no run folder or a file in it can't be read.
     """
@@ -44,7 +45,7 @@ def write_report(run: Path) -> Path:
     clear(run / UNITS)
     pages = [_unit_page(run, unit) for unit in folder.shown] if len(folder.shown) > 1 else []
     file = run / "report.html"
-    write_text(file, _page(folder, run / "figures", plots(folder), pages))
+    write_text(file, _page(folder, run / "figures", plots(folder), pages, sounds=sounds or {}))
     return file
 
 
@@ -62,9 +63,11 @@ def _page(
     interactive: Mapping[str, Plot],
     pages: list[dict[str, Any]],
     formats: Sequence[str] = tuple(FORMATS),
+    sounds: Mapping[str, Sound] | None = None,
 ) -> str:
     """The page of a folder, whose drawings go to `figures`."""
     drawn = {file.stem: file for file in draw(folder, figures, formats) if file.suffix == ".svg"}
+    clips = None if sounds is None else clips_data(folder, sounds)
     told = cautions(folder)
     weighty, others = split(told)
     return render(
@@ -85,6 +88,8 @@ def _page(
         run=_what_was_run(folder),
         single=folder.only is not None,
         results=None if folder.only else _results(folder, drawn),
+        clips=None if clips is None else inline.packed(clips),
+        heard=len(sounds or {}),
         parts=_parts(folder, drawn, interactive),
         downloads=[] if folder.only else _downloads(folder),
         plots={name: inline.packed(on_page(plot)) for name, plot in interactive.items()},

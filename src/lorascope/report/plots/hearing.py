@@ -141,6 +141,6 @@ def _over_alpha(table: pd.DataFrame) -> Panel:
 
 def _beside(rows: pd.DataFrame, over: str, value: str, name: str, look: Look) -> Curve:
     """Values that lie beside names, their intervals along x."""
-    low, high = f"{value}_low", f"{value}_high"
-    ends = (rows[low].tolist(), rows[high].tolist()) if low in rows else ((), ())
+    names = [f"{value}_{end}" for end in ("low", "high")]
+    low, high = (rows[name].tolist() if name in rows else [] for name in names)
     return Curve(name, look, rows[value].tolist(), rows[over].tolist(), low, high, marks=True, sideways=True)

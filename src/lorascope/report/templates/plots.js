@@ -1,9 +1,5 @@
 // Plots: each is data (report/plots/on_page.py) and a few things to choose, drawn by plotly when a reader comes to it.
 // What is chosen holds for all plots that know it, and stands in the address.
-const unpacked = async (element) => {
-  const bytes = Uint8Array.from(atob(element.textContent.trim()), (character) => character.charCodeAt(0));
-  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
-};
 let library;
 const plotly = () => library ??= unpacked(document.getElementById("plotly")).then((text) => {
   const script = document.createElement("script");

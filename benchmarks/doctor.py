@@ -212,7 +212,7 @@ def mended_table(root: Path, families: Sequence[str], kinds: Sequence[str]) -> t
 
 def orders_table(adapters: Sequence[str], corpus: str, test_only: bool) -> None:
     """Every order of the labels of real adapters: found where it is another, not where it is the given one."""
-    from lorascope.examination.checks.labels import agreement_p, best_order, holm, order_p
+    from lorascope.examination.checks.labels import misordered
     from lorascope.examination.finding import ALPHA
 
     given = read_clips(corpus, None, None)
@@ -233,9 +233,8 @@ def orders_table(adapters: Sequence[str], corpus: str, test_only: bool) -> None:
         found, cried = 0, False
         for order in itertools.permutations(range(classes)):
             labelled.logits = logits[:, order]
-            best, _, _ = best_order(labelled)
-            other = best != list(range(classes))
-            told = other and max(holm([agreement_p(labelled), order_p(labelled, best)])) < ALPHA
+            best, p = misordered(labelled)
+            told = p < ALPHA
             if order == tuple(range(classes)):
                 cried = told
             else:

@@ -297,8 +297,9 @@ def test_report_of_a_folder_without_results_is_told(capsys, tmp_path):
 def test_report_makes_the_page_again(capsys, finished):
     _, results = finished
     results.report.unlink()
-    code, out, _ = call(capsys, "report", results.folder.root)
+    code, out, _ = call(capsys, "report", results.folder.root, "--audio", "2")
     assert code == 0 and results.report.is_file() and "LoRA r=4" in out
+    assert "2 of them can be heard" in results.report.read_text()
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from lorascope.report.figures import cka, confusion, contribution, draw, erasure, lens, rank_space, spectra
 from lorascope.report.interval_words import interval_words
-from lorascope.report.panels import panels
+from lorascope.report.plots import plots
 from lorascope.store.finished import FinishedRun
 
 from .conftest import OPTIMISTIC
@@ -198,9 +198,11 @@ def test_layers_that_are_not_adapted_are_gaps(tmp_path: Path) -> None:
     points = [each for each in panel.get_lines() if list(each.get_xdata()) == [3] and each.get_linestyle() == "None"]
     assert points and any(isinstance(each, LineCollection) for each in panel.collections)
     assert panel.get_xlim()[1] > 7
-    for view in panels(folder)["cka"]["views"]:
-        for trace in view["traces"]:
-            assert trace["x"] == list(range(7)) and trace["y"][2] is None and trace["y"][4] is None
+    views = plots(folder)["cka"].views().values()
+    curves = [curve for rows in views for row in rows for panel in row for curve in panel.curves]
+    for curve in curves:
+        assert list(curve.x) == list(range(7)) and list(np.flatnonzero(np.isnan(curve.y))) == [2, 4]
+    assert curves
 
 
 def test_no_global_state_of_matplotlib_is_left_changed(plain: Path) -> None:

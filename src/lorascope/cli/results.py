@@ -17,7 +17,18 @@ def _usable(out: Path | None) -> Path | None:
 
 
 def report_command(
-    folder: Annotated[Path, typer.Argument(help="A folder that run or analyze wrote.")], debug: Debug = False
+    folder: Annotated[Path, typer.Argument(help="A folder that run or analyze wrote.")],
+    audio: Annotated[
+        int | None,
+        typer.Option(
+            "--audio",
+            min=0,
+            metavar="N",
+            help="Clips that can be heard in the page; by default 24 where the corpus' licence lets them be passed on.",
+        ),
+    ] = None,
+    no_audio: Annotated[bool, typer.Option("--no-audio", help="No clip can be heard: the same as --audio 0.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Make tables, figures and report again from a folder of results."""
     from ..api.telling import report
@@ -26,7 +37,7 @@ def report_command(
     there = Results(folder).folder
     for fault in there.faults():
         print(f"{folder / fault.name}: {fault.what}; made again", file=sys.stderr)
-    show(report(there, lambda text: print(text, file=sys.stderr)))
+    show(report(there, lambda text: print(text, file=sys.stderr), 0 if no_audio else audio))
 
 
 def advise_command(

@@ -63,10 +63,10 @@ def download(name: str, table: pd.DataFrame) -> dict[str, Any]:
     return {"name": f"{name}.csv", "rows": len(table), "href": None}
 
 
-def script_json(content: Any) -> Markup:
-    """JSON that may stand inside a script element: nothing in it can end the element or open a comment."""
-    text = json.dumps(content, allow_nan=False, separators=(",", ":"))
-    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+def packed(content: Any) -> Markup:
+    """JSON, gzipped and in base64, for a script element that the page unpacks when it is needed."""
+    text = json.dumps(content, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+    return Markup(base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode())
 
 
 def plotting_library() -> str:

@@ -5,7 +5,7 @@ to trust it.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,17 @@ from ..store.folder import write_text
 from ..store.units import clear
 from . import inline
 from .cautions import cautions, of_section, split
+from .clips import Sound, clips_data
 from .figures import draw
 from .figures.style import FORMATS
 from .first_screen import findings
 from .interval_words import interval_words
-from .panels import panels
+from .plots import plots
+from .plots.on_page import on_page
+from .plots.spec import Plot
 from .rendering import render
 from .section import Section, Table, table
-from .sections import SECTIONS
+from .sections import PARTS, SECTIONS
 from .tables import HEADS, comparison_lines, formatted, notes
 from .unit_words import units_words
 
@@ -32,9 +35,9 @@ from .unit_words import units_words
 UNITS = "units"
 
 
-def write_report(run: Path) -> Path:
+def write_report(run: Path, sounds: Mapping[str, Sound] | None = None) -> Path:
     """Draw the figures and write report.html into the run folder, and of several analyses a page each into units/;
-    return the first one's path.
+    return the first one's path. `sounds` are those of clips that can be heard in it.
 
     Raises `LorascopeError` where the folder is no run folder or a file in it can't be read.
     """
@@ -42,7 +45,7 @@ def write_report(run: Path) -> Path:
     clear(run / UNITS)
     pages = [_unit_page(run, unit) for unit in folder.shown] if len(folder.shown) > 1 else []
     file = run / "report.html"
-    write_text(file, _page(folder, run / "figures", panels(folder), pages))
+    write_text(file, _page(folder, run / "figures", plots(folder), pages, sounds=sounds or {}))
     return file
 
 
@@ -57,12 +60,14 @@ def _unit_page(run: Path, unit: FinishedAnalysis) -> dict[str, Any]:
 def _page(
     folder: FinishedRun,
     figures: Path,
-    interactive: dict[str, Any],
+    interactive: Mapping[str, Plot],
     pages: list[dict[str, Any]],
     formats: Sequence[str] = tuple(FORMATS),
+    sounds: Mapping[str, Sound] | None = None,
 ) -> str:
     """The page of a folder, whose drawings go to `figures`."""
     drawn = {file.stem: file for file in draw(folder, figures, formats) if file.suffix == ".svg"}
+    clips = None if sounds is None else clips_data(folder, sounds)
     told = cautions(folder)
     weighty, others = split(told)
     return render(
@@ -83,10 +88,11 @@ def _page(
         run=_what_was_run(folder),
         single=folder.only is not None,
         results=None if folder.only else _results(folder, drawn),
-        sections=[_section(section, folder, drawn, interactive) for section in SECTIONS if section.shown(folder)],
+        clips=None if clips is None else inline.packed(clips),
+        heard=len(sounds or {}),
+        parts=_parts(folder, drawn, interactive),
         downloads=[] if folder.only else _downloads(folder),
-        panels={name: inline.script_json(panel) for name, panel in interactive.items()},
-        panel_titles={name: panel["title"] for name, panel in interactive.items()},
+        plots={name: inline.packed(on_page(plot)) for name, plot in interactive.items()},
         plotly=inline.plotting_library() if interactive else "",
     )
 
@@ -161,8 +167,19 @@ def _results(folder: FinishedRun, drawn: dict[str, Path]) -> dict[str, Any] | No
     }
 
 
+def _parts(folder: FinishedRun, drawn: dict[str, Path], interactive: Mapping[str, Plot]) -> list[dict[str, Any]]:
+    """The tabs that have something to show, each with its sections."""
+    found = []
+    for part, (title, words) in PARTS.items():
+        shown = [section for section in SECTIONS if section.part == part and section.shown(folder)]
+        if shown:
+            sections = [_section(section, folder, drawn, interactive) for section in shown]
+            found.append({"id": part, "title": title, "words": words, "sections": sections})
+    return found
+
+
 def _section(
-    section: Section, folder: FinishedRun, drawn: dict[str, Path], interactive: dict[str, Any]
+    section: Section, folder: FinishedRun, drawn: dict[str, Path], interactive: Mapping[str, Plot]
 ) -> dict[str, Any]:
     figures = [
         {"stem": stem, "svg": inline.svg(file, f"{section.title}. {section.alt}")}
@@ -180,7 +197,7 @@ def _section(
         "reading": [sentence for read in section.read for sentence in read(folder)] + ([f"{words}."] if words else []),
         "figures": figures,
         "alt": section.alt,
-        "panels": [name for name in section.panels if name in interactive],
+        "plots": [name for name in section.plots or (section.stem,) if name in interactive],
         "tables": section.tables(folder),
     }
 

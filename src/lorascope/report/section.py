@@ -17,7 +17,8 @@ Table = dict[str, Any]
 @dataclass(frozen=True)
 class Section:
     """One figure's part of the page. `how` names the macro that explains it; `needs` the tables without which there is
-    nothing to show; `asked` says that a config must name its measure.
+    nothing to show; `asked` says that a config must name its measure. `part` is the tab under which it stands, and
+    `plots` the stems of what may be explored there: by default that of the figure.
     """
 
     id: str
@@ -26,7 +27,8 @@ class Section:
     alt: str
     needs: tuple[str, ...]
     read: tuple[Callable[[FinishedRun], list[str]], ...]
-    panels: tuple[str, ...] = ()
+    part: str
+    plots: tuple[str, ...] = ()
     tables: Callable[[FinishedRun], list[Table]] = field(default=lambda _: [])
     asked: bool = False
 

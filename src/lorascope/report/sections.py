@@ -48,6 +48,18 @@ def _of_table(folder: FinishedRun, stem: str, caption: str, columns: list[str]) 
     return [] if frame is None else [table(frame[columns], caption)]
 
 
+#: The tabs that hold sections, in their order, and what each is about.
+PARTS = {
+    "layers": ("Layers", "What changed in each layer, and through which directions."),
+    "rank-space": ("Rank space", "Where the clips lie in the adapter's own directions."),
+    "causal": ("Causes", "What happens to the answer when the adapter is turned, cut, patched or left out."),
+    "hears": (
+        "What it hears",
+        "What can be read off the streams, where in time, which cues matter, what is still heard.",
+    ),
+    "training": ("Training", "The adapter along its training."),
+}
+
 SECTIONS = (
     Section(
         "contribution",
@@ -56,7 +68,7 @@ SECTIONS = (
         "Relative norm and cosine of attention, MLP and both, by layer, trained less frozen, in three variants.",
         ("contribution",),
         (readings.contribution_reading,),
-        ("fig1",),
+        "layers",
     ),
     Section(
         "lens",
@@ -65,7 +77,7 @@ SECTIONS = (
         "KL from the final answer and overlap with it, by layer, for the released, paper and corrected lens.",
         ("lens",),
         (readings.lens_reading,),
-        ("fig2a",),
+        "layers",
     ),
     Section(
         "ranks",
@@ -74,8 +86,8 @@ SECTIONS = (
         "Each clip as a point in the adapter's rank space, a row a rank, a column a depth, coloured by class.",
         ("ranks", "rank_scores"),
         (readings.ranks_reading,),
-        ("fig2b",),
-        _score_table,
+        "rank-space",
+        tables=_score_table,
     ),
     Section(
         "spectra",
@@ -84,8 +96,9 @@ SECTIONS = (
         "Energy held by the first k directions, trained against random adapters, and CKA of A and B by layer.",
         ("spectra", "spectra_summary", "cka"),
         (readings.spectra_reading, readings.cka_reading),
+        "layers",
         ("fig3", "cka"),
-        lambda folder: [*_k90_table(folder), *_cka_table(folder)],
+        tables=lambda folder: [*_k90_table(folder), *_cka_table(folder)],
     ),
     Section(
         "erasure",
@@ -94,6 +107,7 @@ SECTIONS = (
         "Change in UAR, loss and confidence when a block, or all blocks up to it, is skipped.",
         ("erasure",),
         (readings.erasure_reading,),
+        "causal",
     ),
     Section(
         "dial",
@@ -102,6 +116,7 @@ SECTIONS = (
         "UAR with the whole adapter times α, with one block off or alone on, and with the first or last k blocks on.",
         ("dial",),
         (readings.dial_reading,),
+        "causal",
         tables=lambda folder: _of_table(
             folder,
             "dial",
@@ -130,6 +145,7 @@ SECTIONS = (
         "random.",
         ("rank_dial",),
         (readings.rank_dial_reading,),
+        "causal",
         tables=lambda folder: _of_table(
             folder,
             "rank_dial",
@@ -158,6 +174,7 @@ SECTIONS = (
         "Share of the difference in margin that moves with the residual stream, attention or MLP of each layer.",
         ("patching",),
         (readings.patching_reading,),
+        "causal",
         tables=lambda folder: _of_table(
             folder,
             "patching",
@@ -174,6 +191,8 @@ SECTIONS = (
         "updates.",
         ("weights",),
         (readings.weights_reading, readings.learnt_again_reading),
+        "layers",
+        ("fig8", "fig8-again"),
         tables=lambda folder: [
             *_of_table(
                 folder,
@@ -235,6 +254,7 @@ SECTIONS = (
         "control.",
         ("probes",),
         (readings.probes_reading,),
+        "hears",
         tables=lambda folder: _of_table(
             folder,
             "probes",
@@ -262,6 +282,7 @@ SECTIONS = (
         "depth.",
         ("frame_profile", "frame_focus"),
         (readings.frames_reading,),
+        "hears",
         asked=True,
     ),
     Section(
@@ -271,6 +292,7 @@ SECTIONS = (
         "Direct contribution of every attention head to the gold class, by layer; dots where it lies outside its null.",
         ("heads",),
         (readings.heads_reading,),
+        "hears",
         asked=True,
     ),
     Section(
@@ -280,6 +302,7 @@ SECTIONS = (
         "Size and direction of the update, what each layer's adapter adds and the lens, over epochs, a line a layer.",
         ("trajectory_half",),
         (readings.trajectory_reading,),
+        "training",
         tables=lambda folder: _of_table(
             folder,
             "trajectory_half",
@@ -296,6 +319,7 @@ SECTIONS = (
         "trained.",
         ("counterfactual",),
         (readings.counterfactual_reading,),
+        "hears",
         tables=lambda folder: _of_table(
             folder,
             "counterfactual",
@@ -327,6 +351,7 @@ SECTIONS = (
         "Word and character error rates of Whisper's decoder with the bare and the adapted encoder, by class.",
         ("recognition",),
         (readings.recognition_reading,),
+        "hears",
         tables=lambda folder: _of_table(
             folder,
             "recognition",
@@ -355,6 +380,7 @@ SECTIONS = (
         "UAR over word error rate for every setting of the dials, those that nothing beats filled; both over α.",
         ("frontier",),
         (readings.frontier_reading,),
+        "causal",
         tables=lambda folder: [
             *_of_table(
                 folder,

@@ -22,7 +22,7 @@ PANELS = {
 
 def figures(folder: FinishedRun) -> dict[str, Figure]:
     """Figure 12 by its stem; empty where no trajectory was asked for."""
-    tables = {name: _rows(folder, name) for name in PANELS}
+    tables = {name: rows_of(folder, name) for name in PANELS}
     if tables["contribution"].empty:
         return {}
     figure, body = new_figure(TWO_COLUMNS, 4.4)
@@ -38,7 +38,8 @@ def figures(folder: FinishedRun) -> dict[str, Figure]:
     return {"fig12": figure}
 
 
-def _rows(folder: FinishedRun, name: str) -> pd.DataFrame:
+def rows_of(folder: FinishedRun, name: str) -> pd.DataFrame:
+    """What is followed of one of `PANELS`, by epoch and layer; empty where it was not measured."""
     stem, wanted, _ = FOLLOWED[name]
     table = folder.table(f"trajectory_{stem}")
     if table is None:

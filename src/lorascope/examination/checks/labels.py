@@ -36,8 +36,8 @@ def label_order(examined: Examined) -> Iterator[Found]:
 
     Two tests, both by Holm: agreement in the best order against labels shuffled within speakers (its own best order
     each time), since an adapter may know speakers, and these the labels; and the clips that the best order wins against
-    those that it loses (sign test), times the number of orders. And every class that the order moves is recognised more
-    often in it: an adapter that answers one class to nearly everything has no order, whatever the rest fits.
+    those that it loses (sign test), times the number of orders. And the classes that the order moves are recognised
+    above chance in it: an adapter that answers one class to nearly everything has no order, whatever the rest fits.
     """
     labelled = examined.labelled
     order, p = misordered(labelled)
@@ -53,12 +53,13 @@ def label_order(examined: Examined) -> Iterator[Found]:
 
 def misordered(labelled: Labelled) -> tuple[list[int], float]:
     """The best order of the labels, and the p of there being another than the given one; 1 where there is none, or
-    where a class that it moves is recognised no more often in it.
+    where the classes that it moves are recognised no better than by chance in it (their mean recall is 1 / classes).
     """
     order, _, _ = best_order(labelled)
     table = confusion(labelled.gold, labelled.predicted, len(order))
     moved = [(answer, label) for answer, label in enumerate(order) if answer != label]
-    if not moved or any(table[label, answer] <= table[label, label] for answer, label in moved):
+    recalls = [table[label, answer] / max(table[label].sum(), 1.0) for answer, label in moved]
+    if not moved or np.mean(recalls) <= 1 / len(order):
         return order, 1.0
     return order, max(holm([agreement_p(labelled), order_p(labelled, order)]))
 

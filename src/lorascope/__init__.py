@@ -10,7 +10,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import analyze, analyze_folds, analyze_several, claims, doctor, prune, prune_adapter, run, run_sweep
+    from .api import (
+        Results,
+        analyze,
+        analyze_folds,
+        analyze_several,
+        claims,
+        doctor,
+        figures,
+        prune,
+        prune_adapter,
+        run,
+        run_sweep,
+    )
     from .corpora import Corpus, load_corpus, make_folds
     from .errors import LorascopeError
     from .experiment.config import Experiment
@@ -19,7 +31,6 @@ if TYPE_CHECKING:
     from .experiment.planning import plan
     from .findings.advice import advise
     from .models.weights.backbone import load_backbone
-    from .store.results import Results
 
 __version__ = "0.1.0"
 
@@ -30,6 +41,7 @@ _HOMES = {
     "analyze_several": "api",
     "claims": "api",
     "doctor": "api",
+    "figures": "api",
     "prune": "api",
     "prune_adapter": "api",
     "Experiment": "experiment.config",
@@ -43,7 +55,7 @@ _HOMES = {
     "run_sweep": "api",
     "load_backbone": "models.weights.backbone",
     "plan": "experiment.planning",
-    "Results": "store.results",
+    "Results": "api",
 }
 
 __all__ = [
@@ -58,6 +70,7 @@ __all__ = [
     "analyze_several",
     "claims",
     "doctor",
+    "figures",
     "load_backbone",
     "load_corpus",
     "load_experiment",

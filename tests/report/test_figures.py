@@ -141,9 +141,9 @@ def test_figure_3_draws_the_mean_energy_and_tells_k90(plain: Path) -> None:
     )
     summary = pd.read_parquet(plain / "analysis" / "spectra_summary.parquet")
     rows = summary.query("model == 'trained' and factor == 'A' and quantity == 'activation' and variant == 'corrected'")
-    assert f"trained {rows['k90'].mean():.1f}" in panels[0].get_xlabel()
+    assert f"trained\N{NO-BREAK SPACE}{rows['k90'].mean():.1f}" in panels[0].get_xlabel()
     # B is zero in a fresh adapter: named, not drawn.
-    assert "peft-init exactly 0" in panels[1].get_xlabel()
+    assert "peft-init exactly 0" in panels[1].get_xlabel().replace("\N{NO-BREAK SPACE}", " ")
     assert "peft-init, mean over layers" not in _curves(panels[1])
 
 

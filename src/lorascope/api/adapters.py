@@ -16,10 +16,10 @@ from ..machine.processes import refuse_several
 from ..models.adapters.opening import open_adapted
 from ..store.folder import RunFolder, write_text
 from ..store.locks import awaited
-from ..store.results import Results
 from ..work.kinds.given import analyse_folds, analyse_given
 from ..work.manifest import moment, write_manifest
 from ..work.sources import default_context, open_backbone, task_of
+from .results import Results
 from .telling import Say, report
 
 

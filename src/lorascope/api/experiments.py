@@ -11,13 +11,13 @@ from ..experiment.grid import Sweep
 from ..machine import processes
 from ..store.finished import FinishedRun
 from ..store.folder import RunFolder
-from ..store.results import Results
 from ..work import sweep as sweeps
 from ..work.engines.engine import Engine
 from ..work.journal import SweepFolder
 from ..work.run import compute
 from ..work.sweep import Summary
 from ..work.unit import failure
+from .results import Results
 from .telling import Say, report
 
 

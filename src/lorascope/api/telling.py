@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ..store.folder import RunFolder
 from ..store.locks import awaited
-from ..store.results import Results
+from .results import Results
 
 Say = Callable[[str], None]
 

@@ -11,7 +11,7 @@ from .adapters import analyze_command, doctor_command
 from .corpora import corpora_app
 from .experiments import plan_command, run_command, sweep_command
 from .pruning import prune_command
-from .results import advise_command, claims_command, report_command
+from .results import advise_command, claims_command, figures_command, report_command
 
 app = typer.Typer(
     name="lorascope",
@@ -36,6 +36,7 @@ for verb, command in (
     ("doctor", doctor_command),
     ("prune", prune_command),
     ("report", report_command),
+    ("figures", figures_command),
     ("advise", advise_command),
     ("claims", claims_command),
     ("sweep", sweep_command),

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Debug, show, usable
+from .options import Debug, names_in, show, usable
 
 
 def _usable(out: Path | None) -> Path | None:
@@ -38,6 +38,35 @@ def report_command(
     for fault in there.faults():
         print(f"{folder / fault.name}: {fault.what}; made again", file=sys.stderr)
     show(report(there, lambda text: print(text, file=sys.stderr), 0 if no_audio else audio))
+
+
+def figures_command(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A folder that run or analyze wrote.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for figures, tables and captions.", callback=usable)],
+    style: Annotated[str, typer.Option("--style", help="Widths and letters of ieee, acl, nature or slides.")] = "ieee",
+    columns: Annotated[int, typer.Option("--columns", help="As wide as 1 column or as 2.")] = 1,
+    formats: Annotated[str, typer.Option("--format", help="pdf, svg, png, or several, separated by commas.")] = "pdf",
+    only: Annotated[
+        str | None,
+        typer.Option("--only", help="Figures by stem or name (fig2a, lens), and table1, separated by commas."),
+    ] = None,
+    variant: Annotated[
+        str | None, typer.Option("--variant", help="This variant alone (corrected, paper, released); default: all.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Write a run's figures as wide as a paper's columns, readable in print and in grey, and its tables as LaTeX,
+    Markdown and CSV.
+    """
+    from ..api.drawing import figures
+
+    files = figures(
+        run, out, style, columns, names_in(formats) or ("pdf",), names_in(only), variant, lambda text: print(text)
+    )
+    drawn, tables = (
+        [file for file in files if (file.suffix in (".pdf", ".svg", ".png")) is picture] for picture in (True, False)
+    )
+    print(f"{len(drawn)} figures and {len(tables)} tables and captions: {out}")
 
 
 def advise_command(

@@ -10,14 +10,13 @@ import pandas as pd
 
 from ..store.finished import FinishedRun
 from ..store.folder import write_text
-from .tables import HEADS, formatted, notes
+from .tables import HEADS, formatted, latex_table, markdown_table, notes
 
 
 def write_table(
     axes: Sequence[str], experiments: Mapping[str, Mapping[str, Any]], runs: Mapping[str, Path], folder: Path
 ) -> Path | None:
-    """Write table1.csv and table1.md of a sweep into `folder`, and return the second's path; None where there is no
-    Table 1.
+    """Write table1.{csv,md,tex} of a sweep into `folder`, and return the second's path; None where there is no Table 1.
 
     `experiments` are the values of the `axes` by an experiment's name, `runs` the folders of those that are finished.
     The others are named below the table.
@@ -40,10 +39,12 @@ def write_table(
     if not tables:
         return None
     heads = [*axes, *HEADS]
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * (len(axes) + 2) + "---:|" * (len(HEADS) - 2)]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    cells = [[str(cell) for cell in row] for row in rows]
+    numeric = [place >= len(axes) + 2 for place in range(len(heads))]
     if lacking:
         under[f"Not finished: {', '.join(lacking)}."] = None
     write_text(folder / "table1.csv", pd.concat(tables, ignore_index=True).to_csv(index=False, lineterminator="\n"))
-    write_text(folder / "table1.md", "\n".join([*lines, "", *(f"{note}\n" for note in under)]))
+    write_text(folder / "table1.md", markdown_table(heads, cells, numeric, list(under)))
+    caption = "The experiments of the sweep on unseen speakers (mean ± standard deviation over folds)."
+    write_text(folder / "table1.tex", latex_table(heads, cells, numeric, caption, list(under)))
     return folder / "table1.md"

@@ -7,6 +7,7 @@ numbers go.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ __all__ = ["compare", "print_table1", "summarise", "write_tables"]
 
 #: Heads of the formatted Table 1, in order.
 HEADS = ("Backbone", "Method", "Trainable", "Folds", "UAR", "WAR", "Pooled UAR [95 % CI]", "Pooled WAR [95 % CI]")
+
+_NUMERIC = tuple(place > 1 for place in range(len(HEADS)))
 
 #: What of it is printed on the terminal.
 TERMINAL_HEADS = ("Backbone", "Method", "Folds", "UAR", "WAR", "Pooled UAR [95 % CI]")
@@ -48,6 +51,8 @@ _LATEX = {
     "–": "--",
     "−": "$-$",
     "α": r"$\alpha$",
+    "×": r"$\times$",
+    "·": r"$\cdot$",
 }
 
 
@@ -179,31 +184,64 @@ def _pooled_words(row: dict[str, Any]) -> str:
 
 def markdown(table: pd.DataFrame, marks: list[str]) -> str:
     """Table 1 as Markdown, its notes below."""
-    lines = ["| " + " | ".join(HEADS) + " |", "|---|---|" + "---:|" * (len(HEADS) - 2)]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in formatted(table)]
-    return "\n".join([*lines, "", *(f"{note}\n" for note in notes(table, marks))])
+    return markdown_table(HEADS, formatted(table), _NUMERIC, notes(table, marks))
+
+
+def markdown_table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool], under: Sequence[str]
+) -> str:
+    """Cells as a Markdown table, the numeric columns to the right, and sentences under it."""
+    lines = ["| " + " | ".join(heads) + " |", "|" + "".join("---:|" if right else "---|" for right in numeric)]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join([*lines, "", *(f"{note}\n" for note in under)])
 
 
 def latex(table: pd.DataFrame, marks: list[str], task: str = "emotion") -> str:
     """Table 1 as a LaTeX table for the package booktabs, its notes below."""
     unseen = "groups" if task == "speaker" else "speakers"
-    rows = [" & ".join(escape_latex(cell) for cell in row) + r" \\" for row in formatted(table)]
-    under = [r"\par\smallskip\footnotesize " + escape_latex(note) for note in notes(table, marks)]
+    caption = f"{task.capitalize()} recognition on unseen {unseen} (mean ± standard deviation over folds)."
+    return latex_table(HEADS, formatted(table), _NUMERIC, caption, notes(table, marks))
+
+
+#: A table of more rows than a page holds breaks over pages.
+LONG = 45
+
+
+def latex_table(
+    heads: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    numeric: Sequence[bool],
+    caption: str,
+    under: Sequence[str],
+) -> str:
+    """Cells as a LaTeX table for the package booktabs, the numeric columns to the right, and sentences under it."""
+    columns = "".join("r" if right else "l" for right in numeric)
+    head = " & ".join(escape_latex(each) for each in heads) + r" \\"
+    body = [" & ".join(escape_latex(cell) for cell in row) + r" \\" for row in rows]
+    below = [r"\par\smallskip\footnotesize " + escape_latex(note) for note in under]
+    named = rf"\caption{{{escape_latex(caption)}}}"
+    if len(rows) > LONG:
+        opening = [
+            "% Needs \\usepackage{booktabs,longtable}; longtable stands in one column (\\onecolumn).",
+            rf"\begin{{longtable}}{{{columns}}}",
+            named + r" \\",
+        ]
+        lines = [*opening, r"\toprule", head, r"\midrule", r"\endhead", r"\bottomrule", r"\endfoot", *body]
+        return "\n".join([*lines, r"\end{longtable}", *below, ""])
     return "\n".join(
         [
             "% Needs \\usepackage{booktabs,graphicx}; table* spans both columns of a two-column page.",
             r"\begin{table*}",
             r"\centering",
-            rf"\caption{{{escape_latex(task.capitalize())} recognition on unseen {unseen} (mean $\pm$ standard "
-            "deviation over folds).}",
-            r"\resizebox{\textwidth}{!}{\begin{tabular}{llrrrrrr}",
+            named,
+            rf"\resizebox{{\ifdim\width>\textwidth \textwidth\else\width\fi}}{{!}}{{\begin{{tabular}}{{{columns}}}",
             r"\toprule",
-            " & ".join(escape_latex(head) for head in HEADS) + r" \\",
+            head,
             r"\midrule",
-            *rows,
+            *body,
             r"\bottomrule",
             r"\end{tabular}}",
-            *under,
+            *below,
             r"\end{table*}",
             "",
         ]

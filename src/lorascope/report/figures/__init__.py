@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
+from matplotlib.figure import Figure
 
 from ...store.finished import FinishedRun
 from ..interval_words import interval_words
@@ -25,6 +26,7 @@ from . import (
     rank_dial,
     rank_space,
     recognition,
+    sheet,
     spectra,
     style,
     trajectory,
@@ -53,6 +55,28 @@ _MODULES = {
 }
 
 
+#: What stands instead of a figure's number where somebody names one: every stem begins with one of these.
+STEMS: Mapping[str, str] = {
+    "fig1": "contribution",
+    "fig2a": "lens",
+    "fig2b": "rank_space",
+    "fig3": "spectra",
+    "fig4": "erasure",
+    "fig5": "dial",
+    "fig6": "rank_dial",
+    "fig7": "patching",
+    "fig8": "weights",
+    "fig9": "probes",
+    "fig10": "frames",
+    "fig11": "heads",
+    "fig12": "trajectory",
+    "fig13": "counterfactual",
+    "fig14": "recognition",
+    "fig15": "frontier",
+    "confusion": "confusion",
+}
+
+
 def draw(
     folder: FinishedRun, into: Path, formats: Sequence[str] = tuple(style.FORMATS), first: bool = False
 ) -> list[Path]:
@@ -64,17 +88,28 @@ def draw(
     module adds its name (fig2b-released, fig3-q_proj). A figure whose table is missing is not drawn:
     `FinishedRun.missing` says which.
     """
-    marks = folder.marks
     files = []
-    with matplotlib.rc_context(style.RC):
-        for module, tables in _MODULES.items():
-            if module is confusion and folder.only:
-                continue  # of all cells, not of one analysis
-            words = interval_words(folder.table(stem) for stem in tables)
-            if tables and len(folder.shown) > 1:
-                words = f"{units_words(folder).rstrip('.')} · {words}"
-            for stem, figure in module.figures(folder).items():
-                files += style.save(figure, into, stem, marks, words, formats)
-            if first and files:
-                break
+    for stem, figure, words in drawn(folder):
+        files += style.save(figure, into, stem, folder.marks, words, formats)
+        if first:
+            break
     return files
+
+
+def drawn(folder: FinishedRun, only: Collection[str] = ()) -> Iterator[tuple[str, Figure, str]]:
+    """Every figure that a run folder holds, or those of the modules `only`, for the sheet that is drawn for: its stem,
+    itself, and what its intervals speak of.
+    """
+    for module, tables in _MODULES.items():
+        if module is confusion and folder.only:
+            continue  # of all cells, not of one analysis
+        if only and module.__name__.rpartition(".")[2] not in only:
+            continue
+        words = interval_words(folder.table(stem) for stem in tables)
+        if tables and len(folder.shown) > 1:
+            words = f"{units_words(folder).rstrip('.')} · {words}"
+        # a figure takes the sizes of its letters as it is made; whoever takes them is not to find them changed
+        with matplotlib.rc_context(style.RC | sheet.now().rc):
+            made = module.figures(folder)
+        for stem, figure in made.items():
+            yield stem, figure, words

@@ -70,7 +70,8 @@ def panel(axes: Axes, table: pd.DataFrame, quantity: str, layers: int) -> None:
     _thin(axes, paper, ORANGE, "s", "paper: A and B, linear, biased")
     if paper["null_low"].notna().any():
         # Far from 0: what the biased estimate makes of data that have nothing to do with each other.
-        band(axes, paper, "null_low", "null_high", ORANGE, 0.3, "paper: its null (clips shuffled), 95 %")
+        label = "paper: its null (clips shuffled), 95 %"
+        band(axes, paper, "null_low", "null_high", ORANGE, 0.3, label, hatch="....")
     for ((pair, kernel), label), marker in zip(RELEASED[quantity].items(), "^v", strict=False):
         _thin(axes, select(table, pair, quantity, "released", kernel), GREEN, marker, label)
     axes.axhline(0, color=INK, linewidth=0.7, zorder=1)

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from ...findings.scores import confusion
 from ...store.finished import FinishedRun
-from .style import TWO_COLUMNS, new_figure
+from .sheet import now
+from .style import TWO_COLUMNS, grid
 
 
 def figures(folder: FinishedRun) -> dict[str, Figure]:
@@ -22,14 +23,11 @@ def figures(folder: FinishedRun) -> dict[str, Figure]:
     groups = list(table.groupby(["backbone", "label"], sort=False))
     columns = min(3, len(groups))
     rows = math.ceil(len(groups) / columns)
-    figure, body = new_figure(min(TWO_COLUMNS, 2.9 * columns), 2.7 * rows)
-    panels = body.subplots(rows, columns, squeeze=False)
+    figure, _, panels = grid(rows, columns, 2.7 * rows, min(TWO_COLUMNS, 2.9 * columns), count=len(groups))
     several = table["backbone"].nunique() > 1
     for axes, ((backbone, label), part) in zip(panels.flat, groups, strict=False):
         _panel(axes, part)
         axes.set_title(f"{backbone}: {label}" if several else str(label))
-    for axes in panels.flat[len(groups) :]:
-        axes.set_visible(False)
     return {"confusion": figure}
 
 
@@ -41,10 +39,14 @@ def _panel(axes: Axes, table: pd.DataFrame) -> None:
     )
     axes.imshow(np.nan_to_num(shares), cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(shares.shape):
-        colour = "white" if shares[row, column] > 0.55 else "black"
+        colour = "white" if shares[row, column] > 0.72 else "black"
         # Not the ink that the page swaps in the dark: the cell below stays light.
-        text = "–" if np.isnan(shares[row, column]) else f"{shares[row, column]:.2f}\n({clips[row, column]})"
-        axes.text(column, row, text, ha="center", va="center", fontsize=6.5, color=colour)
+        text = "–" if np.isnan(shares[row, column]) else f"{shares[row, column]:.2f}"
+        if now().print:
+            text = text.removeprefix("0")
+        elif text != "–":
+            text += f"\n({clips[row, column]})"
+        axes.text(column, row, text, ha="center", va="center", fontsize=now().small, color=colour)
     axes.set_xticks(range(len(classes)), classes, rotation=30, ha="right")
     axes.set_yticks(range(len(classes)), classes)
     axes.set_xlabel("predicted")

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ...store.finished import FinishedRun
-from .style import CONTROL, CONTROL_LABEL, INK, TWO_COLUMNS, VARIANTS, banded, layer_axis, legend_below, new_figure
+from .style import CONTROL, CONTROL_LABEL, INK, VARIANTS, banded, grid, layer_axis, legend_below
 
 COMPONENTS = {"attn": "attention", "mlp": "MLP", "block": "attention + MLP"}
 
@@ -37,8 +37,7 @@ def figures(folder: FinishedRun) -> dict[str, Figure]:
     control = folder.control("contribution")
     if control is not None:
         control = shown(control)[1].query("variant == 'corrected'")
-    figure, body = new_figure(TWO_COLUMNS, 3.9)
-    panels = body.subplots(2, 3, sharex=True, sharey="row")
+    figure, body, panels = grid(2, 3, 3.9, sharex=True, sharey="row")
     for row, (quantity, words) in enumerate((("ratio", "relative norm"), ("cosine", "cosine with input"))):
         for axes, (component, name) in zip(panels[row], COMPONENTS.items(), strict=True):
             part = table[table["component"] == component]

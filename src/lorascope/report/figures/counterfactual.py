@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ...store.finished import FinishedRun
-from .style import CYCLE, INK, MARKERS, MODELS, TWO_COLUMNS, legend_below, new_figure
+from .style import CYCLE, INK, MARKERS, MODELS, grid, legend_below
 
 RESYNTHESIS = "resynthesis"
 QUANTITIES = {"flipped": "flipped answers", "delta_uar": "change of UAR"}
@@ -22,8 +22,8 @@ def figures(folder: FinishedRun) -> dict[str, Figure]:
         return {}
     changes = list(dict.fromkeys(table["change"]))
     places = {name: -float(number) for number, name in enumerate(changes)}
-    figure, body = new_figure(TWO_COLUMNS, 0.24 * len(changes) + 0.9)
-    panels = list(body.subplots(1, 3, sharey=True))
+    figure, body, panels = grid(1, 3, 0.24 * len(changes) + 0.9, sharey=True)
+    panels = list(panels.flat)
     for axes, (quantity, words) in zip(panels, QUANTITIES.items(), strict=False):
         for number, (model, look) in enumerate(LOOKS.items()):
             rows = table[table["model"] == model]

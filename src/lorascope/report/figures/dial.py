@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ...store.finished import FinishedRun
-from .style import BLUE, GREEN, INK, ORANGE, PURPLE, TWO_COLUMNS, banded, blocks, layer_axis, legend_below, new_figure
+from .style import BLUE, GREEN, INK, ORANGE, PURPLE, banded, blocks, grid, layer_axis, legend_below
 
 ALPHAS = {"color": BLUE, "linestyle": "-", "marker": "o", "linewidth": 1.3}
 BLOCKS = {
@@ -26,8 +26,8 @@ def figures(folder: FinishedRun) -> dict[str, Figure]:
     table = folder.table("dial")
     if table is None:
         return {}
-    figure, body = new_figure(TWO_COLUMNS, 2.6)
-    whole, block, ends = body.subplots(1, 3, sharey=True)
+    figure, body, panels = grid(1, 3, 2.6, sharey=True)
+    whole, block, ends = panels.flat
     over_alpha(whole, table[table["dial"] == "whole"])
     whole.set_ylabel("UAR")
     layers = blocks(folder, [table[table["dial"] == "block"].rename(columns={"at": "layer"})])

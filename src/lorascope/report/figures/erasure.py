@@ -7,7 +7,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from ...store.finished import FinishedRun
-from .style import INK, MODELS, TWO_COLUMNS, banded, layer_axis, legend_below, new_figure
+from .style import INK, MODELS, banded, grid, layer_axis, legend_below
 
 QUANTITIES = {
     "delta_uar": "change in UAR",
@@ -22,10 +22,9 @@ def figures(folder: FinishedRun) -> dict[str, Figure]:
     table = folder.curves("erasure")
     if table is None:
         return {}
-    figure, body = new_figure(TWO_COLUMNS, 2.5)
-    panels = body.subplots(1, 3, sharex=True)
+    figure, body, panels = grid(1, 3, 2.5, sharex=True)
     layers = int(table["layer"].max()) + 1
-    for axes, (quantity, words) in zip(panels, QUANTITIES.items(), strict=True):
+    for axes, (quantity, words) in zip(panels.flat, QUANTITIES.items(), strict=True):
         for model in ("trained", "frozen"):
             for mode, (style, marker, label) in MODES.items():
                 lines = table[(table["model"] == model) & (table["mode"] == mode)]
@@ -35,5 +34,5 @@ def figures(folder: FinishedRun) -> dict[str, Figure]:
         axes.axhline(0, color=INK, linewidth=0.7, zorder=1)
         layer_axis(axes, layers)
         axes.set_ylabel(words)
-    legend_below(body, list(panels), 2)
+    legend_below(body, list(panels.flat), 2)
     return {"fig4": figure}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from ...store.finished import FinishedRun
-from .style import INK, MODELS, TWO_COLUMNS, banded, layer_axis, legend_below, new_figure
+from .style import INK, MODELS, banded, grid, layer_axis, legend_below
 
 
 def figures(folder: FinishedRun) -> dict[str, Figure]:
@@ -14,8 +14,8 @@ def figures(folder: FinishedRun) -> dict[str, Figure]:
     if profile is None or focus is None:
         return {}
     models = [model for model in ("trained", "frozen") if model in set(profile["model"])]
-    figure, body = new_figure(TWO_COLUMNS, 2.5)
-    panels = body.subplots(1, len(models) + 1)
+    figure, body, grid_of = grid(1, len(models) + 1, 2.5)
+    panels = list(grid_of.flat)
     top = int(profile["depth"].max())
     for axes, model in zip(panels, models, strict=False):
         rows = profile[(profile["model"] == model) & (profile["depth"] == top)].rename(columns={"bin": "layer"})
@@ -40,5 +40,5 @@ def figures(folder: FinishedRun) -> dict[str, Figure]:
     layer_axis(panels[-1], top + 1, "depth")
     panels[-1].set_ylabel("share of frames that make half")
     panels[-1].set_ylim(0, 0.5)
-    legend_below(body, list(panels), 4)
+    legend_below(body, panels, 4)
     return {"fig10": figure}

@@ -7,7 +7,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from ...store.finished import FinishedRun
-from .style import BLUE, GREEN, INK, ORANGE, PURPLE, TWO_COLUMNS, VERMILLION, legend_below, new_figure
+from .style import BLUE, GREEN, INK, ORANGE, PURPLE, VERMILLION, grid, legend_below
 
 DIALS = {
     "whole": ("whole adapter times α", BLUE, "o"),
@@ -27,8 +27,8 @@ def figures(folder: FinishedRun) -> dict[str, Figure]:
     table, chosen = folder.table("frontier"), folder.table("frontier_chosen")
     if table is None or table["wer"].isna().all():
         return {}
-    figure, body = new_figure(TWO_COLUMNS, 2.9)
-    plane, over_alpha = body.subplots(1, 2)
+    figure, body, panels = grid(1, 2, 2.9)
+    plane, over_alpha = panels.flat
     for dial, (label, colour, marker) in DIALS.items():
         rows = table[table["dial"] == dial]
         # of several folds the share of them in which it is on the frontier

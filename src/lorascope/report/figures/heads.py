@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from ...store.finished import FinishedRun
-from .style import INK, TWO_COLUMNS, new_figure
+from .sheet import now
+from .style import INK, grid
 
 WORDS = {"trained": "trained", "frozen": "frozen", "difference": "trained − frozen"}
 
@@ -25,15 +27,14 @@ def figures(folder: FinishedRun) -> dict[str, Figure]:
         if (table["model"] == name).any() and table.loc[table["model"] == name, quantity].notna().any()
     ]
     layers = int(table["layer"].max()) + 1
-    figure, body = new_figure(TWO_COLUMNS, 1.5 + 0.16 * layers)
-    panels = body.subplots(1, len(models), squeeze=False)[0]
-    for axes, model in zip(panels, models, strict=True):
-        _map(body, axes, table[table["model"] == model], quantity)
+    figure, _, panels = grid(1, len(models), 1.5 + 0.16 * layers, alone=True)
+    for axes, model in zip(panels.flat, models, strict=True):
+        _map(axes, table[table["model"] == model], quantity)
         axes.set_title(WORDS[model], loc="left")
     return {"fig11": figure}
 
 
-def _map(body: SubFigure, axes: Axes, rows: pd.DataFrame, quantity: str) -> None:
+def _map(axes: Axes, rows: pd.DataFrame, quantity: str) -> None:
     """Layers by heads in colours; a dot where the interval lies outside the null (of a change of ratio: without 0)."""
     grid = rows.pivot(index="layer", columns="head", values=quantity)
     limit = float(np.nanmax(np.abs(grid.to_numpy()))) or 1.0
@@ -53,5 +54,13 @@ def _map(body: SubFigure, axes: Axes, rows: pd.DataFrame, quantity: str) -> None
         xticks=grid.columns[:: 1 + len(grid.columns) // 9],
         yticks=grid.index[:: 1 + len(grid) // 9],
     )
+    if signed and now().print:
+        # in grey both ends are dark
+        for layer, head in zip(*np.nonzero(grid.to_numpy() < -0.05 * limit), strict=True):
+            axes.add_patch(
+                Rectangle((head - 0.5, layer - 0.5), 1, 1, fill=False, linewidth=0, hatch="////", zorder=1.5)
+            )
     words = "to the gold class (logits)" if quantity == "gold" else "norm / stream"
-    body.colorbar(image, ax=axes, label=words, shrink=0.9)
+    if now().print:
+        words = now().broken(f"{words}{', hatched: below 0' if signed else ''}", 90, now().small)
+    axes.figure.colorbar(image, ax=axes, label=words, shrink=0.9)

@@ -15,13 +15,12 @@ from .style import (
     GRID,
     INK,
     MUTED,
-    TWO_COLUMNS,
     VARIANTS,
     banded,
+    grid,
     layer_axis,
     legend_below,
     means,
-    new_figure,
 )
 
 #: A lens that gives this share of the clips one class says nothing (METHODS section 3).
@@ -51,8 +50,7 @@ def figures(folder: FinishedRun) -> dict[str, Figure]:
         return {}
     control = folder.control("lens")
     models = [model for model in NAMES if model in set(table["model"])]
-    figure, body = new_figure(TWO_COLUMNS, 0.9 + 1.75 * len(models))
-    panels = body.subplots(len(models), 2, sharex=True, squeeze=False)
+    figure, body, panels = grid(len(models), 2, 0.9 + 1.75 * len(models), sharex=True)
     for row, model in enumerate(models):
         for axes, (quantity, (words, short)) in zip(panels[row], QUANTITIES.items(), strict=True):
             _panel(axes, table[table["model"] == model], quantity)

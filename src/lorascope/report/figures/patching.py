@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from ...store.finished import FinishedRun
-from .style import BLUE, GREEN, INK, ORANGE, TWO_COLUMNS, banded, layer_axis, legend_below, new_figure
+from .style import BLUE, GREEN, INK, ORANGE, banded, grid, layer_axis, legend_below
 
 RECEIVERS = {"adapted": "frozen streams into the adapted model", "frozen": "adapted streams into the frozen model"}
 PARTS = {
@@ -21,9 +21,8 @@ def figures(folder: FinishedRun) -> dict[str, Figure]:
     if table is None:
         return {}
     receivers = [name for name in RECEIVERS if name in set(table["receiver"])]
-    figure, body = new_figure(TWO_COLUMNS, 2.6)
-    panels = body.subplots(1, len(receivers), squeeze=False)[0]
-    for axes, receiver in zip(panels, receivers, strict=True):
+    figure, body, panels = grid(1, len(receivers), 2.6)
+    for axes, receiver in zip(panels.flat, receivers, strict=True):
         rows = table[table["receiver"] == receiver]
         # where there is no difference to share out, what moves is told in logits
         quantity = "share" if rows["share"].notna().any() else "moved"
@@ -34,5 +33,5 @@ def figures(folder: FinishedRun) -> dict[str, Figure]:
         layer_axis(axes, int(table["layer"].max()) + 1, "l (the last: final LayerNorm's input)")
         axes.set_ylabel("share of the margin moved" if quantity == "share" else "margin moved (logits)")
         axes.set_title(RECEIVERS[receiver], loc="left")
-    legend_below(body, list(panels), 3)
+    legend_below(body, list(panels.flat), 3)
     return {"fig7": figure}

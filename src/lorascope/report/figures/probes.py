@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from ...store.finished import FinishedRun
-from .style import MODELS, MUTED, TWO_COLUMNS, banded, layer_axis, legend_below, new_figure
+from .style import MODELS, MUTED, banded, grid, layer_axis, legend_below
 
 WORDS = {
     "emotion": "emotion",
@@ -28,12 +28,9 @@ def figures(folder: FinishedRun) -> dict[str, Figure]:
         return {}
     targets = [name for name in WORDS if name in set(table["target"])]
     rows = -(-len(targets) // COLUMNS)
-    figure, body = new_figure(TWO_COLUMNS, 1.7 * rows + 0.6)
-    grid = body.subplots(rows, COLUMNS, squeeze=False).ravel()
-    for axes in grid[len(targets) :]:
-        axes.set_visible(False)
+    figure, body, panels = grid(rows, COLUMNS, 1.7 * rows + 0.6, count=len(targets))
     depths = int(table["depth"].max()) + 1
-    for axes, target in zip(grid, targets, strict=False):
+    for axes, target in zip(panels.flat, targets, strict=False):
         for model in ("trained", "frozen"):
             lines = table[(table["target"] == target) & (table["model"] == model)].rename(columns={"depth": "layer"})
             if lines.empty:
@@ -44,7 +41,7 @@ def figures(folder: FinishedRun) -> dict[str, Figure]:
                 lines["layer"],
                 lines["control_task"],
                 color=MODELS[model]["color"],
-                linestyle=":",
+                linestyle=":" if model == "trained" else (0, (1, 3)),
                 label=f"{model}: control",
             )
         layer_axis(axes, depths, "depth")
@@ -54,5 +51,5 @@ def figures(folder: FinishedRun) -> dict[str, Figure]:
         axes.set_ylim(0 if metric == "uar" else -0.5, 1.03)
         axes.axhline(0, color=MUTED, linewidth=0.6, zorder=1)
         axes.set_title(WORDS[target], loc="left")
-    legend_below(body, list(grid[: len(targets)]), 4)
+    legend_below(body, list(panels.flat)[: len(targets)], 4)
     return {"fig9": figure}

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from ...store.finished import FinishedRun
-from .style import BLUE, GREEN, INK, MUTED, TWO_COLUMNS, legend_below, new_figure
+from .style import BLUE, GREEN, INK, MUTED, grid, legend_below
 
 QUANTITIES = {"uar": "UAR", "loss": "loss (nats)", "flipped": "flipped answers"}
 WAYS = {
@@ -20,11 +20,10 @@ def figures(folder: FinishedRun) -> dict[str, Figure]:
     table = folder.table("rank_dial")
     if table is None:
         return {}
-    figure, body = new_figure(TWO_COLUMNS, 2.5)
-    panels = body.subplots(1, len(QUANTITIES))
+    figure, body, panels = grid(1, len(QUANTITIES), 2.5)
     shares = sorted(share for share in table["share"].unique() if share > 0)
     least = folder.table("rank_dial_least")
-    for axes, (quantity, words) in zip(panels, QUANTITIES.items(), strict=True):
+    for axes, (quantity, words) in zip(panels.flat, QUANTITIES.items(), strict=True):
         random = table[(table["way"] == "random")]
         axes.plot(
             random["share"], random[quantity], color=MUTED, marker="x", linestyle="none", label="as many at random"
@@ -47,5 +46,5 @@ def figures(folder: FinishedRun) -> dict[str, Figure]:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:.0%}".replace("%", "")))
         axes.set_xlabel("directions kept (%)")
         axes.set_ylabel(words)
-    legend_below(body, list(panels), 3)
+    legend_below(body, list(panels.flat), 3)
     return {"fig6": figure}

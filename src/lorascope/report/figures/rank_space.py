@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ...store.finished import FinishedRun, records
-from .style import CYCLE, MARKERS, TWO_COLUMNS, legend_below, new_figure
+from .sheet import now
+from .style import CYCLE, MARKERS, grid, legend_below
 
 VARIANT_TITLES = {
     "corrected": "corrected: mean over speech frames, t-SNE",
@@ -70,8 +71,7 @@ def _lines(scores: pd.DataFrame | None, key: dict[str, Any]) -> str:
 
 def _grid(table: pd.DataFrame, scores: pd.DataFrame | None, title: str) -> Figure:
     ranks, depths = sorted(table["rank"].unique()), sorted(table["layer"].unique())
-    figure, body = new_figure(TWO_COLUMNS, 0.75 + 1.85 * len(ranks))
-    panels = body.subplots(len(ranks), len(depths), squeeze=False)
+    figure, body, panels = grid(len(ranks), len(depths), 0.75 + 1.85 * len(ranks))
     place = {column: table[column].iloc[0] for column in ("model", "module", "variant")}
     for line, rank in enumerate(ranks):
         for axes, layer in zip(panels[line], depths, strict=True):
@@ -79,11 +79,13 @@ def _grid(table: pd.DataFrame, scores: pd.DataFrame | None, title: str) -> Figur
             if not len(axes.collections):
                 axes.spines[:].set_visible(False)  # a recovered adapter has a rank of its own in every layer
             else:
-                axes.set_xlabel(_lines(scores, place | {"rank": rank, "layer": layer}), fontsize=6, linespacing=1.35)
+                axes.set_xlabel(
+                    _lines(scores, place | {"rank": rank, "layer": layer}), fontsize=now().small, linespacing=1.35
+                )
             if line == 0:
                 axes.set_title(f"layer {layer}")
-        panels[line][0].set_ylabel(f"r = {rank}", fontsize=8.5)
-    body.suptitle(title, fontsize=8.5, x=0.01, ha="left")
+        panels[line][0].set_ylabel(f"r = {rank}", fontsize=now().text + 0.5)
+    body.suptitle(title, fontsize=now().text + 0.5, x=0.01, ha="left")
     legend_below(body, list(panels.flat), table["emotion"].nunique())
     return figure
 

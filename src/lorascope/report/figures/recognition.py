@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ...store.finished import FinishedRun
-from .style import INK, MODELS, TWO_COLUMNS, VERMILLION, legend_below, new_figure
+from .style import INK, MODELS, VERMILLION, grid, legend_below
 
 QUANTITIES = {"wer": "word error rate", "cer": "character error rate"}
 LOOKS = {
@@ -27,10 +27,9 @@ def figures(folder: FinishedRun) -> dict[str, Figure]:
     table = table[table["rate"].notna()]
     classes = list(dict.fromkeys(table["emotion"]))
     bars = {"linestyle": "none", "linewidth": 0.8, "markersize": 3.2}
-    figure, body = new_figure(TWO_COLUMNS, 2.5)
-    panels = list(body.subplots(1, 2))
+    figure, body, panels = grid(1, 2, 2.5)
     shown = [key for key in LOOKS if ((table["against"] == key[0]) & (table["model"] == key[1])).any()]
-    for axes, (quantity, words) in zip(panels, QUANTITIES.items(), strict=True):
+    for axes, (quantity, words) in zip(panels.flat, QUANTITIES.items(), strict=True):
         for number, (against, model) in enumerate(shown):
             label, look = LOOKS[against, model]
             rows = table[(table["quantity"] == quantity) & (table["against"] == against) & (table["model"] == model)]
@@ -42,5 +41,5 @@ def figures(folder: FinishedRun) -> dict[str, Figure]:
         # of few clips with few errors an end of an interval may lie anywhere above
         top = max(1.0, 1.3 * float(table.loc[table["quantity"] == quantity, "rate"].max()))
         axes.set_ylim(-0.04 * top, min(float(axes.get_ylim()[1]), top))
-    legend_below(body, panels, 2)
+    legend_below(body, list(panels.flat), 2)
     return {"fig14": figure}

@@ -14,8 +14,10 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from ...store.finished import FinishedRun
 from . import cka
+from .layout import height_of, parts_of
 from .rank_space import main_module_first
-from .style import BLUE, MODELS, MUTED, TWO_COLUMNS, blocks, legend_below, letter, means, new_figure
+from .sheet import now
+from .style import BLUE, MODELS, MUTED, TWO_COLUMNS, blocks, legend_below, letter, means, new_figure, panels_in
 
 VARIANT = "corrected"
 
@@ -59,26 +61,29 @@ def _figure(
     shown = [pair for pair in PANELS if pair in there]
     known = set() if similarity is None else set(similarity["quantity"])
     quantities = [name for name in ("activation", "gradient") if name in known]
-    heights = [*([0.95 + 0.95 * len(shown)] if shown else []), *([3.0] if quantities else [])]
+    heights = [
+        *([height_of(len(shown) // 2, 2, 0.95 + 0.95 * len(shown))] if shown else []),
+        *([height_of(1, len(quantities), 3.0)] if quantities else []),
+    ]
     figure, body = new_figure(TWO_COLUMNS, sum(heights))
-    parts = list(body.subfigures(len(heights), 1, squeeze=False, height_ratios=heights).flat)
+    parts = parts_of(figure, body, heights)
     letters = iter("abcdef")
     if curves is not None and shown:
         part = parts.pop(0)
-        panels = part.subplots(len(shown) // 2, 2)
-        part.suptitle(f"{module}, corrected variant (speech frames)", fontsize=8.5, x=0.01, ha="left")
+        panels = panels_in(part, len(shown) // 2, 2)
+        part.suptitle(f"{module}, corrected variant (speech frames)", fontsize=now().text + 0.5, x=0.01, ha="left")
         for axes, (factor, quantity) in zip(panels.flat, shown, strict=True):
             _energy(axes, curves, summary, factor, quantity)
             letter(axes, next(letters), f"{factor} {quantity}s")
         legend_below(part, list(panels.flat), 4)
     if similarity is not None and quantities:
         part = parts.pop(0)
-        panels = part.subplots(1, len(quantities), squeeze=False)[0]
-        for axes, quantity in zip(panels, quantities, strict=True):
+        panels = panels_in(part, 1, len(quantities))
+        for axes, quantity in zip(panels.flat, quantities, strict=True):
             cka.panel(axes, similarity, quantity, layers)
             words = "forward" if quantity == "activation" else "backward"
             letter(axes, next(letters), f"CKA of A and B, {words} ({quantity}s)")
-        legend_below(part, list(panels), 2)
+        legend_below(part, list(panels.flat), 2)
     return figure
 
 
@@ -105,7 +110,7 @@ def _energy(axes: Axes, curves: pd.DataFrame, summary: pd.DataFrame | None, fact
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlim(1, max(2, int(part["index"].max()) if len(part) else 2))
     axes.set_ylim(0, 1.02)
-    axes.set_xlabel(f"directions k\n{_k90_line(summary, factor, quantity)}", fontsize=7, linespacing=1.4)
+    axes.set_xlabel(f"directions k\n{_k90_line(summary, factor, quantity)}", fontsize=now().small, linespacing=1.4)
     axes.set_ylabel("energy of the first k")
 
 
@@ -113,9 +118,13 @@ def _k90_line(summary: pd.DataFrame | None, factor: str, quantity: str) -> str:
     if summary is None:
         return "k90 was not computed"
     means = k90_means(summary, factor, quantity)
+    # no line ends within a model's number
     words = [
-        f"{model} {'exactly 0' if math.isnan(means[model]) else f'{means[model]:.1f}'}"
+        f"{model} {'exactly 0' if math.isnan(means[model]) else f'{means[model]:.1f}'}".replace(
+            " ", "\N{NO-BREAK SPACE}"
+        )
         for model in MODELS
         if model in means
     ]
-    return "\n".join(textwrap.wrap(f"mean k90: {' · '.join(words)}", 62, break_on_hyphens=False))
+    line = f"mean k90: {', '.join(words)}"
+    return line if now().print else "\n".join(textwrap.wrap(line, 62, break_on_hyphens=False))

@@ -15,10 +15,16 @@ from typing import Any
 import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import Bbox
 
 from ...store.finished import FinishedRun
+from . import sheet
+from .layout import grid, legend_below, new_figure, panels_in, settle
+from .sheet import ONE_COLUMN, TWO_COLUMNS
+
+__all__ = ["ONE_COLUMN", "TWO_COLUMNS", "grid", "legend_below", "new_figure", "panels_in"]
 
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW = "#CC79A7", "#56B4E9", "#B8A800"
@@ -26,9 +32,6 @@ PURPLE, SKY, YELLOW = "#CC79A7", "#56B4E9", "#B8A800"
 INK, MUTED, GRID = "#1f2329", "#6b7281", "#dfe3e9"
 CYCLE = (BLUE, ORANGE, GREEN, PURPLE, VERMILLION, SKY, YELLOW)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-
-#: Widths of one and of two columns of a paper, inches.
-ONE_COLUMN, TWO_COLUMNS = 3.5, 7.1
 
 #: One look for each variant of a measure, the same in every figure.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -46,7 +49,7 @@ CONTROL_LABEL = "corrected, trained on shuffled labels"
 MODELS: dict[str, dict[str, Any]] = {
     "trained": {"color": BLUE, "linestyle": "-", "linewidth": 1.8},
     "frozen": {"color": MUTED, "linestyle": "--", "linewidth": 1.2},
-    "gaussian": {"color": VERMILLION, "linestyle": "--", "linewidth": 1.2},
+    "gaussian": {"color": VERMILLION, "linestyle": (0, (3, 1, 1, 1)), "linewidth": 1.2},
     "peft-init": {"color": GREEN, "linestyle": ":", "linewidth": 1.3},
     "norm-matched": {"color": ORANGE, "linestyle": "-.", "linewidth": 1.2},
     "permuted": {"color": PURPLE, "linestyle": (0, (5, 1, 1, 1, 1, 1)), "linewidth": 1.2},
@@ -101,15 +104,6 @@ FORMATS = {
 }
 
 
-def new_figure(width: float, height: float) -> tuple[Figure, SubFigure]:
-    """An empty figure of that many inches and its body, whose panels make room for each other's labels and the legend.
-
-    Legends go to the body: one that hangs on the figure itself slides down when the footer enlarges the page.
-    """
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subfigures(1, 1, squeeze=False)[0, 0]
-
-
 def layer_axis(axes: Axes, layers: int, label: str = "layer") -> None:
     """Integer ticks for `layers` positions counted from 0, readable for 4 as for 32 of them."""
     axes.set_xlim(-0.4, layers - 0.6)
@@ -161,11 +155,15 @@ def line(axes: Axes, rows: pd.DataFrame, value: str, **look: Any) -> None:
         axes.plot(points["layer"], points[value], color=drawn.get_color(), marker=mark, linestyle="none")
 
 
-def band(axes: Axes, rows: pd.DataFrame, low: str, high: str, colour: str, alpha: float, label: str = "") -> None:
+def band(
+    axes: Axes, rows: pd.DataFrame, low: str, high: str, colour: str, alpha: float, label: str = "", hatch: str = ""
+) -> None:
     """Fill from `low` to `high` over `layer`, with gaps as `line` has them; a layer alone gets a bar."""
     whole = gapped(rows)
     named: dict[str, Any] = {"label": label} if label else {}
-    axes.fill_between(whole["layer"], whole[low], whole[high], color=colour, alpha=alpha, linewidth=0, **named)
+    axes.fill_between(
+        whole["layer"], whole[low], whole[high], color=colour, alpha=alpha, linewidth=0, hatch=hatch or None, **named
+    )
     bars = _alone(whole, low)
     if len(bars):
         axes.vlines(bars["layer"], bars[low], bars[high], color=colour, alpha=alpha, linewidth=4)
@@ -208,15 +206,6 @@ def letter(axes: Axes, text: str, title: str) -> None:
     axes.set_title(f"({text}) {title}", loc="left")
 
 
-def legend_below(body: SubFigure, panels: Sequence[Axes], columns: int) -> None:
-    """One legend under the figure for all panels, each label once."""
-    entries: dict[str, Any] = {}
-    for axes in panels:
-        for artist, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            entries.setdefault(label, artist)
-    body.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=columns, handlelength=2.4)
-
-
 def save(
     figure: Figure,
     folder: Path,
@@ -228,16 +217,19 @@ def save(
     """Write the figure as SVG, PDF and PNG, the marks (synthetic, optimistic) and a note in its footer; return the
     paths.
     """
-    if marks or note:
-        _footer(figure, [*marks, *([note] if note else [])], VERMILLION if marks else MUTED)
+    footer(figure, marks, "" if sheet.now().print else note)
     folder.mkdir(parents=True, exist_ok=True)
     files = []
-    with matplotlib.rc_context(RC):
+    with matplotlib.rc_context(RC | sheet.now().rc):
+        settle(figure)
         # Laid out and measured once for all formats: either costs as much as drawing.
         figure.draw_without_rendering()
         # none at all: with any, even an empty one, every format is drawn twice
         figure.set_layout_engine(None)
         box = figure.get_tightbbox().padded(0.04)
+        if sheet.now().print:
+            # a column is as wide as it is, whatever stands at its edge
+            box = Bbox.from_extents(0, box.y0, sheet.now().width, box.y1)
         for suffix in formats:
             file = folder / f"{stem}.{suffix}"
             figure.savefig(file, metadata=FORMATS[suffix], transparent=suffix == "svg", bbox_inches=box)
@@ -245,10 +237,16 @@ def save(
     return files
 
 
-def _footer(figure: Figure, marks: Sequence[str], colour: str) -> None:
+def footer(figure: Figure, marks: Sequence[str], note: str = "") -> None:
+    """Write marks and a note below a figure; nothing where there are none."""
+    told = [*marks, *([note] if note else [])]
+    if not told:
+        return
+    colour = VERMILLION if marks else MUTED
     width, _ = figure.get_size_inches()
-    lines = textwrap.wrap(" · ".join(marks), int(width * 18))
+    size = sheet.now().small
+    lines = textwrap.wrap(" · ".join(told), int(width * 126 / size))
     # Below the figure's own edge, where no legend can lie; `save` measures the box that takes it in.
     figure.text(
-        0.995, -0.012, "\n".join(lines), ha="right", va="top", fontsize=6.5, style="italic", color=colour
+        0.995, -0.012, "\n".join(lines), ha="right", va="top", fontsize=size, style="italic", color=colour
     )  # fmt: skip

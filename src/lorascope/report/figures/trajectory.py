@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from ...findings.along_training import FOLLOWED
 from ...store.finished import FinishedRun
-from .style import INK, MARKERS, TWO_COLUMNS, letter, new_figure
+from .style import INK, MARKERS, grid, legend_below, letter
 
 #: What each panel shows of `FOLLOWED`, and its title.
 PANELS = {
@@ -25,16 +25,14 @@ def figures(folder: FinishedRun) -> dict[str, Figure]:
     tables = {name: rows_of(folder, name) for name in PANELS}
     if tables["contribution"].empty:
         return {}
-    figure, body = new_figure(TWO_COLUMNS, 4.4)
     layers = 1 + max(int(table["layer"].max()) for table in tables.values() if len(table))
-    panels = body.subplots(2, 2, sharex=True)
+    figure, body, panels = grid(2, 2, 4.4, sharex=True)
     for axes, number, (name, words) in zip(panels.flat, "abcd", PANELS.items(), strict=True):
         letter(axes, number, words)
         _draw(axes, tables[name], FOLLOWED[name][2], layers)
     for axes in panels[1]:
         axes.set_xlabel("epoch")
-    handles, labels = _longest(body.axes)
-    body.legend(handles, labels, loc="outside lower center", ncols=8, title="layer", handlelength=2.0)
+    legend_below(body, list(panels.flat), 8, "layer")
     return {"fig12": figure}
 
 
@@ -65,7 +63,3 @@ def _draw(axes: Axes, table: pd.DataFrame, column: str, layers: int) -> None:
             linewidth=1.3,
             label=str(layer),
         )
-
-
-def _longest(panels: list[Axes]) -> tuple[list, list]:
-    return max((axes.get_legend_handles_labels() for axes in panels), key=lambda found: len(found[1]))

@@ -23,10 +23,10 @@ from .style import (
     TWO_COLUMNS,
     blocks,
     gapped,
+    grid,
     layer_axis,
     legend_below,
     line,
-    new_figure,
 )
 
 RANDOM = "random subspaces, at most"
@@ -54,20 +54,18 @@ def _again(folder: FinishedRun, table: pd.DataFrame) -> Figure:
     )
     modules = list(dict.fromkeys(table["module"]))
     across, down = min(len(modules), 3), -(-len(modules) // 3)
-    figure, body = new_figure(TWO_COLUMNS if across > 1 else ONE_COLUMN, 2.2 * down + 0.4)
-    grid = body.subplots(down, across, squeeze=False, sharey=True)
-    for axes, module in zip(grid.flat, modules, strict=False):
+    width = TWO_COLUMNS if across > 1 else ONE_COLUMN
+    figure, body, panels = grid(down, across, 2.2 * down + 0.4, width, count=len(modules), sharey=True)
+    for axes, module in zip(panels.flat, modules, strict=False):
         for words, chosen, colour, marker in curves:
             _pairs(axes, chosen[chosen["module"] == module], words, colour, marker)
         null = curves[0][1][curves[0][1]["module"] == module]
         line(axes, null, "null_high", color=INK, linestyle=":", linewidth=1, label=RANDOM)
         layer_axis(axes, blocks(folder, [table]))
         axes.set(title=module, ylim=(0, None))
-    for axes in grid[:, 0]:
+    for axes in panels[:, 0]:
         axes.set_ylabel(f"mean cos², first {recurrence.LEADING}")
-    for axes in grid.flat[len(modules) :]:
-        axes.set_visible(False)
-    legend_below(body, body.axes, across if across < 3 else 3)
+    legend_below(body, list(panels.flat)[: len(modules)], min(across, 3))
     return figure
 
 
@@ -84,8 +82,8 @@ def _pairs(axes: Axes, rows: pd.DataFrame, words: str, colour: str, marker: str)
 def _of(folder: FinishedRun, module: str) -> Figure:
     tables = {stem: folder.table(stem) for stem in ("weights", "weight_spectra", "intruders")}
     rows = {stem: table[table["module"] == module] for stem, table in tables.items() if table is not None}
-    figure, body = new_figure(TWO_COLUMNS, 2.6)
-    spectrum, subspaces, intruders = body.subplots(1, 3)
+    figure, body, panels = grid(1, 3, 2.6)
+    spectrum, subspaces, intruders = panels.flat
     weights = rows["weights"]
     layers = blocks(folder, [weights])
     colours = matplotlib.colormaps["viridis"].resampled(max(layers, 2))
@@ -98,7 +96,8 @@ def _of(folder: FinishedRun, module: str) -> Figure:
     for side, colour, marker, words in (("left", BLUE, "o", "columns"), ("right", GREEN, "s", "rows")):
         label = f"{words} within W's first k"
         line(subspaces, weights, f"{side}_share", color=colour, marker=marker, label=label)
-        look = {"color": colour, "linestyle": ":", "linewidth": 1, "label": f"{words}: random, at most"}
+        style = ":" if side == "left" else "-."
+        look = {"color": colour, "linestyle": style, "linewidth": 1, "label": f"{words}: random, at most"}
         line(subspaces, weights, f"{side}_null_high", **look)
     layer_axis(subspaces, layers)
     subspaces.set(ylabel="share of ΔW's energy", ylim=(0, None))

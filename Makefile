@@ -14,7 +14,7 @@ LOWEST_TESTS ?= tests src
 # empty runs the slow ones too, an hour on two cores
 LOWEST_MARK ?= and not slow
 
-.PHONY: demo test test-cluster test-slow test-lowest lint bench clean
+.PHONY: demo test test-cluster test-slow test-browser test-lowest lint bench clean
 # those of the benchmarks that are there, in this order
 BENCHMARKS := $(wildcard $(patsubst %,benchmarks/%.py,analysis_cost against_plain half_precision memory training frozen features sizes))
 GOALS ?= runs/bench.jsonl
@@ -32,6 +32,11 @@ test-slow: $(VENV)/.ready
 # a Ray cluster of two nodes on loopback; one to two minutes, so it is not among the others (CI runs it where time is left)
 test-cluster: $(VENV)/.ready
 	$(BIN)/python -m pytest -m cluster tests/work
+
+# the report in a real browser: needs Chromium (apt install chromium, or CHROMIUM=path)
+test-browser: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[browser]'
+	$(BIN)/python -m pytest -m browser tests/report
 
 # The oldest versions that pyproject.toml allows, in an environment of their own; some of them have no wheels for a Python
 # after 3.11. Without CPU=1 it is another 3 GB. The benchmarks reach into Trainer, and hold for constraints.txt alone.

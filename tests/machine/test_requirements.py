@@ -98,7 +98,7 @@ def test_every_package_that_is_declared_is_asked_for():
             named = {"require": node.args, "require_extra": node.args[1:2]}.get(node.func.id, [])
             asked |= {canonicalize_name(name.value) for name in named if isinstance(name, ast.Constant)}
     # the weights have one version each, and the tools for tests are no part of lorascope
-    declared = {canonicalize_name(Requirement(line).name) for line in _declared("offline", "dev")}
+    declared = {canonicalize_name(Requirement(line).name) for line in _declared("offline", "dev", "browser")}
     assert asked | {"packaging"} == declared
 
 
@@ -110,7 +110,7 @@ def test_the_lowest_versions_that_are_tested_are_the_declared_bounds():
         if not line.startswith("#")
     ]
     versions = {canonicalize_name(line.name): Version(str(line.specifier).removeprefix("==")) for line in pinned}
-    for line in _declared("dev"):
+    for line in _declared("dev", "browser"):
         (bound,) = Requirement(line).specifier
         assert versions[canonicalize_name(Requirement(line).name)] == Version(bound.version), line
 

@@ -37,7 +37,7 @@ OF_THE_PAIRS = {"ranks", "rank_scores", "spectra", "spectra_summary", "cka"}
 @pytest.fixture
 def no_report(monkeypatch):
     """Leave figures and page out, which take most of the time and are made elsewhere."""
-    monkeypatch.setattr("lorascope.report.write_all", lambda run: run / "report.html")
+    monkeypatch.setattr("lorascope.report.write_all", lambda run, _: run / "report.html")
 
 
 def random_factors(peft):

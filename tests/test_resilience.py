@@ -116,7 +116,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(tmp_pat
 
 def test_an_analysis_of_adapters_that_is_killed_continues(tmp_path, corpus, backbone_folder, monkeypatch):
     # reports take most of the time, and are not what this is about
-    monkeypatch.setattr("lorascope.report.write_all", lambda folder: folder)
+    monkeypatch.setattr("lorascope.report.write_all", lambda folder, _: folder)
     monkeypatch.setattr("lorascope.report.comparison.write_page", lambda folder, *_: folder)
     for seed, name in enumerate(("one", "two")):
         adapter = plain_adapter(WhisperForAudioClassification.from_pretrained(backbone_folder), seed)
@@ -143,7 +143,7 @@ def test_an_analysis_of_adapters_that_is_killed_continues(tmp_path, corpus, back
 
 
 def test_an_analysis_waits_for_one_in_the_same_folder(tmp_path, corpus, backbone_folder, monkeypatch):
-    monkeypatch.setattr("lorascope.report.write_all", lambda folder: folder)
+    monkeypatch.setattr("lorascope.report.write_all", lambda folder, _: folder)
     plain_adapter(WhisperForAudioClassification.from_pretrained(backbone_folder), 0).save_pretrained(tmp_path / "one")
     given: dict[str, Any] = {"corpus": "csv", "root": corpus, "context": "trim"}
     config = AnalysisConfig(measures=("contribution",), draws=50, clips_per_class=2)

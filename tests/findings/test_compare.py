@@ -45,7 +45,7 @@ def wavlm(tmp_path_factory):
 def several(wavlm, corpus, tmp_path_factory):
     out = tmp_path_factory.mktemp("several") / "out"
     patch = pytest.MonkeyPatch()
-    patch.setattr("lorascope.report.write_all", lambda run: run / "report.html")
+    patch.setattr("lorascope.report.write_all", lambda run, _: run / "report.html")
     adapters = [wavlm / name for name in ("lora", "merged", "tuned")]
     results = analyze_several(
         str(wavlm / "backbone"), adapters, out, "csv", root=corpus, config=AnalysisConfig(draws=50, clips_per_class=2)
@@ -144,7 +144,7 @@ def test_what_is_no_hub_id_is_taken_as_a_path(tmp_path, monkeypatch):
 
 def test_the_command_line_takes_a_hub_id(wavlm, corpus, tmp_path, monkeypatch, capsys):
     cached(tmp_path, monkeypatch, wavlm / "lora", "somebody/lora")
-    monkeypatch.setattr("lorascope.report.write_all", lambda run: run / "report.html")
+    monkeypatch.setattr("lorascope.report.write_all", lambda run, _: run / "report.html")
     options = ["--backbone", wavlm / "backbone", "--corpus", "csv", "--root", corpus, "--out", tmp_path / "out"]
     options += ["--set", "measures=[contribution]", "--set", "draws=50", "--set", "clips_per_class=2"]
     code, out, err = call(capsys, "analyze", "--adapter", "somebody/lora", *options)

@@ -95,7 +95,7 @@ def test_logits_are_the_stock_models_and_pieces_add_up(family, changes, tmp_path
 
 def test_a_superb_model_trained_two_steps_is_analysed_as_plain_hooks_say(corpus, tmp_path, monkeypatch):
     """The lens of the last depth is the model's own output, and all numbers are those of plain hooks."""
-    monkeypatch.setattr("lorascope.report.write_all", lambda run: run / "report.html")
+    monkeypatch.setattr("lorascope.report.write_all", lambda run, _: run / "report.html")
     model = summing("wav2vec2", layerdrop=0.0)
     with torch.no_grad():
         model.save_pretrained(tmp_path / "backbone")

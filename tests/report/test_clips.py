@@ -93,6 +93,6 @@ def test_without_a_configuration_it_is_told_and_without_cells_there_is_no_table(
     with pytest.raises(LorascopeError, match=r"--audio 3: .* has no config\.yaml"):
         sounds_of(FinishedRun(tmp_path / "run"), 3, print)
     data = clips_data(FinishedRun(make_run(tmp_path / "cells")), {"x": sound_of(np.ones(1000, np.float32))})
-    assert data["columns"][:3] == ["clip", "speaker", "emotion"] and len(data["rows"]) > 20
+    assert data["columns"][:3] == ["clip", "speaker", "truth"] and len(data["rows"]) > 20
     assert base64.b64decode(data["sounds"]["x"]["flac"])[:4] == b"fLaC"
     json.dumps(data, allow_nan=False)

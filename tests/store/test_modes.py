@@ -51,7 +51,7 @@ def test_every_file_has_the_mode_that_the_umask_gives(settings, tmp_path, umask)
 def test_a_complete_cache_and_a_corpus_may_be_read_only(settings, tmp_path, monkeypatch):
     monkeypatch.setenv("LORASCOPE_CACHE", str(tmp_path / "cache"))
     experiment = experiment_from(settings | {"analysis": None})
-    monkeypatch.setattr("lorascope.report.write_all", lambda folder: folder)
+    monkeypatch.setattr("lorascope.report.write_all", lambda folder, _: folder)
     before = run(experiment, tmp_path / "one")
     opened, made = os.open, os.mkdir
 

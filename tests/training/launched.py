@@ -13,5 +13,5 @@ from lorascope.experiment.loading import load_experiment
 
 if __name__ == "__main__":
     file, out = map(Path, sys.argv[1:])
-    lorascope.report.write_all = lambda folder: folder
+    lorascope.report.write_all = lambda folder, _: folder
     run(load_experiment(file), out, print)

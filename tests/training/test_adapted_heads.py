@@ -113,7 +113,7 @@ def analysed(corpus, backbone_folder, out, head) -> tuple[Experiment, object]:
 
 
 def test_the_lens_ends_at_each_models_own_answer(corpus, backbone_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("lorascope.report.write_all", lambda folder: folder)
+    monkeypatch.setattr("lorascope.report.write_all", lambda folder, _: folder)
     _, results = analysed(corpus, backbone_folder, tmp_path, "layer_sum")
     lens = results["lens"].query("variant == 'corrected'").set_index(["model", "layer"])
     assert lens.loc[("frozen", 3), "kl"] < 1e-6 and lens.loc[("trained", 3), "kl"] < 1e-6
@@ -127,7 +127,7 @@ def test_the_lens_ends_at_each_models_own_answer(corpus, backbone_folder, tmp_pa
 
 
 def test_a_head_on_all_depths_side_by_side_has_no_lens_and_all_else(corpus, backbone_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("lorascope.report.write_all", lambda folder: folder)
+    monkeypatch.setattr("lorascope.report.write_all", lambda folder, _: folder)
     _, results = analysed(corpus, backbone_folder, tmp_path, "concatenated")
     why = "Left out: lens; the head reads all depths side by side"
     assert any(why in note for note in results.manifest["analysis"]["notes"]) and "lens" not in results.names

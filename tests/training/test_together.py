@@ -74,7 +74,7 @@ TOGETHER = {
 @pytest.mark.slow
 def test_a_launch_of_two_processes_gives_what_one_gives(tmp_path, corpus, backbone_folder, monkeypatch):
     settings = settings_of(corpus, backbone_folder, methods=TOGETHER, folds={"only": ["ann"]}, analysis=None)
-    monkeypatch.setattr("lorascope.report.write_all", lambda folder: folder)
+    monkeypatch.setattr("lorascope.report.write_all", lambda folder, _: folder)
     one = run(experiment_from(settings), tmp_path / "one")
     file = tmp_path / "experiment.yaml"
     trainer = {"gradient_accumulation_steps": 5, "gradient_checkpointing": True}

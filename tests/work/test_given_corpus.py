@@ -20,7 +20,7 @@ QUICK = AnalysisConfig(draws=50, clips_per_class=2, measures=("contribution", "l
 
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
-    monkeypatch.setattr("lorascope.report.write_all", lambda run: run / "report.html")
+    monkeypatch.setattr("lorascope.report.write_all", lambda run, _: run / "report.html")
     whisper = tiny_whisper(layers=2, classes=("LABEL_0", "LABEL_1"))
     whisper.save_pretrained(tmp_path / "backbone")
     plain_adapter(whisper).save_pretrained(tmp_path / "adapter")

@@ -173,7 +173,7 @@ def test_a_sweep_of_other_settings_that_is_killed_over_its_reports_leaves_no_old
         assert "LoRA r=3" in file.read_text() and "LoRA r=2" not in file.read_text()
 
 
-def dying(root):
+def dying(root, _):
     raise KeyboardInterrupt
 
 
@@ -504,7 +504,7 @@ def test_a_folder_with_other_things_in_it_is_refused(done, tmp_path):
 def test_an_experiment_that_cannot_be_reported_is_told(copied, monkeypatch):
     sweep, folder = copied
     (folder.experiment("r2").root / "report.html").unlink()
-    monkeypatch.setattr("lorascope.report.write_all", lambda root: 1 / 0)
+    monkeypatch.setattr("lorascope.report.write_all", lambda root, _: 1 / 0)
     summary = run_sweep(sweep, folder.root, Here())
     assert counts(summary) == {"whole": 6} and summary.errors == ["r2: ZeroDivisionError: division by zero"]
 

@@ -77,7 +77,8 @@ def clips_data(folder: FinishedRun, sounds: Mapping[str, Sound]) -> dict[str, An
         return None
     return {
         "task": folder.task,
-        "columns": [str(column) for column in table],
+        # a page on another task has no word of emotion
+        "columns": ["truth" if column == "emotion" else str(column) for column in table],
         "rows": [[_plain(value) for value in row] for row in table.itertuples(index=False, name=None)],
         "sounds": {clip: _sound(sound) for clip, sound in sounds.items()},
         "frames": _frames(folder, set(sounds)),

@@ -3,7 +3,7 @@
   const data = JSON.parse(await unpacked(document.getElementById("clip-data")));
   const by = (id) => document.getElementById(`clip-${id}`);
   const at = Object.fromEntries(data.columns.map((name, index) => [name, index]));
-  const heads = { clip: "clip", speaker: "speaker", emotion: `true ${data.task}`, fold: "fold", predicted: "answer", confidence: "its probability", gold: "probability of the true class", frozen: "frozen head's answer" };
+  const heads = { clip: "clip", speaker: "speaker", truth: `true ${data.task}`, fold: "fold", predicted: "answer", confidence: "its probability", gold: "probability of the true class", frozen: "frozen head's answer" };
   const state = { column: "confidence", sign: -1, shown: 50 };
   const head = by("table").tHead.insertRow();
   data.columns.forEach((name) => {
@@ -14,11 +14,11 @@
     button.addEventListener("click", () => { state.sign = state.column === name ? -state.sign : 1; state.column = name; fill(); });
     cell.append(button); head.append(cell);
   });
-  [...new Set(data.rows.map((row) => row[at.emotion]))].sort().forEach((name) => by("class").add(new Option(name, name)));
+  [...new Set(data.rows.map((row) => row[at.truth]))].sort().forEach((name) => by("class").add(new Option(name, name)));
   const fill = () => {
     const text = by("search").value.toLowerCase(), wanted = by("class").value, answer = by("answer").value, heard = by("heard")?.checked;
-    const rows = data.rows.filter((row) => (!text || `${row[at.clip]} ${row[at.speaker]}`.toLowerCase().includes(text)) && (!wanted || row[at.emotion] === wanted)
-      && (!answer || (row[at.emotion] === row[at.predicted]) === (answer === "right")) && (!heard || row[at.clip] in data.sounds));
+    const rows = data.rows.filter((row) => (!text || `${row[at.clip]} ${row[at.speaker]}`.toLowerCase().includes(text)) && (!wanted || row[at.truth] === wanted)
+      && (!answer || (row[at.truth] === row[at.predicted]) === (answer === "right")) && (!heard || row[at.clip] in data.sounds));
     const column = at[state.column];
     rows.sort((a, b) => state.sign * (typeof a[column] === "number" || typeof b[column] === "number" ? (a[column] ?? -1) - (b[column] ?? -1) : String(a[column] ?? "").localeCompare(String(b[column] ?? ""))));
     [...head.cells].forEach((cell, index) => { if (index === column) cell.setAttribute("aria-sort", state.sign === 1 ? "ascending" : "descending"); else cell.removeAttribute("aria-sort"); });
@@ -36,7 +36,7 @@
           cell.append(button);
         } else cell.textContent = value === null ? "–" : typeof value === "number" ? value.toFixed(3) : value;
         if (typeof value === "number") cell.className = "n";
-        if (name === "predicted" && value !== row[at.emotion]) cell.classList.add("wrong");
+        if (name === "predicted" && value !== row[at.truth]) cell.classList.add("wrong");
       });
       return line;
     }));
@@ -78,7 +78,7 @@
     const row = data.rows.find((one) => one[at.clip] === clip), sound = data.sounds[clip], frames = data.frames[clip];
     document.getElementById("clip").hidden = false;
     by("title").textContent = clip;
-    by("words").textContent = row ? `${row[at.emotion]}, speaker ${row[at.speaker]}: answered ${row[at.predicted]} (${row[at.confidence].toFixed(2)})${at.frozen === undefined || row[at.frozen] === null ? "" : `; the frozen head: ${row[at.frozen]}`}` : "not among the test clips";
+    by("words").textContent = row ? `${row[at.truth]}, speaker ${row[at.speaker]}: answered ${row[at.predicted]} (${row[at.confidence].toFixed(2)})${at.frozen === undefined || row[at.frozen] === null ? "" : `; the frozen head: ${row[at.frozen]}`}` : "not among the test clips";
     by("audio").hidden = !sound;
     const strips = [];
     if (sound) {
@@ -91,7 +91,7 @@
       }));
       strips.push(strip("log-mel spectrogram, 0 to 8 kHz", sound.mel[1], sound.mel[0], picture(sound.mel, magma)));
     }
-    for (const [model, grid] of Object.entries(frames ?? {})) strips.push(strip(`frame lens, ${model}: probability of ${row?.[at.emotion] ?? "its class"} by depth (bottom: embedding) and time`, grid[1], grid[0], picture(grid, blues)));
+    for (const [model, grid] of Object.entries(frames ?? {})) strips.push(strip(`frame lens, ${model}: probability of ${row?.[at.truth] ?? "its class"} by depth (bottom: embedding) and time`, grid[1], grid[0], picture(grid, blues)));
     by("strips").replaceChildren(...strips.map((figure) => { const cursor = document.createElement("span"); cursor.className = "cursor"; figure.prepend(cursor); return figure; }));
     if (go && location.hash.split(";")[0] !== "#clips") location.hash = ["#clips", ...location.hash.split(";").slice(1)].join(";");
     if (sound) by("audio").play().catch(() => {}); // a browser may want a press of its own

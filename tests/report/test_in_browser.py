@@ -37,7 +37,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_findings(run)
     time = np.arange(16_000) / 16_000
     tone = sound_of((0.1 * np.sin(2 * np.pi * 440 * time)).astype(np.float32))
-    return write_report(run, {clip: tone for clip in worth_hearing(FinishedRun(run), 3)})
+    return write_report(run, dict.fromkeys(worth_hearing(FinishedRun(run), 3), tone))
 
 
 @pytest.fixture(scope="module")

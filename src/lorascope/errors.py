@@ -24,6 +24,10 @@ _OPTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         (r"\bcorpus\.root\b", "--root"),
         (r"\bcorpus\.task\b", "--task"),
     ),
+    "predict": (
+        (r"; mend the (?:file|path), or leave the clip out with `corpus.exclude`", "; leave it out"),
+        (r"; give the corpus' folder with corpus\.root \(on the command line --root\)", "; give sound files"),
+    ),
     "doctor": (
         (r" \(on the command line --root\)", ""),
         # a table of one's own says all that options of a reader would

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .drawing import figures
     from .examination import doctor, examinations
     from .experiments import run, run_sweep
+    from .predicting import predict
     from .pruning import prune, prune_adapter
     from .results import Results
 
@@ -29,6 +30,7 @@ _HOMES = {
     "examinations": "examination",
     "run": "experiments",
     "run_sweep": "experiments",
+    "predict": "predicting",
     "prune": "pruning",
     "prune_adapter": "pruning",
     "Results": "results",
@@ -44,6 +46,7 @@ __all__ = [
     "examinations",
     "figures",
     "name_each",
+    "predict",
     "prune",
     "prune_adapter",
     "run",

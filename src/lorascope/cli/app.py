@@ -10,6 +10,7 @@ from .. import __version__
 from .adapters import analyze_command, doctor_command
 from .corpora import corpora_app
 from .experiments import plan_command, run_command, sweep_command
+from .models import predict_command
 from .pruning import prune_command
 from .results import advise_command, claims_command, figures_command, report_command
 
@@ -37,6 +38,7 @@ for verb, command in (
     ("prune", prune_command),
     ("report", report_command),
     ("figures", figures_command),
+    ("predict", predict_command),
     ("advise", advise_command),
     ("claims", claims_command),
     ("sweep", sweep_command),

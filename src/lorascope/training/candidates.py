@@ -146,7 +146,7 @@ def _train_head(
     backbone: Backbone,
 ) -> tuple[Fit, Callable[[], None]]:
     """Train a head of the frozen encoder on its pooled stream; as `train_candidate`."""
-    pooled = first_before_others(lambda: inputs.fixed(cell))
+    pooled = first_before_others(lambda: inputs.fixed(cell.method, cell.context))
     depths = slice(None) if method.head == "layer_sum" else -1
     head = Head(backbone.width, cell.projection, len(cell.classes))
     initialise_head(head, cell.seed)

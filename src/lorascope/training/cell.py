@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from sklearn.metrics import confusion_matrix
 
-from ..experiment.methods import ClassicConfig, FrozenConfig, OptimiserConfig, is_shallow, recipe_of
+from ..experiment.methods import ClassicConfig, FrozenConfig, Method, OptimiserConfig, is_shallow, recipe_of
 from ..experiment.planning import Cell
 from ..machine.processes import on_first
 from ..models.adapters.building import load_trained
@@ -65,7 +65,7 @@ def _test(cell: Cell, inputs: Inputs, folder: Path, decide: Callable[[], dict[st
     for place in ("adapter", moments.FOLDER):
         shutil.rmtree(folder / place, ignore_errors=True)
     decided = decide()
-    logits = _test_logits(cell, inputs, folder / "adapter")
+    logits = logits_of(cell.method, cell.context, inputs, folder / "adapter", cell.fold.test)
     metrics = _metrics(cell, inputs, logits, decided)
     _predictions(cell, inputs, logits).to_parquet(folder / "predictions.parquet", index=False)
     return metrics
@@ -123,14 +123,14 @@ def _choose(cell: Cell, trained: Trained, folder: Path) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _test_logits(cell: Cell, inputs: Inputs, adapter: Path) -> np.ndarray:
-    method = cell.method
+def logits_of(method: Method, context: str, inputs: Inputs, adapter: Path, ids: Sequence[str]) -> np.ndarray:
+    """What a trained method answers to clips of the `inputs`, [clips, classes], by the `adapter` folder of its cell."""
     if not isinstance(method, (FrozenConfig, ClassicConfig)):
-        model: Any = load_trained(inputs.load(), adapter, cell.kind, recipe_of(method).head)
+        model: Any = load_trained(inputs.load(), adapter, method.kind, recipe_of(method).head)
         model = model.to(inputs.device)
-        return predict_clips(model, cell.fold.test, inputs.clips, cell.context, method.batch_size)
-    fixed = inputs.fixed(cell)
-    stacked = np.stack([fixed[clip] for clip in cell.fold.test])
+        return predict_clips(model, ids, inputs.clips, context, method.batch_size)
+    fixed = inputs.fixed(method, context)
+    stacked = np.stack([fixed[clip] for clip in ids])
     if (adapter / TENSORS).is_file():
         return load_head(adapter).logits(stacked)
     head = load_adapter(inputs.load(), adapter).to(inputs.device)

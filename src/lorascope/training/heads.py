@@ -176,7 +176,7 @@ def fit_at_once(
     """
     say(f"{cell.label}, {cell.where}")
     assert isinstance(cell.method, (FrozenConfig, ClassicConfig))
-    fixed, labels = inputs.fixed(cell), labels_for(cell, inputs)
+    fixed, labels = inputs.fixed(cell.method, cell.context), labels_for(cell, inputs)
 
     def part(ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         return np.stack([fixed[clip] for clip in ids]), np.array([labels[clip] for clip in ids])

@@ -10,8 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ..experiment.methods import ClassicConfig, FrozenConfig
-from ..experiment.planning import Cell
+from ..experiment.methods import ClassicConfig, FrozenConfig, Method
 from ..models.weights.backbone import Backbone
 from ..sound.decoding import Clip
 from ..sound.functionals import functionals
@@ -60,11 +59,11 @@ class Inputs:
             self._functionals[features] = functionals(features, list(self.clips), hashes, self.samples)
         return self._functionals[features]
 
-    def fixed(self, cell: Cell) -> dict[str, np.ndarray]:
+    def fixed(self, method: Method, context: str) -> dict[str, np.ndarray]:
         """What a method that leaves the encoder alone stands on, by id: acoustic features [features], else the pooled
         stream [layers + 1, width].
         """
-        if isinstance(cell.method, ClassicConfig):
-            return self.functionals(cell.method.features)
-        assert isinstance(cell.method, FrozenConfig)
-        return self.pooled(cell.context, cell.method.batch_size)
+        if isinstance(method, ClassicConfig):
+            return self.functionals(method.features)
+        assert isinstance(method, FrozenConfig)
+        return self.pooled(context, method.batch_size)

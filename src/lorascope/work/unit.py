@@ -217,7 +217,7 @@ class _Opened:
         if isinstance(cell.method, (FrozenConfig, ClassicConfig)):
             # the first worker fills the cache, the others wait for it rather than doing the same
             with _alone(self.experiment):
-                self.inputs.fixed(cell)
+                self.inputs.fixed(cell.method, cell.context)
         compute_cell(cell, self.inputs, run, name)
 
     def compute_analysis(self, key: str, run: RunFolder) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import beta, binomtest
 
+from ...statistics.shuffles import shuffled_labels
 from ...statistics.stats import unweighted_average_recall
 from ..examined import Examined
 from ..finding import ALPHA, Found, check
@@ -83,19 +84,8 @@ def agreement_p(labelled: Labelled) -> float:
     """p that labels shuffled within speakers agree as well in their own best order."""
     count = len(labelled.classes)
     best = _most(confusion(labelled.gold, labelled.predicted, count))
-    shuffled = [_most(confusion(gold, labelled.predicted, count)) for gold in _shuffled_within_speakers(labelled)]
-    return (1 + sum(value >= best for value in shuffled)) / (DRAWS + 1)
-
-
-def _shuffled_within_speakers(labelled: Labelled) -> Iterator[np.ndarray]:
-    """`DRAWS` times the gold labels [clips], each speaker's own in another order."""
-    random = np.random.default_rng(0)
-    groups = [np.flatnonzero(labelled.speakers == speaker) for speaker in np.unique(labelled.speakers)]
-    for _ in range(DRAWS):
-        gold = labelled.gold.copy()
-        for group in groups:
-            gold[group] = gold[random.permutation(group)]
-        yield gold
+    shuffled = shuffled_labels(labelled.gold, labelled.speakers, DRAWS, seed=0)
+    return (1 + sum(_most(confusion(gold, labelled.predicted, count)) >= best for gold in shuffled)) / (DRAWS + 1)
 
 
 def _most(table: np.ndarray) -> float:
@@ -133,10 +123,9 @@ def chance(examined: Examined) -> Iterator[Found]:
     labelled = examined.labelled
     count = len(labelled.classes)
     uar = unweighted_average_recall(labelled.gold, labelled.predicted, count)
-    shuffled = (
-        unweighted_average_recall(gold, labelled.predicted, count) for gold in _shuffled_within_speakers(labelled)
-    )
-    p = (1 + sum(value >= uar - 1e-12 for value in shuffled)) / (DRAWS + 1)
+    shuffled = shuffled_labels(labelled.gold, labelled.speakers, DRAWS, seed=0)
+    least = sum(unweighted_average_recall(gold, labelled.predicted, count) >= uar - 1e-12 for gold in shuffled)
+    p = (1 + least) / (DRAWS + 1)
     classes = len(set(labelled.gold.tolist()))
     if p > 0.05:
         told = "" if labelled.names_speakers else " (speakers unknown)"

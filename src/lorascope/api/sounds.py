@@ -14,7 +14,7 @@ from ..errors import LorascopeError
 from ..experiment.loading import load_experiment
 from ..experiment.planning import corpus_of
 from ..report.clips import AUDIO, Sound, worth_hearing
-from ..sound.decoding import FileHashes, load_audio
+from ..sound.decoding import load_hashed
 from ..sound.features import SAMPLE_RATE
 from ..store.finished import FinishedRun
 from .telling import Say
@@ -59,16 +59,13 @@ def sounds_of(folder: FinishedRun, count: int | None, say: Say) -> Mapping[str, 
 
 
 def _read(corpus: Corpus, wanted: list[str], known: Mapping[str, str], say: Say) -> dict[str, Sound]:
-    found, lost, hashes = {}, 0, FileHashes()
+    found, lost = {}, 0
     for clip in wanted:
         try:
             row: dict[str, Any] = dict(corpus.clips.loc[clip])
             ends = [row.get(name) for name in ("start", "end")]
             start, end = (None if at is None or np.isnan(at) else float(at) for at in ends)
-            if known.get(clip) != hashes.of(row["path"], start, end):
-                lost += 1
-                continue
-            found[clip] = sound_of(load_audio(row["path"], start, end))
+            found[clip] = sound_of(load_hashed(row["path"], known[clip], start, end))
         except (KeyError, LorascopeError):
             lost += 1
     if lost:

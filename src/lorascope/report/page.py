@@ -170,11 +170,11 @@ def _results(folder: FinishedRun, drawn: dict[str, Path]) -> dict[str, Any] | No
 def _parts(folder: FinishedRun, drawn: dict[str, Path], interactive: Mapping[str, Plot]) -> list[dict[str, Any]]:
     """The tabs that have something to show, each with its sections."""
     found = []
-    for part, (title, words) in PARTS.items():
-        shown = [section for section in SECTIONS if section.part == part and section.shown(folder)]
+    for part in PARTS:
+        shown = [section for section in part.sections if section.shown(folder)]
         if shown:
             sections = [_section(section, folder, drawn, interactive) for section in shown]
-            found.append({"id": part, "title": title, "words": words, "sections": sections})
+            found.append({"id": part.id, "title": part.title, "words": part.words, "sections": sections})
     return found
 
 

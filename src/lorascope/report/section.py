@@ -17,8 +17,8 @@ Table = dict[str, Any]
 @dataclass(frozen=True)
 class Section:
     """One figure's part of the page. `how` names the macro that explains it; `needs` the tables without which there is
-    nothing to show; `asked` says that a config must name its measure. `part` is the tab under which it stands, and
-    `plots` the stems of what may be explored there: by default that of the figure.
+    nothing to show; `asked` says that a config must name its measure. `plots` are the stems of what may
+    be explored there: by default that of the figure.
     """
 
     id: str
@@ -27,7 +27,6 @@ class Section:
     alt: str
     needs: tuple[str, ...]
     read: tuple[Callable[[FinishedRun], list[str]], ...]
-    part: str
     plots: tuple[str, ...] = ()
     tables: Callable[[FinishedRun], list[Table]] = field(default=lambda _: [])
     asked: bool = False
@@ -37,6 +36,22 @@ class Section:
         if any(folder.table(stem) is not None or stem in folder.left_out for stem in self.needs):
             return True
         return not self.asked and any(folder.asked_for(stem) for stem in self.needs)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A tab of the page: its `title`, what its sections are about in `words`, and these."""
+
+    id: str
+    title: str
+    words: str
+    sections: tuple[Section, ...]
+
+
+def of_table(folder: FinishedRun, stem: str, caption: str, columns: list[str]) -> list[Table]:
+    """A run's table as one of the page, none where it was not measured."""
+    frame = folder.table(stem)
+    return [] if frame is None else [table(frame[columns], caption)]
 
 
 def table(frame: pd.DataFrame, caption: str, digits: int = 3) -> Table:

@@ -27,6 +27,7 @@ CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.whic
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")]
 
 TABS = ("finding", "overview", "layers", "rank-space", "causal", "clips", "methods")
+LOCAL = ("file:", "data:", "blob:")
 #: What plotly's mode bar may offer: nothing that sends anything anywhere.
 BUTTONS = {"Download plot as a PNG", "Zoom", "Pan", "Zoom in", "Zoom out", "Reset axes"}
 
@@ -59,9 +60,6 @@ def page(request, browser, file) -> Iterator:
     yield opened
     assert faults == []
     opened.close()
-
-
-LOCAL = ("file:", "data:", "blob:")
 
 
 def _drawn(page, name: str):

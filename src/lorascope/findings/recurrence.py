@@ -103,7 +103,6 @@ def _start(run: FinishedRun, one: FinishedAnalysis, other: FinishedAnalysis) -> 
 
 def _compared(pair: tuple[np.ndarray, np.ndarray], null: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
     mean, largest = mean_squared_cosine(*pair)
-
     high, largest_high = (float(np.quantile(each, 0.975)) for each in null)
     row = {"mean_cos2": mean, "null": float(null[0].mean()), "null_high": high, "above": float(mean > high)}
     row |= {"largest_cos": largest, "largest_null": largest_high, "largest_above": float(largest > largest_high)}
@@ -122,15 +121,18 @@ def learnt_again(table: pd.DataFrame, method: str) -> pd.DataFrame:
     """The rows of a method's own adapters on other folds, or where there is one fold with other seeds, by their first
     directions: what was learnt again.
     """
-    rows = table[(table["other"] == method) & (table["directions"] == f"first {LEADING}")]
-    apart = rows[rows["differ"] == "folds"]
-    return apart if len(apart) else rows[rows["differ"] == "seeds"]
+    return _apart(table[table["other"] == method])
 
 
 def by_chance(table: pd.DataFrame, method: str) -> pd.DataFrame:
     """As `learnt_again`, of a method's adapters against those that were trained on shuffled labels, on other folds, or
     else with other seeds.
     """
-    rows = table[(table["other"] != method) & (table["directions"] == f"first {LEADING}")]
-    apart = rows[rows["differ"] == "folds"]
-    return apart if len(apart) else rows[rows["differ"] == "seeds"]
+    return _apart(table[table["other"] != method])
+
+
+def _apart(rows: pd.DataFrame) -> pd.DataFrame:
+    """Pairs that differ in their fold, or where there are none in their seed, by their first directions."""
+    rows = rows[rows["directions"] == f"first {LEADING}"]
+    folds = rows[rows["differ"] == "folds"]
+    return folds if len(folds) else rows[rows["differ"] == "seeds"]

@@ -65,15 +65,18 @@ def download(name: str, table: pd.DataFrame) -> dict[str, Any]:
 
 def packed(content: Any) -> Markup:
     """JSON, gzipped and in base64, for a script element that the page unpacks when it is needed."""
-    text = json.dumps(content, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
-    return Markup(base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode())
+    return Markup(_packed(json.dumps(content, allow_nan=False, separators=(",", ":"), ensure_ascii=False)))
 
 
 def plotting_library() -> str:
     """plotly.js, gzipped and in base64: 1.9 MB instead of 4.8; the page unpacks it in the browser."""
     from plotly.offline import get_plotlyjs
 
-    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
+    return _packed(get_plotlyjs())
+
+
+def _packed(text: str) -> str:
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
 def _data_uri(kind: str, content: bytes) -> str:

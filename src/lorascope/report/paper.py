@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from ..errors import LorascopeError
+from ..findings.over_units import ENDS
 from ..findings.scores import compare, summarise
 from ..store.finished import ANALYSIS_TABLES, FinishedRun, records
 from ..store.folder import write_text
@@ -25,9 +26,6 @@ CAPTIONS = "captions.md"
 
 #: More than this no page of a paper holds, inches.
 PAGE = 9.0
-
-#: What an interval's ends are called where not after the column.
-_ENDS = {"value": "ci", "probe_uar": "probe"}
 
 
 @dataclass(frozen=True)
@@ -242,7 +240,7 @@ def _write_numbers(numbers: Numbers, folder: FinishedRun, out: Path) -> list[Pat
     if frame.empty or not columns:
         return []
     marks = {"synthetic": folder.synthetic, "optimistic": "; ".join(folder.optimistic)}
-    ends = [f"{_ENDS.get(column, column)}_{end}" for column in columns for end in ("low", "high")]
+    ends = [f"{ENDS.get(column, column)}_{end}" for column in columns for end in ("low", "high")]
     kept = [*columns, *(end for end in ends if end in frame and end not in columns)]
     heads = [folder.task if column == "emotion" else column.replace("_", " ") for column in columns]
     cells = [[_cell(row, column) for column in columns] for row in records(frame)]
@@ -264,9 +262,9 @@ def _cell(row: dict[str, Any], column: str) -> str:
         return ABSENT
     if not isinstance(value, float):
         return str(value)
-    if value.is_integer() and f"{_ENDS.get(column, column)}_low" not in row:
+    if value.is_integer() and f"{ENDS.get(column, column)}_low" not in row:
         return f"{value:g}"
-    low, high = (row.get(f"{_ENDS.get(column, column)}_{end}") for end in ("low", "high"))
+    low, high = (row.get(f"{ENDS.get(column, column)}_{end}") for end in ("low", "high"))
     shown = _number(value)
     if isinstance(low, float) and isinstance(high, float) and low == low:
         shown += f" [{_number(low)}, {_number(high)}]"

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
+from ..rows import means
 from .style import (
     BLUE,
     GREEN,
@@ -23,7 +24,6 @@ from .style import (
     layer_axis,
     line,
     marker_step,
-    means,
 )
 
 TRAINED = "A~B:trained"

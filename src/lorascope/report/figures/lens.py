@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ...store.finished import FinishedRun
+from ..rows import means
 from .style import (
     CONTROL,
     CONTROL_LABEL,
@@ -20,7 +21,6 @@ from .style import (
     grid,
     layer_axis,
     legend_below,
-    means,
 )
 
 #: A lens that gives this share of the clips one class says nothing (METHODS section 3).

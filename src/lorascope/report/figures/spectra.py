@@ -13,11 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from ...store.finished import FinishedRun
+from ..rows import means
 from . import cka
 from .layout import height_of, parts_of
 from .rank_space import main_module_first
 from .sheet import now
-from .style import BLUE, MODELS, MUTED, TWO_COLUMNS, blocks, legend_below, letter, means, new_figure, panels_in
+from .style import BLUE, MODELS, MUTED, TWO_COLUMNS, blocks, legend_below, letter, new_figure, panels_in
 
 VARIANT = "corrected"
 

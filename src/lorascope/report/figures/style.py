@@ -20,6 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
 from ...store.finished import FinishedRun
+from ..rows import gapped, means
 from . import sheet
 from .layout import grid, legend_below, new_figure, panels_in, settle
 from .sheet import ONE_COLUMN, TWO_COLUMNS
@@ -122,20 +123,6 @@ def blocks(folder: FinishedRun, tables: Sequence[pd.DataFrame]) -> int:
 def marker_step(points: int) -> int:
     """Every how many points a marker stands, so that markers don't run into each other."""
     return 1 + points // 17
-
-
-def means(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a table of `FinishedRun.curves` that are no single unit's."""
-    return table[table["unit"] == ""] if "unit" in table else table
-
-
-def gapped(rows: pd.DataFrame) -> pd.DataFrame:
-    """The same rows in order of `layer`, with an empty one for each layer between them that has none."""
-    rows = rows.sort_values("layer")
-    if rows.empty:
-        return rows
-    between = range(int(rows["layer"].iloc[0]), int(rows["layer"].iloc[-1]) + 1)
-    return rows if len(between) == len(rows) else rows.set_index("layer").reindex(between).reset_index()
 
 
 def _alone(whole: pd.DataFrame, value: str) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from ...findings import recurrence
 from ...store.finished import FinishedRun
+from ..rows import gapped
 from .style import (
     BLUE,
     CYCLE,
@@ -22,7 +23,6 @@ from .style import (
     ONE_COLUMN,
     TWO_COLUMNS,
     blocks,
-    gapped,
     grid,
     layer_axis,
     legend_below,

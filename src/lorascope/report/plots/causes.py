@@ -9,15 +9,11 @@ from collections.abc import Mapping
 import pandas as pd
 
 from ...store.finished import FinishedRun
+from .. import figures
 from ..figures.dial import whole_at
 from .spec import LAYER, MODELS, Axis, Curve, Facet, Level, Look, Panel, Plot, View, curve, where
 
-ERASED = {
-    "delta_uar": "change in UAR",
-    "delta_loss": "change in loss (nats)",
-    "delta_confidence": "change in confidence",
-}
-MODES = {"single": "this block skipped", "progressive": "all blocks up to this one skipped"}
+MODES = {mode: words for mode, (_, _, words) in figures.erasure.MODES.items()}
 TURNED = {"uar": "UAR", "loss": "loss (nats)", "kl": "KL from the full answer (nats)", "flipped": "flipped answers"}
 BLOCKS = {
     "block": ("this block off", Look("orange", "solid", "square")),
@@ -27,12 +23,10 @@ ENDS = {
     "first": ("the first k blocks on", Look("blue")),
     "last": ("the last k blocks on", Look("purple", "dash", "diamond")),
 }
-CUT = {"uar": "UAR", "loss": "loss (nats)", "flipped": "flipped answers"}
 WAYS = {
     "global": ("largest σ of all matrices", Look("blue", width=2.5)),
     "local": ("each matrix' own largest", Look("green", "dash", "triangle-up")),
 }
-RECEIVERS = {"adapted": "frozen streams into the adapted model", "frozen": "adapted streams into the frozen model"}
 PARTS = {
     "resid_pre": ("residual stream before block l", Look("blue", width=2.5)),
     "attn_out": ("attention of block l", Look("orange", "dash", "square")),
@@ -48,7 +42,7 @@ def erasure(folder: FinishedRun) -> Plot | None:
 
     def view(choice: Mapping[str, str]) -> View:
         panels = []
-        for quantity, words in ERASED.items():
+        for quantity, words in figures.erasure.QUANTITIES.items():
             curves = []
             for model in ("trained", "frozen"):
                 rows = where(table, model=model, mode=choice["mode"])
@@ -134,7 +128,7 @@ def rank_dial(folder: FinishedRun) -> Plot | None:
 
     def view(_: Mapping[str, str]) -> View:
         panels = []
-        for number, words in CUT.items():
+        for number, words in figures.rank_dial.QUANTITIES.items():
             random = table[(table["way"] == "random") & (table["share"] > 0)]
             curves: list[Curve] = [
                 Curve(
@@ -168,7 +162,7 @@ def patching(folder: FinishedRun) -> Plot | None:
 
     def view(_: Mapping[str, str]) -> View:
         panels = []
-        for receiver, words in RECEIVERS.items():
+        for receiver, words in figures.patching.RECEIVERS.items():
             rows = where(table, receiver=receiver)
             # where there is no difference to share out, what moves is told in logits
             number = "share" if rows["share"].notna().any() else "moved"

@@ -7,12 +7,10 @@ from collections.abc import Mapping
 import pandas as pd
 
 from ...store.finished import FinishedRun
+from ..figures.contribution import COMPONENTS, FRAMES
 from .spec import LAYER, MODELS, Axis, Facet, Level, Panel, Plot, View, curve, only, where
 
-COMPONENTS = {"attn": "attention", "mlp": "MLP", "block": "attention + MLP"}
 QUANTITIES = {"ratio": "relative norm", "cosine": "cosine with input"}
-#: Which frames each variant is about.
-FRAMES = {"corrected": "valid", "same-input": "valid", "paper": "all"}
 VARIANTS = {"corrected": "corrected", "same-input": "same input", "paper": "paper"}
 ABOUT = {
     "corrected": "Speech frames alone; attention against the block's input, the MLP against its own.",

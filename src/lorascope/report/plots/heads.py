@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import pandas as pd
 
 from ...store.finished import FinishedRun
+from ..figures.heads import WORDS
 from .spec import Axis, Facet, Map, Panel, Plot, View, where
 
-MODELS = {"trained": "trained", "frozen": "frozen", "difference": "trained − frozen"}
 NUMBERS = {"gold": "to the gold class (logits)", "ratio": "norm of what it adds / norm of the stream"}
 ABOUT = {
     "gold": "Direct contribution to the gold class, the final LayerNorm taken at the clip's own statistics; a dot "
@@ -27,15 +27,15 @@ def plot(folder: FinishedRun) -> Plot | None:
 
     def view(choice: Mapping[str, str]) -> View:
         number = choice["adds"]
-        there = [model for model in MODELS if where(table, model=model)[number].notna().any()]
-        return [[_map(where(table, model=model), number, MODELS[model]) for model in there]]
+        there = [model for model in WORDS if where(table, model=model)[number].notna().any()]
+        return [[_map(where(table, model=model), number, WORDS[model]) for model in there]]
 
     return Plot("fig11", view, (Facet("adds", "Number", numbers, ABOUT),))
 
 
 def _map(rows: pd.DataFrame, number: str, title: str) -> Panel:
     grid = rows.pivot(index="layer", columns="head", values=number)
-    signed = number == "gold" or title == MODELS["difference"]
+    signed = number == "gold" or title == WORDS["difference"]
     if number == "gold":
         clear = rows[(rows["gold_low"] > rows["null_high"]) | (rows["gold_high"] < rows["null_low"])]
     else:

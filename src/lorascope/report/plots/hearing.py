@@ -7,11 +7,10 @@ from collections.abc import Mapping
 import pandas as pd
 
 from ...store.finished import FinishedRun
+from .. import figures
 from ..figures.frontier import DIALS, RULES
 from .spec import MODELS, Axis, Curve, Level, Look, Panel, Plot, View, curve, look_of, where
 
-CHANGED = {"flipped": "flipped answers", "delta_uar": "change of UAR"}
-RATES = {"wer": "word error rate", "cer": "character error rate"}
 TRANSCRIPTS = {
     ("text", "frozen"): ("bare encoder, against the text", Look("ink", symbol="square")),
     ("text", "trained"): ("adapted encoder, against the text", Look("blue")),
@@ -38,7 +37,7 @@ def counterfactual(folder: FinishedRun) -> Plot | None:
 
     def view(_: Mapping[str, str]) -> View:
         panels = []
-        for number, words in CHANGED.items():
+        for number, words in figures.counterfactual.QUANTITIES.items():
             curves = tuple(
                 _beside(where(table, model=model), "change", number, model, MODELS[model])
                 for model in ("trained", "frozen")
@@ -65,7 +64,7 @@ def recognition(folder: FinishedRun) -> Plot | None:
 
     def view(_: Mapping[str, str]) -> View:
         panels = []
-        for quantity, words in RATES.items():
+        for quantity, words in figures.recognition.QUANTITIES.items():
             curves = []
             for (against, model), (name, look) in TRANSCRIPTS.items():
                 rows = where(table, quantity=quantity, against=against, model=model)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import pandas as pd
 
 from ...store.finished import FinishedRun
-from ..figures.lens import constant
+from ..figures.lens import NAMES, constant
+from ..rows import means
 from .spec import DEPTH, MODELS, Axis, Curve, Look, Panel, Plot, View, curve, only, where
 
 QUANTITIES = {
@@ -26,7 +27,6 @@ ABOUT = {
     "paper": "As published: no final LayerNorm, so what the head is given is not of the size that it knows.",
     "released": "As the released notebook: no final LayerNorm, and the KL the other way round.",
 }
-NAMES = {"trained": "trained", "frozen": "frozen encoder"}
 
 
 def plot(folder: FinishedRun) -> Plot | None:
@@ -51,9 +51,8 @@ def _panel(table: pd.DataFrame, control: pd.DataFrame | None, variant: str, quan
         rows = where(control, model="trained", variant=variant)
         curves += curve(rows, quantity, "trained on shuffled labels", MODELS["shuffled labels"])
     if quantity == "overlap":
-        rows = where(table, model="trained", variant=variant).drop(columns=["interval_of"], errors="ignore")
-        chance = rows[rows["unit"] == ""].drop(columns=["unit"])
-        curves += curve(chance, "chance_overlap", "overlap by chance", Look("muted", "dot", "cross", 1.4))
+        rows = means(where(table, model="trained", variant=variant))
+        curves += curve(rows, "chance_overlap", "overlap by chance", Look("muted", "dot", "cross", 1.4))
     if quantity in SHARES:
         return Panel("", DEPTH, Axis(QUANTITIES[quantity], low=-0.02, high=1.04), tuple(curves))
     return Panel("", DEPTH, Axis(QUANTITIES[quantity]), tuple(curves))

@@ -19,12 +19,15 @@ def on_page(plot: Plot) -> Data:
 
     Texts are escaped: plotly reads tags in names and hover texts, and these come from files.
     """
-    views = {
-        "|".join(options): [[_panel(panel) for panel in row] for row in rows] for options, rows in plot.views().items()
+    views = plot.views()
+    there = [dict.fromkeys(options) for options in zip(*views, strict=True)]
+    return {
+        "stem": plot.stem,
+        "facets": [_facet(facet, options) for facet, options in zip(plot.facets, there, strict=True)] if there else [],
+        "views": {
+            "|".join(options): [[_panel(panel) for panel in row] for row in rows] for options, rows in views.items()
+        },
     }
-    there = [dict.fromkeys(options) for options in zip(*plot.views(), strict=True)] if views else []
-    facets = [_facet(facet, options) for facet, options in zip(plot.facets, there, strict=True)] if there else []
-    return {"stem": plot.stem, "facets": facets, "views": views}
 
 
 def _facet(facet: Facet, there: Mapping[str, None]) -> Data:

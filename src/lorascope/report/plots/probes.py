@@ -8,6 +8,7 @@ import pandas as pd
 
 from ...store.finished import FinishedRun
 from ..figures.probes import WORDS
+from ..rows import means
 from .spec import DEPTH, MODELS, Axis, Curve, Look, Panel, Plot, View, curve, where
 
 COLUMNS = 3
@@ -33,8 +34,9 @@ def _panel(table: pd.DataFrame, control: pd.DataFrame | None, target: str) -> Pa
     for model in ("trained", "frozen"):
         rows, look = where(table, model=model), MODELS[model]
         curves += curve(rows, "score", model, look)
-        alone = rows[rows["unit"] == ""].drop(columns=["unit"])
-        curves += curve(alone, "control_task", f"{model}: control task", Look(look.colour, "dot", look.symbol, 1.2))
+        curves += curve(
+            means(rows), "control_task", f"{model}: control task", Look(look.colour, "dot", look.symbol, 1.2)
+        )
     if control is not None:
         rows = where(control, target=target, model="trained").rename(columns={"depth": "layer"})
         curves += curve(rows, "score", "trained on shuffled labels", MODELS["shuffled labels"])

@@ -14,6 +14,8 @@ from typing import Literal
 
 import pandas as pd
 
+from ..rows import gapped, means
+
 #: Colours by name: the page has one of each for light and one for dark.
 Colour = Literal["blue", "orange", "green", "vermillion", "purple", "sky", "yellow", "ink", "muted"]
 Dash = Literal["solid", "dash", "dot", "dashdot", "longdashdot"]
@@ -224,7 +226,7 @@ def curve(
     `<ends>_high` (by default called after the value) where there is one, and of a table of several units (a column
     `unit`, "" for their mean) each of them behind it. Of layers that are missing there is a gap.
     """
-    mean = _ordered(rows[rows["unit"] == ""] if "unit" in rows else rows, over)
+    mean = _ordered(means(rows), over)
     if mean.empty or mean[value].isna().all():
         return ()
     low, high = f"{ends or value}_low", f"{ends or value}_high"
@@ -248,7 +250,7 @@ def curve(
 
 def band(rows: pd.DataFrame, low: str, high: str, name: str, colour: Colour, over: str = "layer") -> tuple[Band, ...]:
     """The band between two columns of a table of means; none where they hold no number."""
-    mean = _ordered(rows[rows["unit"] == ""] if "unit" in rows else rows, over)
+    mean = _ordered(means(rows), over)
     if mean.empty or low not in mean or mean[low].isna().all():
         return ()
     return (Band(name, colour, mean[over].tolist(), mean[low].tolist(), mean[high].tolist()),)
@@ -263,8 +265,4 @@ def where(table: pd.DataFrame, **wanted: object) -> pd.DataFrame:
 
 def _ordered(rows: pd.DataFrame, over: str) -> pd.DataFrame:
     """Rows in order of a column; of layers with an empty row for each that is missing between two."""
-    rows = rows.sort_values(over)
-    if over != "layer" or rows.empty:
-        return rows
-    between = range(int(rows["layer"].iloc[0]), int(rows["layer"].iloc[-1]) + 1)
-    return rows if len(between) == len(rows) else rows.set_index("layer").reindex(between).reset_index()
+    return gapped(rows) if over == "layer" else rows.sort_values(over)

@@ -216,7 +216,7 @@ const setUp = async (element) => {
   });
   const layers = Object.values(data.views)[0]?.flat().filter((panel) => isLayer(panel.x)) ?? [];
   if (layers.length && !data.facets.some(({ name }) => name === "layer")) {
-    const last = Math.max(...layers.flatMap((panel) => (panel.curves ?? []).flatMap((curve) => curve.x)).map((at, _, all) => at)) - (layers.every((panel) => panel.x.kind === "depth") ? 1 : 0);
+    const last = Math.max(...layers.flatMap((panel) => (panel.curves ?? []).flatMap((curve) => curve.x))) - (layers.every((panel) => panel.x.kind === "depth") ? 1 : 0);
     const label = document.createElement("label");
     const select = document.createElement("select");
     select.add(new Option("none", ""));

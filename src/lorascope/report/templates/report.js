@@ -40,7 +40,6 @@ if (tabs.length) {
     const state = location.hash.split(";").slice(1);
     const hash = [link.getAttribute("href"), ...state].join(";");
     if (hash === location.hash) go(); else location.hash = hash;
-    (document.getElementById(place()) ?? tabs[0]).querySelector("h2, .lead")?.focus?.();
   });
   const printed = (all) => tabs.forEach((tab) => { tab.hidden = all ? false : tab.hidden; });
   addEventListener("beforeprint", () => printed(true));

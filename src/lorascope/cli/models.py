@@ -6,12 +6,15 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import LorascopeError
 from .options import Clock, Debug
+
+if TYPE_CHECKING:
+    from ..work.predict import Predicted
 
 Method = Annotated[str | None, typer.Option("--method", help="A method of the run, by its name in the configuration.")]
 Fold = Annotated[str | None, typer.Option("--fold", help="A fold of the run; default: the first.")]
@@ -56,15 +59,13 @@ def _from_stdin(folder: Path) -> str:
     return str(file)
 
 
-def _print(found: object) -> None:
+def _print(found: Predicted) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     from ..machine.terminal import console
-    from ..work.predict import Predicted, shares
 
-    assert isinstance(found, Predicted)
     terminal, model = console(), found.model
     classes = model["classes"]
     terminal.print(f"{model['label']}, fold {model['fold']}, seed {model['seed']} ({model['chosen']})", soft_wrap=True)
@@ -72,7 +73,7 @@ def _print(found: object) -> None:
     for head in ("clip", "class", *classes):
         shown.add_column(Text(head), justify="left" if head in ("clip", "class") else "right", overflow="fold")
     for _, row in found.table.iterrows():
-        shown.add_row(*map(Text, (row["clip"], row["predicted"], *shares(row, classes))))
+        shown.add_row(*map(Text, (row["clip"], row["predicted"], *(f"{row[f'p_{name}']:.2f}" for name in classes))))
     # a pipe has no width
     (terminal if terminal.is_terminal else console(width=200)).print(shown)
     for note in found.notes:

@@ -137,12 +137,13 @@ def cell_of(
 def _chosen(run: FinishedRun, method: str | None, fold: str | None, seed: int | None) -> tuple[list[FinishedCell], str]:
     found, why = run.table1_cells or run.cells, []
     if method is None:
-        controls = {unit.name for unit in run.analyses if unit.control}
+        known = load_experiment(run.path / "config.yaml").conditions
+        controls = {name for name, method in known.items() if method.control is not None}
         of = {name: [cell for cell in found if cell.metrics["name"] == name] for name in _names(found, "name")}
         scores = {
             name: mean(cell.metrics["validation"]["uar"] for cell in cells)
             for name, cells in of.items()
-            if name not in controls and not _is_control(run, name)
+            if name not in controls
         }
         method = max(scores, key=lambda name: scores[name])
         why.append(f"{method} has the highest mean UAR on the selection clips, {scores[method]:.3f}")
@@ -156,11 +157,6 @@ def _chosen(run: FinishedRun, method: str | None, fold: str | None, seed: int | 
         if not found:
             raise LorascopeError(f"{option} {wanted}: not in this run; there are {', '.join(map(str, there))}")
     return found, "; ".join(why) or "given"
-
-
-def _is_control(run: FinishedRun, name: str) -> bool:
-    method = load_experiment(run.path / "config.yaml").conditions.get(name)
-    return method is not None and method.control is not None
 
 
 def _names(cells: Sequence[FinishedCell], key: str) -> list[Any]:
@@ -202,8 +198,3 @@ def _heard(run: FinishedRun, cell: FinishedCell, hashes: Sequence[str]) -> list[
 def _these(names: Sequence[str]) -> str:
     first = Path(names[0]).name
     return f"{first} is" if len(names) == 1 else f"{len(names)} clips (as {first}) are"
-
-
-def shares(row: pd.Series, classes: Sequence[str]) -> list[str]:
-    """A clip's probabilities as text, of two decimals."""
-    return [f"{row[f'p_{name}']:.2f}" for name in classes]
